@@ -2160,12 +2160,14 @@ func (x *Heartbeat) GetAsked() int64 {
 	return 0
 }
 
+// epoch: the map the grantor acted on when it granted; the lease is worth nothing to a holder with an older one.
 type HeartbeatReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          int32                  `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Asked         int64                  `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
 	LeaseNs       int64                  `protobuf:"varint,4,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2224,6 +2226,13 @@ func (x *HeartbeatReply) GetAsked() int64 {
 func (x *HeartbeatReply) GetLeaseNs() int64 {
 	if x != nil {
 		return x.LeaseNs
+	}
+	return 0
+}
+
+func (x *HeartbeatReply) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -3288,6 +3297,7 @@ type PGPush struct {
 	Attrs         []*KV                  `protobuf:"bytes,9,rep,name=attrs,proto3" json:"attrs,omitempty"`
 	Omap          []*KV                  `protobuf:"bytes,10,rep,name=omap,proto3" json:"omap,omitempty"`
 	Size          uint64                 `protobuf:"varint,11,opt,name=size,proto3" json:"size,omitempty"`
+	Mtime         int64                  `protobuf:"varint,12,opt,name=mtime,proto3" json:"mtime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3395,6 +3405,13 @@ func (x *PGPush) GetOmap() []*KV {
 func (x *PGPush) GetSize() uint64 {
 	if x != nil {
 		return x.Size
+	}
+	return 0
+}
+
+func (x *PGPush) GetMtime() int64 {
+	if x != nil {
+		return x.Mtime
 	}
 	return 0
 }
@@ -4592,6 +4609,253 @@ func (x *PGQueryStateReply) GetJson() []byte {
 	return nil
 }
 
+// Hello opens a connection: the dialler's in a hello frame, the acceptor's inside its Welcome.
+type Hello struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VersionMin    uint32                 `protobuf:"varint,1,opt,name=version_min,json=versionMin,proto3" json:"version_min,omitempty"` // protocol versions the sender speaks
+	VersionMax    uint32                 `protobuf:"varint,2,opt,name=version_max,json=versionMax,proto3" json:"version_max,omitempty"`
+	Entity        string                 `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`   // "osd.3", "mon.a", "client.s3.1"
+	Cluster       []byte                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"` // 16-byte UUID; empty: not known yet
+	Incarnation   uint64                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Features      uint64                 `protobuf:"fixed64,6,opt,name=features,proto3" json:"features,omitempty"`                      // bits the sender understands
+	Required      uint64                 `protobuf:"fixed64,7,opt,name=required,proto3" json:"required,omitempty"`                      // bits the sender insists on
+	AuthMethod    uint32                 `protobuf:"varint,8,opt,name=auth_method,json=authMethod,proto3" json:"auth_method,omitempty"` // 0: none
+	Auth          []byte                 `protobuf:"bytes,9,opt,name=auth,proto3" json:"auth,omitempty"`                                // meaning depends on auth_method
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hello) Reset() {
+	*x = Hello{}
+	mi := &file_wire_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hello) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hello) ProtoMessage() {}
+
+func (x *Hello) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hello.ProtoReflect.Descriptor instead.
+func (*Hello) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Hello) GetVersionMin() uint32 {
+	if x != nil {
+		return x.VersionMin
+	}
+	return 0
+}
+
+func (x *Hello) GetVersionMax() uint32 {
+	if x != nil {
+		return x.VersionMax
+	}
+	return 0
+}
+
+func (x *Hello) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *Hello) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *Hello) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Hello) GetFeatures() uint64 {
+	if x != nil {
+		return x.Features
+	}
+	return 0
+}
+
+func (x *Hello) GetRequired() uint64 {
+	if x != nil {
+		return x.Required
+	}
+	return 0
+}
+
+func (x *Hello) GetAuthMethod() uint32 {
+	if x != nil {
+		return x.AuthMethod
+	}
+	return 0
+}
+
+func (x *Hello) GetAuth() []byte {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+// Welcome is the acceptor's answer. A code other than OK refuses the connection.
+type Welcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Code          Code                   `protobuf:"varint,2,opt,name=code,proto3,enum=cairn.wire.Code" json:"code,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Hello         *Hello                 `protobuf:"bytes,4,opt,name=hello,proto3" json:"hello,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Welcome) Reset() {
+	*x = Welcome{}
+	mi := &file_wire_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Welcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Welcome) ProtoMessage() {}
+
+func (x *Welcome) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Welcome) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Welcome) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_OK
+}
+
+func (x *Welcome) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Welcome) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+// Confirm is the dialler's last word: it takes or refuses what the Welcome said.
+type Confirm struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cairn.wire.Code" json:"code,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	AuthMethod    uint32                 `protobuf:"varint,3,opt,name=auth_method,json=authMethod,proto3" json:"auth_method,omitempty"`
+	Auth          []byte                 `protobuf:"bytes,4,opt,name=auth,proto3" json:"auth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Confirm) Reset() {
+	*x = Confirm{}
+	mi := &file_wire_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Confirm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Confirm) ProtoMessage() {}
+
+func (x *Confirm) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
+func (*Confirm) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Confirm) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_OK
+}
+
+func (x *Confirm) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Confirm) GetAuthMethod() uint32 {
+	if x != nil {
+		return x.AuthMethod
+	}
+	return 0
+}
+
+func (x *Confirm) GetAuth() []byte {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -4755,12 +5019,13 @@ const file_wire_proto_rawDesc = "" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\x03R\x05asked\"w\n" +
+	"\x05asked\x18\x03 \x01(\x03R\x05asked\"\x8d\x01\n" +
 	"\x0eHeartbeatReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05asked\x18\x03 \x01(\x03R\x05asked\x12\x19\n" +
-	"\blease_ns\x18\x04 \x01(\x03R\aleaseNs\"0\n" +
+	"\blease_ns\x18\x04 \x01(\x03R\aleaseNs\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"0\n" +
 	"\bPosition\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"1\n" +
@@ -4838,7 +5103,7 @@ const file_wire_proto_rawDesc = "" +
 	"\ano_data\x18\x05 \x01(\bR\x06noData\x122\n" +
 	"\tmutations\x18\x06 \x03(\v2\x14.cairn.wire.MutationR\tmutations\"1\n" +
 	"\aPGAcked\x12&\n" +
-	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\"\xaa\x02\n" +
+	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\"\xc0\x02\n" +
 	"\x06PGPush\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
@@ -4851,7 +5116,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05attrs\x18\t \x03(\v2\x0e.cairn.wire.KVR\x05attrs\x12\"\n" +
 	"\x04omap\x18\n" +
 	" \x03(\v2\x0e.cairn.wire.KVR\x04omap\x12\x12\n" +
-	"\x04size\x18\v \x01(\x04R\x04size\"`\n" +
+	"\x04size\x18\v \x01(\x04R\x04size\x12\x14\n" +
+	"\x05mtime\x18\f \x01(\x03R\x05mtime\"`\n" +
 	"\bPGPushed\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
@@ -4933,7 +5199,31 @@ const file_wire_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\"'\n" +
 	"\x11PGQueryStateReply\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json*\xef\x01\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"\x8a\x02\n" +
+	"\x05Hello\x12\x1f\n" +
+	"\vversion_min\x18\x01 \x01(\rR\n" +
+	"versionMin\x12\x1f\n" +
+	"\vversion_max\x18\x02 \x01(\rR\n" +
+	"versionMax\x12\x16\n" +
+	"\x06entity\x18\x03 \x01(\tR\x06entity\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\fR\acluster\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\bfeatures\x18\x06 \x01(\x06R\bfeatures\x12\x1a\n" +
+	"\brequired\x18\a \x01(\x06R\brequired\x12\x1f\n" +
+	"\vauth_method\x18\b \x01(\rR\n" +
+	"authMethod\x12\x12\n" +
+	"\x04auth\x18\t \x01(\fR\x04auth\"\x88\x01\n" +
+	"\aWelcome\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12$\n" +
+	"\x04code\x18\x02 \x01(\x0e2\x10.cairn.wire.CodeR\x04code\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12'\n" +
+	"\x05hello\x18\x04 \x01(\v2\x11.cairn.wire.HelloR\x05hello\"z\n" +
+	"\aConfirm\x12$\n" +
+	"\x04code\x18\x01 \x01(\x0e2\x10.cairn.wire.CodeR\x04code\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12\x1f\n" +
+	"\vauth_method\x18\x03 \x01(\rR\n" +
+	"authMethod\x12\x12\n" +
+	"\x04auth\x18\x04 \x01(\fR\x04auth*\xef\x01\n" +
 	"\x04Code\x12\x06\n" +
 	"\x02OK\x10\x00\x12\f\n" +
 	"\bINTERNAL\x10\x01\x12\r\n" +
@@ -5000,7 +5290,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                 // 0: cairn.wire.Code
 	(OpKind)(0),               // 1: cairn.wire.OpKind
@@ -5058,6 +5348,9 @@ var file_wire_proto_goTypes = []any{
 	(*PGListReply)(nil),       // 53: cairn.wire.PGListReply
 	(*PGQueryState)(nil),      // 54: cairn.wire.PGQueryState
 	(*PGQueryStateReply)(nil), // 55: cairn.wire.PGQueryStateReply
+	(*Hello)(nil),             // 56: cairn.wire.Hello
+	(*Welcome)(nil),           // 57: cairn.wire.Welcome
+	(*Confirm)(nil),           // 58: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -5139,11 +5432,14 @@ var file_wire_proto_depIdxs = []int32{
 	25, // 76: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
 	48, // 77: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
 	49, // 78: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	79, // [79:79] is the sub-list for method output_type
-	79, // [79:79] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	0,  // 79: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	56, // 80: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,  // 81: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5203,7 +5499,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   54,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
