@@ -1,0 +1,102 @@
+package objop_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/objop"
+	"github.com/cairnstore/cairn/osd/store"
+)
+
+func TestValidate(t *testing.T) {
+	name := func(n int) []byte { return []byte(strings.Repeat("n", n)) }
+	one := func(op *wirepb.ObjOp) *wirepb.OpRequest {
+		return &wirepb.OpRequest{Object: []byte("o"), Ops: []*wirepb.ObjOp{{Kind: stat}, op}}
+	}
+	many := func(n int, op *wirepb.ObjOp) *wirepb.OpRequest {
+		req := &wirepb.OpRequest{Object: []byte("o")}
+		for range n {
+			req.Ops = append(req.Ops, op)
+		}
+		return req
+	}
+	const maxU = 1<<64 - 1
+	tests := []struct {
+		name    string
+		req     *wirepb.OpRequest
+		payload int
+		code    wirepb.Code
+		index   int
+	}{
+		{"nil", nil, 0, invalid, -1},
+		{"no object", &wirepb.OpRequest{Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, invalid, -1},
+		{"longest object name", &wirepb.OpRequest{Object: name(store.MaxNameBytes), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, ok, 0},
+		{"object name too long", &wirepb.OpRequest{Object: name(store.MaxNameBytes + 1), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, invalid, -1},
+		{"no operations", &wirepb.OpRequest{Object: name(1)}, 0, invalid, -1},
+		{"most operations", many(objop.MaxOps, &wirepb.ObjOp{Kind: stat}), 0, ok, 0},
+		{"too many operations", many(objop.MaxOps+1, &wirepb.ObjOp{Kind: stat}), 0, invalid, -1},
+		{"nil operation", one(nil), 0, wirepb.Code_UNSUPPORTED, 1},
+		{"kind none", one(&wirepb.ObjOp{}), 0, wirepb.Code_UNSUPPORTED, 1},
+		{"kind unknown", one(&wirepb.ObjOp{Kind: 99}), 0, wirepb.Code_UNSUPPORTED, 1},
+		{"kind negative", one(&wirepb.ObjOp{Kind: -1}), 0, wirepb.Code_UNSUPPORTED, 1},
+		{"attr without name", one(&wirepb.ObjOp{Kind: setAttr}), 0, invalid, 1},
+		{"key without name", one(&wirepb.ObjOp{Kind: omapGet}), 0, invalid, 1},
+		{"longest key", one(&wirepb.ObjOp{Kind: omapSet, Name: name(store.MaxKeyBytes)}), 0, ok, 0},
+		{"key too long", one(&wirepb.ObjOp{Kind: omapSet, Name: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
+		{"list start too long", one(&wirepb.ObjOp{Kind: omapList, Name: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
+		{"list end too long", one(&wirepb.ObjOp{Kind: omapList, End: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
+		{"largest value", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, store.MaxValueBytes)}), 0, ok, 0},
+		{"value too large", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, store.MaxValueBytes+1)}), 0, invalid, 1},
+		{"value of a read", one(&wirepb.ObjOp{Kind: read, Value: name(1)}), 0, invalid, 1},
+		{"name of a read", one(&wirepb.ObjOp{Kind: read, Name: name(1)}), 0, invalid, 1},
+		{"end of a set", one(&wirepb.ObjOp{Kind: omapSet, Name: name(1), End: name(1)}), 0, invalid, 1},
+		{"values fill the header", many(9, &wirepb.ObjOp{Kind: omapSet, Name: name(1), Value: make([]byte, store.MaxValueBytes)}), 0, invalid, -1},
+		{"data of a read", one(&wirepb.ObjOp{Kind: read, DataLen: 1}), 5, invalid, 1},
+		{"all of the payload", one(&wirepb.ObjOp{Kind: write, DataLen: 5}), 5, ok, 0},
+		{"data behind the payload", one(&wirepb.ObjOp{Kind: write, DataOff: 1, DataLen: 5}), 5, invalid, 1},
+		{"data offset behind the payload", one(&wirepb.ObjOp{Kind: write, DataOff: 6}), 5, invalid, 1},
+		{"data overflows", one(&wirepb.ObjOp{Kind: write, DataOff: maxU, DataLen: 2}), 5, invalid, 1},
+		{"data length overflows", one(&wirepb.ObjOp{Kind: write, DataOff: 2, DataLen: maxU}), 5, invalid, 1},
+		{"write to the greatest size", one(&wirepb.ObjOp{Kind: write, Offset: store.MaxObjectBytes - 5, DataLen: 5}), 5, ok, 0},
+		{"write over the greatest size", one(&wirepb.ObjOp{Kind: write, Offset: store.MaxObjectBytes - 4, DataLen: 5}), 5, invalid, 1},
+		{"write offset overflows", one(&wirepb.ObjOp{Kind: write, Offset: maxU, DataLen: 5}), 5, invalid, 1},
+		{"write full over the greatest size", one(&wirepb.ObjOp{Kind: writeFull, DataLen: store.MaxObjectBytes + 1}), store.MaxObjectBytes + 1, invalid, 1},
+		{"truncate to the greatest size", one(&wirepb.ObjOp{Kind: truncate, Offset: store.MaxObjectBytes}), 0, ok, 0},
+		{"truncate over the greatest size", one(&wirepb.ObjOp{Kind: truncate, Offset: store.MaxObjectBytes + 1}), 0, invalid, 1},
+		{"the same data again and again", many(5, &wirepb.ObjOp{Kind: writeFull, DataLen: 16 << 20}), 16 << 20, invalid, -1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := objop.Validate(tt.req, tt.payload)
+			if tt.code == ok {
+				if err != nil {
+					t.Fatalf("got %v, want no error", err)
+				}
+				return
+			}
+			var e *objop.Error
+			if !errors.As(err, &e) || e.Code != tt.code || e.Index != tt.index || e.Error() == "" {
+				t.Fatalf("got %#v, want code %v at %d", err, tt.code, tt.index)
+			}
+			// Execute refuses the same, and fills the answer.
+			out := objop.Execute(object("x"), key, tt.req, make([]byte, min(tt.payload, 8)))
+			if out.Code == ok || out.Mutates || out.Reply == nil {
+				t.Errorf("Execute accepts it: %+v", out)
+			}
+		})
+	}
+}
+
+func TestIsWrite(t *testing.T) {
+	for k, name := range wirepb.OpKind_name {
+		req := &wirepb.OpRequest{Ops: []*wirepb.ObjOp{{Kind: stat}, {Kind: wirepb.OpKind(k)}}}
+		if got, want := objop.IsWrite(req), k >= int32(create); got != want {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	if objop.IsWrite(nil) || objop.IsWrite(&wirepb.OpRequest{}) {
+		t.Error("an empty request is a write")
+	}
+}
