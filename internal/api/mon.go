@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
-	"github.com/cairnstore/cairn/placement"
 )
 
 // The conditions that changes and questions of the monitors end in. Callers test

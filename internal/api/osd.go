@@ -1,0 +1,102 @@
+package api
+
+// OSDStat counts the OSDs.
+type OSDStat struct {
+	Epoch    uint64   `json:"epoch"`
+	OSDs     int      `json:"num_osds"`
+	Up       int      `json:"num_up_osds"`
+	UpSince  int64    `json:"osd_up_since" doc:"Unix seconds since which this many are up (at least)"`
+	In       int      `json:"num_in_osds"`
+	InSince  int64    `json:"osd_in_since"`
+	Remapped int      `json:"num_remapped_pgs"`
+	Flags    []string `json:"flags"`
+	Now      int64    `json:"now" doc:"The monitor's clock, unix seconds"`
+}
+
+// OSDInfo is what map and reports say of one OSD.
+type OSDInfo struct {
+	ID            int     `json:"id"`
+	UUID          string  `json:"uuid"`
+	Class         string  `json:"device_class"`
+	Host          string  `json:"host"`
+	Addr          string  `json:"addr"`
+	Up            bool    `json:"up"`
+	In            bool    `json:"in"`
+	AutoOut       bool    `json:"auto_out" doc:"Marked out by the monitors; comes in again by itself when it boots"`
+	Reweight      float64 `json:"reweight"`
+	CrushWeight   float64 `json:"crush_weight"`
+	UpFrom        uint64  `json:"up_from"`
+	DownAt        uint64  `json:"down_at"`
+	Incarnation   uint64  `json:"incarnation"`
+	KB            int64   `json:"kb"`
+	KBUsed        int64   `json:"kb_used"`
+	KBAvail       int64   `json:"kb_avail"`
+	PGs           int     `json:"pgs"`
+	CommitLatency int64   `json:"commit_latency_us"`
+	Reported      int64   `json:"reported" doc:"Unix seconds of its newest report, 0 if there is none"`
+}
+
+// OSDTree is the CRUSH hierarchy, depth first, with the state of the OSDs.
+type OSDTree struct {
+	Nodes []TreeNode `json:"nodes"`
+	Stray []TreeNode `json:"stray" doc:"OSDs that are not in the CRUSH map"`
+}
+
+// TreeNode is a bucket or an OSD in the hierarchy.
+type TreeNode struct {
+	ID              int     `json:"id"`
+	Class           string  `json:"device_class,omitempty"`
+	Name            string  `json:"name"`
+	Type            string  `json:"type"`
+	TypeID          int     `json:"type_id"`
+	CrushWeight     float64 `json:"crush_weight"`
+	Depth           int     `json:"depth"`
+	Children        []int   `json:"children,omitempty"`
+	Exists          int     `json:"exists,omitempty" doc:"1 for an OSD the map knows"`
+	Status          string  `json:"status,omitempty" doc:"up or down; OSDs only"`
+	Reweight        float64 `json:"reweight"`
+	PrimaryAffinity float64 `json:"primary_affinity,omitempty" doc:"Always 1: primaries are chosen by position"`
+}
+
+// IsOSD reports whether the node is an OSD.
+func (n *TreeNode) IsOSD() bool { return n.ID >= 0 }
+
+// OSDDF is the space of the OSDs along the CRUSH hierarchy.
+type OSDDF struct {
+	Nodes   []DFNode  `json:"nodes"`
+	Stray   []DFNode  `json:"stray"`
+	Summary DFSummary `json:"summary"`
+}
+
+// DFNode is the space of a bucket or an OSD.
+type DFNode struct {
+	TreeNode
+	KB          int64   `json:"kb"`
+	KBUsed      int64   `json:"kb_used"`
+	KBData      int64   `json:"kb_used_data"`
+	KBOmap      int64   `json:"kb_used_omap"`
+	KBMeta      int64   `json:"kb_used_meta"`
+	KBAvail     int64   `json:"kb_avail"`
+	Utilization float64 `json:"utilization" doc:"Percent"`
+	Var         float64 `json:"var" doc:"Utilization divided by the cluster's average"`
+	PGs         int     `json:"pgs"`
+}
+
+// DFSummary sums all OSDs.
+type DFSummary struct {
+	KB          int64   `json:"total_kb"`
+	KBUsed      int64   `json:"total_kb_used"`
+	KBData      int64   `json:"total_kb_used_data"`
+	KBOmap      int64   `json:"total_kb_used_omap"`
+	KBMeta      int64   `json:"total_kb_used_meta"`
+	KBAvail     int64   `json:"total_kb_avail"`
+	Utilization float64 `json:"average_utilization"`
+	MinVar      float64 `json:"min_var"`
+	MaxVar      float64 `json:"max_var"`
+	Dev         float64 `json:"dev" doc:"Standard deviation of the utilization"`
+}
+
+// Reweight is the body of a change of an OSD's weight.
+type Reweight struct {
+	Weight float64 `json:"weight" minimum:"0" maximum:"1" doc:"0 is out, 1 fully in"`
+}

@@ -1,0 +1,33 @@
+package api
+
+// Pool is the policy of a pool.
+type Pool struct {
+	ID          uint32 `json:"pool_id"`
+	Name        string `json:"pool_name"`
+	Type        string `json:"type" doc:"replicated"`
+	Size        uint32 `json:"size" doc:"Copies"`
+	MinSize     uint32 `json:"min_size" doc:"In-sync copies below which nothing commits"`
+	PGNum       uint32 `json:"pg_num"`
+	Rule        int    `json:"crush_rule"`
+	RuleName    string `json:"crush_rule_name"`
+	Application string `json:"application"`
+	LastChange  uint64 `json:"last_change" doc:"Epoch of the map"`
+}
+
+// PoolCreate is the body that makes a pool. Zero values mean the defaults.
+type PoolCreate struct {
+	Name        string `json:"name" minLength:"1" maxLength:"255"`
+	Size        uint32 `json:"size,omitempty" maximum:"16" doc:"Copies; default 3"`
+	MinSize     uint32 `json:"min_size,omitempty" maximum:"16" doc:"Default size - size/2"`
+	PGNum       uint32 `json:"pg_num,omitempty" maximum:"32768" doc:"Chosen from the number of OSDs by default"`
+	Rule        string `json:"crush_rule,omitempty" maxLength:"255" doc:"Name of the CRUSH rule; default replicated_rule"`
+	Application string `json:"application,omitempty" maxLength:"128" doc:"What uses it: s3, rbd, nfs or free text"`
+}
+
+// PoolSetting is the body that changes one setting of a pool.
+type PoolSetting struct {
+	Value string `json:"value" maxLength:"255"`
+}
+
+// PoolSettingKeys are the settings that can be changed.
+func PoolSettingKeys() []string { return []string{"application", "crush_rule", "min_size", "size"} }
