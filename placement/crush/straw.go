@@ -1,0 +1,103 @@
+package crush
+
+import (
+	"math"
+	"math/big"
+)
+
+// strawLengths computes the 16.16 factors that a straw bucket multiplies its draws
+// with. Version 0 has two known flaws (equal weights are grouped, and items of
+// weight zero still count), which old maps depend on.
+func strawLengths(weights []uint32, version int) []uint32 {
+	size := len(weights)
+	out := make([]uint32, size)
+	order := sortedByWeight(weights)
+	left := size
+	straw, below, last := 1.0, 0.0, 0.0
+	for i := 0; i < size; {
+		at := order[i]
+		i++
+		if weights[at] == 0 {
+			if version >= 1 {
+				left--
+			}
+			continue
+		}
+		out[at] = toFixed(straw)
+		if i == size {
+			break
+		}
+		next := weights[order[i]]
+		if version == 0 && next == weights[at] {
+			continue
+		}
+		below += (float64(weights[at]) - last) * float64(left)
+		if version == 0 {
+			for j := i; j < size && weights[order[j]] == next; j++ {
+				left--
+			}
+		} else {
+			left--
+		}
+		// The product is taken in 32 bits, as it is where the lengths were first defined.
+		gain := float64(uint32(left) * (next - weights[at]))
+		straw *= root(1/(below/(below+gain)), left)
+		last = float64(weights[at])
+	}
+	return out
+}
+
+// toFixed converts as C on amd64 does: through a 64-bit integer, keeping the low half.
+func toFixed(f float64) uint32 {
+	f *= 0x10000
+	if !(f < math.MaxInt64) {
+		return 0
+	}
+	return uint32(int64(f))
+}
+
+// root returns a raised to the power 1/n, where 1/n is itself rounded to a float64,
+// to the last bit. math.Pow is off by a bit now and then; after truncation to 16.16
+// that is a different straw, and so a different placement, whenever the true result
+// is a round number (the cube root of 8, say).
+func root(a float64, n int) float64 {
+	if n <= 0 || !(a > 0) || math.IsInf(a, 0) {
+		return math.Pow(a, 1/float64(n))
+	}
+	if n == 1 || a == 1 {
+		return a
+	}
+	const prec = 200
+	num := func(f float64) *big.Float { return new(big.Float).SetPrec(prec).SetFloat64(f) }
+	// Newton's iteration for the exact n-th root doubles the 50 good bits twice.
+	exactA, bigN := num(a), num(float64(n))
+	x := num(math.Pow(a, 1/float64(n)))
+	for range 2 {
+		p := power(x, n-1, prec)
+		t := new(big.Float).SetPrec(prec).Mul(p, x)
+		t.Sub(t, exactA)
+		t.Quo(t, p.Mul(p, bigN))
+		x.Sub(x, t)
+	}
+	// The exponent is 1/n*(1+d) with a tiny d, so the result is the root times
+	// exp(d*ln(a)/n), for which two terms of the series are plenty.
+	d := new(big.Float).SetPrec(prec).Mul(num(1/float64(n)), bigN)
+	d.Sub(d, num(1))
+	d.Mul(d, num(math.Log(a)/float64(n)))
+	x.Add(x, d.Mul(d, x))
+	f, _ := x.Float64()
+	return f
+}
+
+// power returns x^n by repeated squaring.
+func power(x *big.Float, n int, prec uint) *big.Float {
+	out := new(big.Float).SetPrec(prec).SetInt64(1)
+	sq := new(big.Float).SetPrec(prec).Set(x)
+	for ; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			out.Mul(out, sq)
+		}
+		sq.Mul(sq, sq)
+	}
+	return out
+}
