@@ -1,0 +1,59 @@
+package placement
+
+import "github.com/cairnstore/cairn/placement/crush"
+
+// Limits of a cluster map. Validate and the decoders enforce them; they bound
+// what a damaged or hostile map can cost.
+const (
+	MaxPGs       = 32768                 // PGs of all pools together, and of one pool
+	MaxOSDs      = 65536                 // OSDs in the map
+	MaxOSDID     = crush.MaxDeviceID     // highest OSD id
+	MaxPools     = MaxPGs / PGNumMin     // pools in the map
+	MaxMons      = 64                    // monitors in the map
+	MaxServices  = 65536                 // services in the map
+	MaxPoolSize  = 32                    // copies of a pool
+	MaxInSync    = 64                    // members of a PG's in-sync set, while it moves
+	MaxNameBytes = 255                   // names, kinds, classes and application tags
+	MaxAddrBytes = 320                   // host:port
+	MaxMapBytes  = 64<<20 + maxCrushSize // encoding of a map or a delta
+
+	maxCrushSize = crush.MaxTextBytes
+)
+
+// PGNumMin and PGNumMax bound the number of PGs ChoosePGNum gives to one pool.
+const (
+	PGNumMin = 8
+	PGNumMax = 1024
+)
+
+// pgCopiesPerOSD is how many PG copies an OSD should hold: enough that no OSD has
+// much more than its share, few enough that idle PGs cost little.
+const pgCopiesPerOSD = 100
+
+// ChoosePGNum returns the number of PGs for one of the given number of pools on
+// that many in-OSDs. The rule:
+//
+//   - all pools together have about 100 PG copies per OSD, counting three copies;
+//   - at least four pools are assumed, since those a service needs come one by one
+//     and merging PGs is harder than splitting them;
+//   - the result is the nearest power of two (by ratio), within 8..1024;
+//   - the cluster as a whole stays within MaxPGs.
+//
+// Three OSDs give 32 PGs to each of up to four pools, 16 to each of five to eight.
+// The result never falls when OSDs are added.
+func ChoosePGNum(osds, pools int) uint32 {
+	const copies = 3
+	osds = min(max(osds, 1), MaxOSDs)
+	pools = min(max(pools, 1), MaxPools)
+
+	share, per := pgCopiesPerOSD*osds, copies*max(pools, 4) // want share/per PGs
+	n := PGNumMin
+	// Doubling is nearer by ratio while share/per > n*sqrt(2), that is 2*n*n < (share/per)^2.
+	for n < PGNumMax && 2*n*n*per*per < share*share {
+		n *= 2
+	}
+	for n > PGNumMin && n*pools > MaxPGs {
+		n /= 2
+	}
+	return uint32(n)
+}
