@@ -1,0 +1,448 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/cairnstore/cairn/placement"
+)
+
+// simObject is an object of a Sim: pages of one block, nil where it is a hole.
+// Bytes of the last page beyond size are zero, so growing needs no work.
+type simObject struct {
+	size    uint64
+	version Version
+	mtime   int64
+	pages   [][]byte
+	bad     map[uint64]bool // rotten pages
+	attrs   []KV            // sorted
+	omap    []KV            // sorted
+}
+
+type simSpaceKey struct {
+	pg placement.PGID
+	sp Space
+}
+
+type simSpace struct {
+	names []string // sorted
+	bytes int64    // sum of the sizes
+}
+
+type simState struct {
+	objs   map[Key]*simObject
+	spaces map[simSpaceKey]*simSpace
+	usage  Usage // Data, Omap, Meta, Objects
+}
+
+const simObjectCost = 256 // bytes of index an object is charged with
+
+func newSimState() *simState {
+	return &simState{objs: map[Key]*simObject{}, spaces: map[simSpaceKey]*simSpace{}}
+}
+
+func simReserve(capacity int64) int64 { return capacity / 64 }
+
+func kvCost(kv KV) int64 { return int64(len(kv.Key)+len(kv.Value)) + 32 }
+
+// check decides whether the whole batch can be applied, so that apply cannot
+// fail half way.
+func (st *simState) check(b *Batch, capacity int64) error {
+	if err := checkBatch(b); err != nil {
+		return err
+	}
+	if err := st.checkState(b); err != nil {
+		return err
+	}
+	grow := st.growth(b)
+	if grow == 0 || onlyShrinks(b) {
+		return nil
+	}
+	limit := capacity
+	if !usesReserve(b) {
+		limit -= simReserve(capacity)
+	}
+	if used := st.usage.Data + st.usage.Omap + st.usage.Meta; used+grow > limit {
+		return fmt.Errorf("batch needs %d bytes, %d of %d are used: %w", grow, used, capacity, ErrNoSpace)
+	}
+	return nil
+}
+
+// checkState follows which objects exist and which blocks are rotten through
+// the batch: a rename needs its source, a write of part of a block its rest.
+func (st *simState) checkState(b *Batch) error {
+	if !st.stateMatters(b) {
+		return nil
+	}
+	// Key -> the object whose content it holds now; nil: none, or made by this batch.
+	type view struct {
+		obj    *simObject
+		exists bool
+		size   uint64
+		bad    map[uint64]bool
+	}
+	seen := map[Key]*view{}
+	wiped := map[simSpaceKey]bool{}
+	look := func(k Key) *view {
+		v := seen[k]
+		if v == nil {
+			v = &view{}
+			if o := st.objs[k]; o != nil && !wiped[simSpaceKey{k.PG, k.Space}] {
+				v.obj, v.exists, v.size = o, true, o.size
+				v.bad = map[uint64]bool{}
+				for i := range o.bad {
+					v.bad[i] = true
+				}
+			}
+			seen[k] = v
+		}
+		return v
+	}
+	part := func(k Key, v *view, from, to uint64) error { // [from, to) is changed
+		for i := range v.bad {
+			lo, hi := i*blockBytes, (i+1)*blockBytes
+			switch {
+			case to <= lo || from >= hi || from >= to:
+			case from <= lo && to >= min(hi, max(v.size, lo+1)):
+				delete(v.bad, i)
+			default:
+				return fmt.Errorf("object %s: block at offset %d: %w", k, lo, ErrCorrupt)
+			}
+		}
+		return nil
+	}
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		switch op.Kind {
+		case OpRemoveSpace:
+			sp := simSpaceKey{op.Key.PG, op.Key.Space}
+			wiped[sp] = true
+			for k, v := range seen {
+				if k.PG == sp.pg && k.Space == sp.sp {
+					*v = view{}
+				}
+			}
+		case OpRemove:
+			*look(op.Key) = view{}
+		case OpRename:
+			from := look(op.Key)
+			if !from.exists {
+				return fmt.Errorf("rename object %s to %s: %w", op.Key, op.To, ErrNotFound)
+			}
+			if op.Key != op.To {
+				*look(op.To) = *from
+				*from = view{}
+			}
+		default:
+			v := look(op.Key)
+			v.exists = true
+			var err error
+			switch op.Kind {
+			case OpWrite:
+				end := op.Off + uint64(len(op.Data))
+				if err = part(op.Key, v, op.Off, end); end > v.size && len(op.Data) > 0 {
+					v.size = end
+				}
+			case OpZero:
+				err = part(op.Key, v, op.Off, min(op.Off+op.Len, v.size))
+			case OpTruncate:
+				if op.Off < v.size {
+					err = part(op.Key, v, op.Off, v.size)
+				}
+				v.size = op.Off
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stateMatters is false for most batches, which then skip checkState.
+func (st *simState) stateMatters(b *Batch) bool {
+	for i := range b.Ops {
+		switch op := &b.Ops[i]; op.Kind {
+		case OpRename:
+			return true
+		case OpWrite, OpZero, OpTruncate:
+			if o := st.objs[op.Key]; o != nil && len(o.bad) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// growth is an upper bound of the bytes a batch adds.
+func (st *simState) growth(b *Batch) (n int64) {
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		o := st.objs[op.Key]
+		switch op.Kind {
+		case OpRemove, OpRemoveSpace, OpRename:
+			continue
+		case OpWrite:
+			if len(op.Data) > 0 {
+				for p := op.Off / blockBytes; p <= (op.Off+uint64(len(op.Data))-1)/blockBytes; p++ {
+					if o == nil || p >= uint64(len(o.pages)) || o.pages[p] == nil {
+						n += blockBytes
+					}
+				}
+			}
+		case OpSetAttr, OpOmapSet:
+			n += kvCost(KV{op.Name, op.Value})
+		}
+		if o == nil {
+			n += simObjectCost
+		}
+	}
+	return n
+}
+
+func (st *simState) apply(b *Batch) {
+	for i := range b.Ops {
+		st.applyOp(&b.Ops[i])
+	}
+}
+
+func (st *simState) applyOp(op *Op) {
+	switch op.Kind {
+	case OpRemove:
+		st.remove(op.Key)
+		return
+	case OpRemoveSpace:
+		if sp := st.spaces[simSpaceKey{op.Key.PG, op.Key.Space}]; sp != nil {
+			for _, name := range slices.Clone(sp.names) {
+				st.remove(Key{op.Key.PG, op.Key.Space, name})
+			}
+		}
+		return
+	case OpRename:
+		if op.Key == op.To {
+			return
+		}
+		o := st.objs[op.Key]
+		st.remove(op.To)
+		st.detach(op.Key, o)
+		st.attach(op.To, o)
+		return
+	}
+	o := st.objs[op.Key]
+	if o == nil {
+		o = &simObject{}
+		st.attach(op.Key, o)
+	}
+	switch op.Kind {
+	case OpWrite:
+		st.write(op.Key, o, op.Off, op.Data)
+	case OpZero:
+		st.zero(o, op.Off, op.Len)
+	case OpTruncate:
+		if op.Off < o.size {
+			st.zero(o, op.Off, o.size-op.Off)
+			last := (op.Off + blockMask) / blockBytes
+			o.pages = o.pages[:min(uint64(len(o.pages)), last)]
+		}
+		st.resize(op.Key, o, op.Off)
+	case OpSetAttr:
+		st.usage.Meta += setKV(&o.attrs, op.Name, op.Value)
+	case OpRmAttr:
+		st.usage.Meta -= cutKV(&o.attrs, op.Name)
+	case OpOmapSet:
+		st.usage.Omap += setKV(&o.omap, op.Name, op.Value)
+	case OpOmapRm:
+		st.usage.Omap -= cutKV(&o.omap, op.Name)
+	case OpOmapRmRange:
+		from, to := rangeKVs(o.omap, op.Name, op.End)
+		st.usage.Omap -= costKVs(o.omap[from:to])
+		o.omap = slices.Delete(o.omap, from, to)
+	case OpOmapClear:
+		st.usage.Omap -= costKVs(o.omap)
+		o.omap = nil
+	case OpSetVersion:
+		o.version, o.mtime = op.Version, op.Mtime
+	}
+}
+
+func (st *simState) space(k Key) *simSpace {
+	sk := simSpaceKey{k.PG, k.Space}
+	sp := st.spaces[sk]
+	if sp == nil {
+		sp = &simSpace{}
+		st.spaces[sk] = sp
+	}
+	return sp
+}
+
+// attach gives an object a name and counts it.
+func (st *simState) attach(k Key, o *simObject) {
+	st.objs[k] = o
+	sp := st.space(k)
+	i, _ := slices.BinarySearch(sp.names, k.Name)
+	sp.names = slices.Insert(sp.names, i, k.Name)
+	sp.bytes += int64(o.size)
+	if k.Space == Objects {
+		st.usage.Objects++
+	}
+	st.usage.Meta += simObjectCost + costKVs(o.attrs)
+	st.usage.Omap += costKVs(o.omap)
+	st.usage.Data += o.stored()
+}
+
+func (st *simState) detach(k Key, o *simObject) {
+	delete(st.objs, k)
+	sp := st.space(k)
+	if i, ok := slices.BinarySearch(sp.names, k.Name); ok {
+		sp.names = slices.Delete(sp.names, i, i+1)
+	}
+	sp.bytes -= int64(o.size)
+	if k.Space == Objects {
+		st.usage.Objects--
+	}
+	st.usage.Meta -= simObjectCost + costKVs(o.attrs)
+	st.usage.Omap -= costKVs(o.omap)
+	st.usage.Data -= o.stored()
+}
+
+func (st *simState) remove(k Key) {
+	if o := st.objs[k]; o != nil {
+		st.detach(k, o)
+	}
+}
+
+func (st *simState) resize(k Key, o *simObject, size uint64) {
+	st.space(k).bytes += int64(size) - int64(o.size)
+	o.size = size
+}
+
+func (st *simState) write(k Key, o *simObject, off uint64, data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	end := off + uint64(len(data))
+	if need := int((end + blockMask) / blockBytes); need > len(o.pages) {
+		o.pages = append(o.pages, make([][]byte, need-len(o.pages))...)
+	}
+	for len(data) > 0 {
+		i, in := off/blockBytes, off%blockBytes
+		if o.pages[i] == nil {
+			o.pages[i] = make([]byte, blockBytes)
+			st.usage.Data += blockBytes
+		}
+		n := copy(o.pages[i][in:], data)
+		delete(o.bad, i) // check refused writes of a part of a rotten block
+		data, off = data[n:], off+uint64(n)
+	}
+	if end > o.size {
+		st.resize(k, o, end)
+	}
+}
+
+func (st *simState) zero(o *simObject, off, n uint64) {
+	end := min(off+n, o.size)
+	for off < end {
+		i, in := off/blockBytes, off%blockBytes
+		step := min(blockBytes-in, end-off)
+		if i < uint64(len(o.pages)) && o.pages[i] != nil {
+			if in == 0 && (step == blockBytes || off+step == o.size) {
+				o.pages[i] = nil
+				delete(o.bad, i)
+				st.usage.Data -= blockBytes
+			} else {
+				clear(o.pages[i][in : in+step])
+			}
+		}
+		off += step
+	}
+}
+
+// stored is the allocated size of the data.
+func (o *simObject) stored() (n int64) {
+	for _, p := range o.pages {
+		if p != nil {
+			n += blockBytes
+		}
+	}
+	return n
+}
+
+func (o *simObject) read(b []byte, off uint64) {
+	for len(b) > 0 {
+		i, in := off/blockBytes, off%blockBytes
+		n := min(len(b), int(blockBytes-in))
+		if i < uint64(len(o.pages)) && o.pages[i] != nil {
+			copy(b[:n], o.pages[i][in:])
+		}
+		b, off = b[n:], off+uint64(n)
+	}
+}
+
+func (o *simObject) firstBad(off, n uint64) (uint64, bool) {
+	if len(o.bad) == 0 || n == 0 {
+		return 0, false
+	}
+	for i := off / blockBytes; i <= (off+n-1)/blockBytes; i++ {
+		if o.bad[i] {
+			return i * blockBytes, true
+		}
+	}
+	return 0, false
+}
+
+func findKV(kvs []KV, key []byte) (int, bool) {
+	return slices.BinarySearchFunc(kvs, key, func(kv KV, k []byte) int { return bytes.Compare(kv.Key, k) })
+}
+
+// rangeKVs finds [start, end); an empty end is no bound.
+func rangeKVs(kvs []KV, start, end []byte) (from, to int) {
+	from, _ = findKV(kvs, start)
+	to = len(kvs)
+	if len(end) > 0 {
+		to, _ = findKV(kvs, end)
+	}
+	return from, max(from, to)
+}
+
+// setKV stores copies and returns how much the cost changed.
+func setKV(kvs *[]KV, key, value []byte) int64 {
+	kv := KV{cloneBytes(key), cloneBytes(value)}
+	i, ok := findKV(*kvs, key)
+	if ok {
+		old := kvCost((*kvs)[i])
+		(*kvs)[i] = kv
+		return kvCost(kv) - old
+	}
+	*kvs = slices.Insert(*kvs, i, kv)
+	return kvCost(kv)
+}
+
+// cutKV removes a key and returns what it cost.
+func cutKV(kvs *[]KV, key []byte) int64 {
+	i, ok := findKV(*kvs, key)
+	if !ok {
+		return 0
+	}
+	cost := kvCost((*kvs)[i])
+	*kvs = slices.Delete(*kvs, i, i+1)
+	return cost
+}
+
+func costKVs(kvs []KV) (n int64) {
+	for _, kv := range kvs {
+		n += kvCost(kv)
+	}
+	return n
+}
+
+// cloneBytes copies; never nil, so that an empty value is told from none.
+func cloneBytes(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
+
+func cloneKVs(kvs []KV) []KV {
+	var out []KV
+	for _, kv := range kvs {
+		out = append(out, KV{cloneBytes(kv.Key), cloneBytes(kv.Value)})
+	}
+	return out
+}
