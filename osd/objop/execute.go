@@ -92,7 +92,7 @@ type executor struct {
 	results    []*wirepb.ObjResult
 	out        []byte
 	readBudget uint64 // bytes that reads may still return
-	inline     uint64 // bytes of results that travel in the header
+	inline     uint64 // bytes of results that travel in the header, as counted for MaxInlineBytes
 
 	exists bool   // as the writes so far leave it
 	size   uint64 // the same
@@ -102,6 +102,7 @@ type executor struct {
 func (e *executor) run() *Error {
 	ops := e.req.Ops
 	e.exists, e.size = e.existed, e.before.Size
+	e.inline = uint64(len(ops)) * OpOverhead
 	all := make([]wirepb.ObjResult, len(ops))
 	e.results = make([]*wirepb.ObjResult, len(ops))
 	for i := range all {
@@ -226,8 +227,9 @@ func (e *executor) readError(i int, what string, err error) *Error {
 	return &Error{Code: code, Index: i, Text: fmt.Sprintf("%s of %s: %v", what, e.k, err)}
 }
 
-// spend takes n bytes of result from the budgets; inline ones travel in the header.
-func (e *executor) spend(i int, n uint64, inline bool) *Error {
+// spend takes n bytes of result from the budgets. Inline ones travel in the
+// header, with pairs of them.
+func (e *executor) spend(i int, n uint64, inline bool, pairs int) *Error {
 	if n > e.readBudget {
 		if e.write {
 			return invalid(i, "a request that writes may read at most %d bytes; read the rest in a request of its own", uint64(MaxMixedReadBytes))
@@ -236,7 +238,7 @@ func (e *executor) spend(i int, n uint64, inline bool) *Error {
 	}
 	e.readBudget -= n
 	if inline {
-		if e.inline += n; e.inline > MaxInlineBytes {
+		if e.inline += n + uint64(pairs)*PairOverhead; e.inline > MaxInlineBytes {
 			return invalid(i, "the reads return more than %d bytes of attributes and omap; split the request", uint64(MaxInlineBytes))
 		}
 	}
@@ -260,7 +262,7 @@ func (e *executor) read(i int, op *wirepb.ObjOp) *Error {
 			return e.readError(i, "attribute", err)
 		}
 		res.Value = v
-		return e.spend(i, uint64(len(v)), true)
+		return e.spend(i, uint64(len(v)), true, 0)
 	case wirepb.OpKind_GET_ATTRS:
 		kvs, err := e.r.Attrs(e.k)
 		if err != nil {
@@ -271,7 +273,7 @@ func (e *executor) read(i int, op *wirepb.ObjOp) *Error {
 			n += uint64(len(kv.Key) + len(kv.Value))
 		}
 		res.Kvs = appendKVs(nil, kvs)
-		return e.spend(i, n, true)
+		return e.spend(i, n, true, len(kvs))
 	case wirepb.OpKind_OMAP_LIST:
 		return e.omapList(i, op, res)
 	}
@@ -286,7 +288,7 @@ func (e *executor) readData(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 	if op.Length != 0 {
 		n = min(n, op.Length)
 	}
-	if err := e.spend(i, n, e.write); err != nil {
+	if err := e.spend(i, n, e.write, 0); err != nil {
 		return err
 	}
 	data, err := e.r.Read(e.k, op.Offset, n)
@@ -335,7 +337,7 @@ func (e *executor) omapGet(i int) (int, *Error) {
 				break
 			}
 		}
-		if err := e.spend(i+n, uint64(len(res.Value)), true); err != nil {
+		if err := e.spend(i+n, uint64(len(res.Value)), true, 0); err != nil {
 			return 0, err
 		}
 	}
@@ -357,7 +359,10 @@ func (e *executor) omapList(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 			return nil
 		}
 	}
-	used := 0
+	used, room := 0, MaxListBytes
+	if left := MaxInlineBytes - int(e.inline); left < room {
+		room = left // behind other large results; a single pair that does not fit fails the request
+	}
 	for len(op.End) == 0 || bytes.Compare(start, op.End) < 0 {
 		kvs, more, err := e.r.OmapList(e.k, start, op.End, min(omapListRun, limit-len(res.Kvs)))
 		if err != nil {
@@ -365,7 +370,7 @@ func (e *executor) omapList(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 		}
 		for n, kv := range kvs {
 			size := len(kv.Key) + len(kv.Value)
-			if len(res.Kvs) > 0 && used+size > MaxListBytes {
+			if len(res.Kvs) > 0 && used+size+(len(res.Kvs)+1)*PairOverhead > room {
 				kvs, more = kvs[:n], true
 				limit = len(res.Kvs) // full
 				break
@@ -382,7 +387,7 @@ func (e *executor) omapList(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 			break
 		}
 	}
-	return e.spend(i, uint64(used), true)
+	return e.spend(i, uint64(used), true, len(res.Kvs))
 }
 
 // after is the smallest key greater than key that respects the store's limit;

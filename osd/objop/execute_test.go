@@ -325,7 +325,7 @@ func TestListLimits(t *testing.T) {
 	t.Run("bytes", func(t *testing.T) {
 		f := object("")
 		for i := range 20 {
-			f.omap[fmt.Sprintf("k%02d", i)] = make([]byte, 100<<10)
+			f.omap[fmt.Sprintf("k%02d", i)] = make([]byte, 50<<10)
 		}
 		out := run(f, o{k: omapList})
 		r := out.Reply.Results[0]
@@ -335,7 +335,7 @@ func TestListLimits(t *testing.T) {
 	})
 	t.Run("one large pair", func(t *testing.T) {
 		f := object("")
-		f.omap[strings.Repeat("a", store.MaxKeyBytes)] = make([]byte, store.MaxValueBytes)
+		f.omap[strings.Repeat("a", store.MaxKeyBytes)] = make([]byte, 800<<10)
 		f.omap["b"] = nil
 		r := run(f, o{k: omapList}).Reply.Results[0]
 		if len(r.Kvs) != 1 || !r.More {
@@ -382,7 +382,7 @@ func TestReadLimits(t *testing.T) {
 	large.data = make([]byte, store.MaxObjectBytes)
 	wide := object("")
 	for i := range 10 {
-		wide.omap[fmt.Sprint(i)] = make([]byte, store.MaxValueBytes)
+		wide.omap[fmt.Sprint(i)] = make([]byte, 100<<10)
 	}
 	gets := make([]o, 9)
 	for i := range gets {
@@ -403,6 +403,7 @@ func TestReadLimits(t *testing.T) {
 		{"write and list much", wide, []o{{k: create}, {k: omapList}}, invalid, 2},
 		{"eight values", wide, gets[:8], ok, 0},
 		{"nine values do not fit the header", wide, gets, invalid, 9},
+		{"lists share the header", wide, []o{{k: omapList}, {k: omapList}, {k: omapList, limit: 1}}, invalid, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			req, payload := request(tt.ops)

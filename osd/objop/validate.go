@@ -7,15 +7,19 @@ import (
 	"github.com/cairnstore/cairn/osd/store"
 )
 
-// Limits of one request, besides those of the store.
+// Limits of one request, besides those of the store. Names, values and pairs
+// travel in the messenger's header, as request, as log entry and as answer;
+// MaxInlineBytes is what surely fits there (wire.MaxHeader) with all else.
 const (
-	MaxOps            = 4096     // operations
-	MaxInlineBytes    = 8 << 20  // names and values in a request or a reply: they travel in the header
-	MaxWriteBytes     = 72 << 20 // data, names and values of all writes; leaves room for the PG log in a store batch
-	MaxReadBytes      = 64 << 20 // all that the reads of a request return
-	MaxMixedReadBytes = 16 << 10 // the same in a request that also writes
-	MaxListBytes      = 1 << 20  // keys and values that one OMAP_LIST returns, unless a single pair is larger
-	MaxListPairs      = 16384    // pairs that one OMAP_LIST returns
+	MaxOps            = 4096      // operations
+	MaxInlineBytes    = 900 << 10 // names, values and OpOverhead of each operation in a request; the same in a reply
+	OpOverhead        = 80        // bytes counted for each operation or result
+	PairOverhead      = 12        // bytes counted for each pair in a result
+	MaxWriteBytes     = 72 << 20  // data, names and values of all writes; leaves room for the PG log in a store batch
+	MaxReadBytes      = 64 << 20  // all that the reads of a request return
+	MaxMixedReadBytes = 16 << 10  // the same in a request that also writes
+	MaxListBytes      = 512 << 10 // keys and values that one OMAP_LIST returns, unless a single pair is larger
+	MaxListPairs      = 16384     // pairs that one OMAP_LIST returns
 )
 
 // class is what an operation does to the object.
@@ -101,13 +105,13 @@ func validate(req *wirepb.OpRequest, payloadLen int) *Error {
 			return err
 		}
 		n := uint64(len(op.Name) + len(op.Value) + len(op.End))
-		inline += n
+		inline += n + OpOverhead
 		if c == classWrite {
 			written += n + op.DataLen
 		}
 	}
 	if inline > MaxInlineBytes {
-		return invalid(-1, "names and values of %d bytes: at most %d in one request", inline, uint64(MaxInlineBytes))
+		return invalid(-1, "operations, names and values of %d bytes: at most %d in one request", inline, uint64(MaxInlineBytes))
 	}
 	if written > MaxWriteBytes {
 		return invalid(-1, "writes of %d bytes: at most %d in one request", written, uint64(MaxWriteBytes))

@@ -2,9 +2,11 @@ package objop_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/store"
@@ -47,12 +49,13 @@ func TestValidate(t *testing.T) {
 		{"key too long", one(&wirepb.ObjOp{Kind: omapSet, Name: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
 		{"list start too long", one(&wirepb.ObjOp{Kind: omapList, Name: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
 		{"list end too long", one(&wirepb.ObjOp{Kind: omapList, End: name(store.MaxKeyBytes + 1)}), 0, invalid, 1},
-		{"largest value", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, store.MaxValueBytes)}), 0, ok, 0},
+		{"large value", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, 890<<10)}), 0, ok, 0},
+		{"value does not fit the header", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, store.MaxValueBytes)}), 0, invalid, -1},
 		{"value too large", one(&wirepb.ObjOp{Kind: setAttr, Name: name(1), Value: make([]byte, store.MaxValueBytes+1)}), 0, invalid, 1},
 		{"value of a read", one(&wirepb.ObjOp{Kind: read, Value: name(1)}), 0, invalid, 1},
 		{"name of a read", one(&wirepb.ObjOp{Kind: read, Name: name(1)}), 0, invalid, 1},
 		{"end of a set", one(&wirepb.ObjOp{Kind: omapSet, Name: name(1), End: name(1)}), 0, invalid, 1},
-		{"values fill the header", many(9, &wirepb.ObjOp{Kind: omapSet, Name: name(1), Value: make([]byte, store.MaxValueBytes)}), 0, invalid, -1},
+		{"values fill the header", many(10, &wirepb.ObjOp{Kind: omapSet, Name: name(1), Value: make([]byte, 100<<10)}), 0, invalid, -1},
 		{"data of a read", one(&wirepb.ObjOp{Kind: read, DataLen: 1}), 5, invalid, 1},
 		{"all of the payload", one(&wirepb.ObjOp{Kind: write, DataLen: 5}), 5, ok, 0},
 		{"data behind the payload", one(&wirepb.ObjOp{Kind: write, DataOff: 1, DataLen: 5}), 5, invalid, 1},
@@ -98,5 +101,39 @@ func TestIsWrite(t *testing.T) {
 	}
 	if objop.IsWrite(nil) || objop.IsWrite(&wirepb.OpRequest{}) {
 		t.Error("an empty request is a write")
+	}
+}
+
+// Whatever Validate accepts and Execute answers fits the messenger's header,
+// with the largest encoding of every field.
+func TestFitsHeader(t *testing.T) {
+	const big = 1<<63 + 1
+	req := &wirepb.OpRequest{Pool: 1 << 31, Shard: 1 << 31, Object: []byte(strings.Repeat("n", store.MaxNameBytes)), Req: &wirepb.ReqID{Client: big, Seq: big}, Mtime: -1}
+	f := object("")
+	for range objop.MaxOps {
+		req.Ops = append(req.Ops, &wirepb.ObjOp{Kind: omapGet, Offset: big, Length: big, Name: []byte(strings.Repeat("k", 160)), Limit: 1 << 31, Version: big, Flag: true})
+	}
+	req.Ops = req.Ops[:objop.MaxInlineBytes/(160+objop.OpOverhead)]
+	f.omap[strings.Repeat("k", 160)] = make([]byte, 160)
+	if err := objop.Validate(req, 0); err != nil {
+		t.Fatal(err)
+	}
+	out := objop.Execute(f, key, req, nil)
+	if out.Code != ok {
+		t.Fatal(out.Text)
+	}
+	for what, n := range map[string]int{"request": req.SizeVT(), "reply": out.Reply.SizeVT()} {
+		if n > wire.MaxHeader-4096 {
+			t.Errorf("the %s has %d bytes, the header may have %d", what, n, wire.MaxHeader)
+		}
+	}
+	// Small pairs have the largest overhead.
+	f = object("")
+	for i := range objop.MaxListPairs + 1 {
+		f.omap[fmt.Sprintf("%05d", i)] = []byte("0123456789")
+	}
+	out = run(f, o{k: omapList})
+	if r := out.Reply.Results[0]; len(r.Kvs) != objop.MaxListPairs || !r.More || out.Reply.SizeVT() > wire.MaxHeader-4096 {
+		t.Errorf("got %d pairs, more %v, %d bytes", len(r.Kvs), r.More, out.Reply.SizeVT())
 	}
 }
