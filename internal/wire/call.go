@@ -1,0 +1,164 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+)
+
+// call is one of our requests that waits for its answer. Whoever takes it out
+// of Conn.pending sends exactly one result, or is its caller.
+type call struct {
+	result  chan result // holds one
+	started uint64      // Conn.tick when it was sent
+}
+
+type result struct {
+	m   *Message
+	err error
+}
+
+var calls = sync.Pool{New: func() any { return &call{result: make(chan result, 1)} }}
+
+// Call sends m as a request and waits for the answer. A reply with a code other
+// than OK comes back both as the reply and as an *Error. While the connection's
+// queue is full Call waits. When ctx ends the request is forgotten, not undone:
+// the peer may still carry it out.
+func (c *Conn) Call(ctx context.Context, m *Message) (*Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, c.callError(err)
+	}
+	tag := c.tags.Add(1)
+	f, err := encode(kindMessage, m, stamp{tag: tag, epoch: c.epoch()}, c.o.NoPayloadCheck)
+	if err != nil {
+		return nil, c.callError(err)
+	}
+	return c.roundTrip(ctx, f, tag)
+}
+
+// Ping asks the peer's messenger (not its handler) for a sign of life and
+// returns how long it took.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	tag := c.tags.Add(1)
+	f, err := encode(kindPing, nil, stamp{tag: tag}, true)
+	if err != nil {
+		return 0, c.callError(err)
+	}
+	if _, err := c.roundTrip(ctx, f, tag); err != nil {
+		return 0, err
+	}
+	return time.Since(start), nil
+}
+
+func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64) (*Message, error) {
+	cl := calls.Get().(*call)
+	if err := c.pushCall(ctx, f, tag, cl); err != nil {
+		calls.Put(cl)
+		return nil, c.callError(err)
+	}
+	var r result
+	select {
+	case r = <-cl.result:
+	case <-ctx.Done():
+		if c.forget(tag) {
+			calls.Put(cl)
+			return nil, c.callError(ctx.Err())
+		}
+		r = <-cl.result // the answer has just won
+	}
+	calls.Put(cl)
+	if r.err != nil {
+		return nil, r.err
+	}
+	if h := r.m.Header; h.Code != wirepb.Code_OK {
+		return r.m, &Error{Code: h.Code, Text: h.Error, Epoch: h.Epoch}
+	}
+	return r.m, nil
+}
+
+// callError names the peer in errors that do not do so themselves.
+func (c *Conn) callError(err error) error {
+	if _, ok := err.(*closedError); ok {
+		return err
+	}
+	return fmt.Errorf("call %v: %w", c, err)
+}
+
+func (c *Conn) timedOut() error {
+	return c.callError(fmt.Errorf("no answer in %v: %w", c.o.CallTimeoutMax, context.DeadlineExceeded))
+}
+
+// forget takes a request out of those that wait and reports whether it was there.
+func (c *Conn) forget(tag uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.pending[tag]
+	delete(c.pending, tag)
+	return ok
+}
+
+// answer hands a reply to its call. Replies that nobody waits for any more are dropped.
+func (c *Conn) answer(m *Message) {
+	c.mu.Lock()
+	cl := c.pending[m.Header.Tag]
+	delete(c.pending, m.Header.Tag)
+	c.mu.Unlock()
+	if cl == nil {
+		m.Release()
+		return
+	}
+	cl.result <- result{m: m}
+}
+
+// Send sends m one-way. It never waits: it fails with ErrQueueFull when the
+// peer reads too slowly and with ErrConnClosed when the connection has ended.
+// No error does not mean that the peer got it.
+func (c *Conn) Send(m *Message) error {
+	f, err := encode(kindMessage, m, stamp{epoch: c.epoch()}, c.o.NoPayloadCheck)
+	if err != nil {
+		return fmt.Errorf("send to %v: %w", c, err)
+	}
+	return c.pushSend(f, true)
+}
+
+// Reply answers the request req, which must have come from this connection and
+// not be answered yet. It never waits. A one-way message has no answer: then
+// nothing is sent. m may be nil: OK and nothing else.
+func (c *Conn) Reply(req *Message, m *Message) error {
+	tag := req.Header.GetTag()
+	if tag == 0 {
+		return nil
+	}
+	s := stamp{tag: tag, reply: true, epoch: c.epoch()}
+	f, err := encode(kindMessage, m, s, c.o.NoPayloadCheck)
+	if err != nil {
+		// The peer must not wait for ever because our answer is too large.
+		sorry := &wirepb.Header{Code: wirepb.Code_INTERNAL, Error: err.Error()}
+		if f, e := encode(kindMessage, &Message{Header: sorry}, s, true); e == nil {
+			_ = c.pushReply(f, tag)
+		}
+		return fmt.Errorf("reply to %v: %w", c, err)
+	}
+	return c.pushReply(f, tag)
+}
+
+// ReplyError answers the request req with an error code and a text for people.
+func (c *Conn) ReplyError(req *Message, code wirepb.Code, format string, args ...any) error {
+	text := fmt.Sprintf(format, args...)
+	if len(text) > errorTextMax {
+		text = strings.ToValidUTF8(text[:errorTextMax], "")
+	}
+	return c.Reply(req, &Message{Header: &wirepb.Header{Code: code, Error: text}})
+}
+
+func (c *Conn) epoch() uint64 {
+	if c.o.Epoch == nil {
+		return 0
+	}
+	return c.o.Epoch()
+}

@@ -1,0 +1,63 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// A dead machine is noticed after keepIdle + keepCount*keepInterval even when
+// nothing is being sent.
+const (
+	keepIdle     = 15 * time.Second
+	keepInterval = 5 * time.Second
+	keepCount    = 4
+)
+
+// Dial connects to the messenger at addr ("host:port") and shakes hands. ctx
+// bounds the dialling only.
+func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
+	return dial(ctx, addr, o.withDefaults(), nil)
+}
+
+// dial is Dial with a function to run when the connection is all over; nil for none.
+func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*Conn, error) {
+	d := net.Dialer{
+		Timeout:         o.DialTimeout,
+		KeepAliveConfig: keepAlive(),
+		Control: func(_, _ string, rc syscall.RawConn) error {
+			return rc.Control(setCongestion)
+		},
+	}
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	h := newHandshake(nc, o)
+	a, err := h.run(ctx, h.dial)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("handshake with %s: %w", addr, err)
+	}
+	return startConn(nc, h.fr, a, o, finished), nil
+}
+
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
+}
+
+// tuneAccepted gives an accepted connection the options that Dial sets. They
+// are improvements, not needs, so what the kernel refuses is left as it is.
+func tuneAccepted(nc net.Conn) {
+	tc, ok := nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	_ = tc.SetNoDelay(true)
+	_ = tc.SetKeepAliveConfig(keepAlive())
+	if rc, err := tc.SyscallConn(); err == nil {
+		_ = rc.Control(setCongestion)
+	}
+}

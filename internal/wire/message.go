@@ -1,0 +1,55 @@
+package wire
+
+import (
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Message is a header and its payload.
+//
+// When sending, the header is encoded before the call returns and is never
+// changed, so one Message may be sent to many peers, even at once. A payload is
+// not copied when it is large: it must not change until the answer is there
+// (Call), or ever (Send, Reply, and a Call whose context ended first).
+//
+// When receiving, header and payload belong to the receiver.
+type Message struct {
+	Header  *wirepb.Header
+	Payload []byte
+
+	buf *buffer // the pooled memory of a received payload
+}
+
+// Release gives the payload's memory back for reuse. It is optional: without
+// it the garbage collector takes the memory. The caller must hold no reference
+// to the payload. Release does nothing the second time and on nil.
+func (m *Message) Release() {
+	if m == nil || m.buf == nil {
+		return
+	}
+	b := m.buf
+	m.buf, m.Payload = nil, nil
+	b.release()
+}
+
+// Identity says who stands at one end of a connection.
+type Identity struct {
+	Entity      string         // "osd.3", "mon.a", "client.s3.1"
+	Cluster     placement.UUID // zero: not known yet
+	Incarnation uint64         // raised at every start of the entity
+}
+
+// Handler gets the messages that are not replies to Call, and the news of a
+// connection's end.
+//
+// Handle runs on the connection's reader goroutine, in the order of arrival: it
+// must not block, and hands long work to a goroutine. A request (its tag is not
+// 0) must get exactly one Reply or ReplyError, or it counts against the
+// connection's limit of unanswered requests for ever.
+//
+// Closed is called once for each established connection, after its last Handle.
+// Conn.Close may be called from both; Server.Close and Peers.Close may not.
+type Handler interface {
+	Handle(c *Conn, m *Message)
+	Closed(c *Conn, err error)
+}

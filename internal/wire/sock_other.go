@@ -1,0 +1,14 @@
+//go:build !linux
+
+package wire
+
+import "net"
+
+func setCongestion(uintptr) {}
+
+// tryWriter exists on Linux only; elsewhere the writer goroutine writes everything.
+type tryWriter struct{}
+
+func newTryWriter(net.Conn) *tryWriter { return nil }
+
+func (*tryWriter) write(a, b []byte) (int, error) { return 0, nil }

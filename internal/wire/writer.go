@@ -1,0 +1,305 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"time"
+)
+
+const (
+	groupFrames = 256     // frames written by one system call at most
+	groupBytes  = 1 << 20 // and bytes, as far as frames allow
+	pieceBytes  = 4 << 20 // a larger frame is written in pieces, so that progress shows
+)
+
+// quiet is how long nothing may have been written before Send writes inline:
+// messages that follow each other faster are cheaper when they leave together.
+const quiet = 30 * time.Microsecond
+
+// usable says why nothing can be queued, with mu held.
+func (c *Conn) usable() error {
+	if c.err != nil {
+		return c.err
+	}
+	if c.ending {
+		return &closedError{peer: c.String(), cause: errClosedHere}
+	}
+	return nil
+}
+
+// full reports whether a frame of that size has to wait, with mu held. One
+// frame alone is always let in, or a large one could never be sent.
+func (c *Conn) full(size int) bool {
+	return c.queuedFrames > 0 && (c.queuedFrames >= c.o.QueueFrames || c.queuedBytes+size > c.o.QueueBytes)
+}
+
+// pushSend queues a one-way frame or fails.
+func (c *Conn) pushSend(f frame, inline bool) error {
+	c.mu.Lock()
+	if err := c.usable(); err != nil {
+		c.mu.Unlock()
+		f.release()
+		return err
+	}
+	if c.full(f.size) {
+		err := fmt.Errorf("send to %v: %w: %d messages of %d bytes wait to be written", c, ErrQueueFull, c.queuedFrames, c.queuedBytes)
+		c.mu.Unlock()
+		f.release()
+		return err
+	}
+	inline = inline && f.size <= inlineMax && len(c.pending) == 0 && !c.moreInput.Load() &&
+		time.Since(clockBase)-time.Duration(c.lastWrite.Load()) > quiet
+	c.push(f, inline)
+	return nil
+}
+
+// pushReply queues the answer to an inbound request. Its place among the
+// unanswered requests is freed when it has been written, so a peer that asks
+// and does not read cannot fill our memory.
+func (c *Conn) pushReply(f frame, tag uint64) error {
+	c.mu.Lock()
+	if err := c.usable(); err != nil {
+		c.mu.Unlock()
+		f.release()
+		return err
+	}
+	asked, ok := c.inbound[tag]
+	if !ok {
+		c.mu.Unlock()
+		f.release()
+		return fmt.Errorf("reply to %v: no unanswered request with tag %d (answered twice, or on another connection)", c, tag)
+	}
+	delete(c.inbound, tag)
+	c.inBytes += f.size - asked
+	c.push(f, f.size <= inlineMax && c.inCount == 1 && !c.moreInput.Load())
+	return nil
+}
+
+// pushCall queues a request, waiting for room as long as ctx allows.
+func (c *Conn) pushCall(ctx context.Context, f frame, tag uint64, cl *call) error {
+	c.mu.Lock()
+	for {
+		if err := c.usable(); err != nil {
+			c.mu.Unlock()
+			f.release()
+			return err
+		}
+		if !c.full(f.size) {
+			break
+		}
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			f.release()
+			return fmt.Errorf("%w: %w", ErrQueueFull, ctx.Err())
+		}
+		c.mu.Lock()
+	}
+	cl.started = c.tick
+	c.pending[tag] = cl
+	c.push(f, len(c.pending) == 1)
+	return nil
+}
+
+// push queues f, or writes it at once when inline and nobody else is writing.
+// It is called with mu held and unlocks it.
+func (c *Conn) push(f frame, inline bool) {
+	c.queuedFrames++
+	c.queuedBytes += f.size
+	if inline && c.try != nil && !c.writing && len(c.queue) == 0 {
+		c.writing = true
+		c.mu.Unlock()
+		c.writeInline(f)
+		return
+	}
+	c.queue = append(c.queue, f)
+	c.wakeWriter()
+	c.mu.Unlock()
+}
+
+// wakeWriter is called with mu held.
+func (c *Conn) wakeWriter() {
+	if c.writerIdle && !c.writing && len(c.queue) > 0 {
+		c.writerIdle = false
+		c.writable.Signal()
+	}
+}
+
+// writeInline writes what the socket has room for and leaves the rest to the
+// writer goroutine, so the caller never waits for the peer. The caller has set
+// writing.
+func (c *Conn) writeInline(f frame) {
+	n, err := c.try.write(f.head, f.payload)
+	if err != nil {
+		f.release()
+		c.fail(fmt.Errorf("write: %w", err))
+	}
+	c.lastWrite.Store(int64(time.Since(clockBase)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = false
+	c.progress++
+	if err != nil || c.err != nil {
+		if err == nil {
+			f.release()
+		}
+		c.writable.Signal()
+		return
+	}
+	if n == f.size {
+		c.written(f)
+		f.release()
+	} else {
+		if n < len(f.head) {
+			f.head = f.head[n:]
+		} else {
+			f.payload = f.payload[n-len(f.head):]
+			f.head = nil
+		}
+		c.queue = append(c.queue, frame{})
+		copy(c.queue[1:], c.queue)
+		c.queue[0] = f
+	}
+	c.wakeWriter()
+	c.checkFlushed()
+}
+
+// written books a frame that has left, with mu held.
+func (c *Conn) written(f frame) {
+	c.queuedFrames--
+	c.queuedBytes -= f.size
+	if f.reply {
+		c.inCount--
+		c.inBytes -= f.size
+		c.readable.Signal()
+	}
+	if c.room != nil && !c.full(0) {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// checkFlushed is called with mu held.
+func (c *Conn) checkFlushed() {
+	if c.flushed != nil && len(c.queue) == 0 && !c.writing {
+		close(c.flushed)
+		c.flushed = nil
+	}
+}
+
+// writeLoop is the connection's writer goroutine: it takes all that is queued
+// and writes it with as few system calls as it can.
+func (c *Conn) writeLoop() {
+	defer close(c.writeDone)
+	var batch []frame
+	var backing net.Buffers // memory for the list of pieces of a system call
+	for {
+		c.mu.Lock()
+		c.checkFlushed()
+		for c.err == nil && (len(c.queue) == 0 || c.writing) {
+			c.writerIdle = true
+			c.writable.Wait()
+		}
+		c.writerIdle = false
+		if c.err != nil {
+			c.mu.Unlock()
+			return
+		}
+		if len(c.pending) > 1 || c.inCount > 1 {
+			// Others that are about to queue get the chance to do it before
+			// the system call: a third cheaper at depth.
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
+			if c.err != nil {
+				c.mu.Unlock()
+				return
+			}
+		}
+		batch, c.queue = c.queue, batch[:0]
+		c.writing = true
+		c.mu.Unlock()
+
+		err := c.writeBatch(batch, &backing)
+
+		c.lastWrite.Store(int64(time.Since(clockBase)))
+		c.mu.Lock()
+		c.writing = false
+		c.mu.Unlock()
+		if err != nil {
+			c.fail(fmt.Errorf("write: %w", err))
+			return
+		}
+		clear(batch)
+		if cap(batch) > 4*groupFrames {
+			batch = nil // a burst's memory is not kept
+		}
+	}
+}
+
+// writeBatch writes and books frames group by group, and releases all of them.
+func (c *Conn) writeBatch(batch []frame, backing *net.Buffers) (err error) {
+	for len(batch) > 0 {
+		n, size := 0, 0
+		for n < len(batch) && n < groupFrames && (n == 0 || size+batch[n].size <= groupBytes) {
+			size += batch[n].size
+			n++
+		}
+		group := batch[:n]
+		batch = batch[n:]
+		if err == nil {
+			err = c.writeGroup(group, backing)
+		}
+		if err == nil {
+			c.mu.Lock()
+			c.progress++
+			for i := range group {
+				c.written(group[i])
+			}
+			c.mu.Unlock()
+		}
+		for i := range group {
+			group[i].release()
+		}
+	}
+	return err
+}
+
+func (c *Conn) writeGroup(group []frame, backing *net.Buffers) error {
+	if len(group) == 1 && len(group[0].payload) == 0 {
+		_, err := c.nc.Write(group[0].head)
+		return err
+	}
+	list := (*backing)[:0]
+	var rest []byte
+	for i := range group {
+		if len(group[i].head) > 0 {
+			list = append(list, group[i].head)
+		}
+		if p := group[i].payload; len(p) > pieceBytes { // alone in its group
+			list, rest = append(list, p[:pieceBytes]), p[pieceBytes:]
+		} else if len(p) > 0 {
+			list = append(list, p)
+		}
+	}
+	*backing = list // keep the memory, WriteTo eats the list
+	_, err := backing.WriteTo(c.nc)
+	*backing = list[:0]
+	clear(list)
+	for err == nil && len(rest) > 0 {
+		c.mu.Lock()
+		c.progress++
+		c.mu.Unlock()
+		n := min(len(rest), pieceBytes)
+		_, err = c.nc.Write(rest[:n])
+		rest = rest[n:]
+	}
+	return err
+}
