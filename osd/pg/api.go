@@ -1,0 +1,225 @@
+package pg
+
+import (
+	"time"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Config configures a Group. Zero values of the optional fields mean the defaults.
+type Config struct {
+	Self   placement.OSDID // required
+	Leases *Leases         // required
+
+	LogMax      int           // log entries kept, and with them request ids; default 2000
+	InFlightMax int           // writes under way in the group; default 256
+	QueueMax    int           // client operations that wait for the group; default 4096
+	PushMax     int           // objects pushed to one peer at a time; default 4
+	AckTimeout  time.Duration // silence after which a member is dropped; default 3 s
+	RetryAfter  time.Duration // pause before a broken stream or a proposal is tried again; default 100 ms
+	ScanLimit   int           // objects compared at a time by backfill; default 256
+}
+
+func (c Config) withDefaults() Config {
+	set := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	set(&c.LogMax, 2000)
+	set(&c.InFlightMax, 256)
+	set(&c.QueueMax, 4096)
+	set(&c.PushMax, 4)
+	set(&c.ScanLimit, 256)
+	if c.AckTimeout <= 0 {
+		c.AckTimeout = 3 * time.Second
+	}
+	if c.RetryAfter <= 0 {
+		c.RetryAfter = 100 * time.Millisecond
+	}
+	return c
+}
+
+// Event is something a Group is told. The types below are all there are.
+type Event interface{ event() }
+
+// View is the part of a cluster map that concerns one PG.
+type View struct {
+	Epoch   placement.Epoch
+	Exists  bool // false: the pool is gone
+	Record  placement.PGRecord
+	Target  []placement.OSDID // CRUSH's answer, up or not
+	Peers   map[placement.OSDID]Peer
+	Size    int
+	MinSize int
+}
+
+// Peer is what the map says of an OSD that matters to the PG.
+type Peer struct {
+	Up          bool
+	Incarnation uint64
+}
+
+func (v *View) up(id placement.OSDID) bool { return v.Peers[id].Up }
+
+// Handle names a client's request between the driver and the group.
+type Handle uint64
+
+// The events.
+type (
+	// MapEvent: the OSD acts on a newer map.
+	MapEvent struct{ View View }
+	// MsgEvent: a peer's message. The driver delivers it only when the OSD's map is at least
+	// as new as the sender's was (R5).
+	MsgEvent struct {
+		From    placement.OSDID
+		Msg     *wirepb.PGMsg
+		Payload []byte
+	}
+	// ResetEvent: the connection from or to a peer broke, or a send failed; messages may be lost.
+	ResetEvent struct{ Peer placement.OSDID }
+	// OpEvent: a client's operation (already validated), or a listing when Op is nil.
+	OpEvent struct {
+		Handle  Handle
+		Op      *wirepb.OpRequest
+		List    *wirepb.PGList
+		Payload []byte
+		Write   bool
+	}
+	// ExecutedEvent answers an Exec effect.
+	ExecutedEvent struct {
+		Handle  Handle
+		Code    wirepb.Code
+		Text    string
+		Reply   *wirepb.OpReply
+		List    *wirepb.PGListReply
+		Payload []byte
+		Mutates bool       // it succeeded as a write: it needs a log entry even if Ops is empty
+		Ops     []store.Op // what it changes
+		Removed bool       // the object does not exist afterwards
+	}
+	// PersistedEvent answers a Persist effect; in order.
+	PersistedEvent struct {
+		ID  uint64
+		Err error
+	}
+	// ReadEvent answers a Read effect.
+	ReadEvent struct {
+		Token uint64
+		Piece Piece
+		Err   error
+	}
+	// ListedEvent answers a List effect.
+	ListedEvent struct {
+		Token   uint64
+		Objects []store.ListEntry
+		More    bool
+		Err     error
+	}
+	// ProposedEvent answers a Propose effect: the code of the monitors' reply, and the epoch that holds the change.
+	ProposedEvent struct {
+		Token uint64
+		Code  wirepb.Code
+		Epoch placement.Epoch
+	}
+	// TickEvent: time passed, or a lease was renewed.
+	TickEvent struct{}
+)
+
+func (MapEvent) event()       {}
+func (MsgEvent) event()       {}
+func (ResetEvent) event()     {}
+func (OpEvent) event()        {}
+func (ExecutedEvent) event()  {}
+func (PersistedEvent) event() {}
+func (ReadEvent) event()      {}
+func (ListedEvent) event()    {}
+func (ProposedEvent) event()  {}
+func (TickEvent) event()      {}
+
+// Effects is what the driver must do after a Step, in any order except that
+// Persist batches reach the store in order.
+type Effects struct {
+	Persist []Persist
+	Send    []Out
+	Reply   []Reply
+	Exec    []Exec
+	Read    []Read
+	List    []List
+	Propose *Proposal
+	Wake    clock.Mono // when to send a TickEvent at the latest; zero: no need
+	Forget  bool       // the group is gone: drop it
+}
+
+// Persist is a batch for the store. It is answered by a PersistedEvent once it is durable or has failed.
+type Persist struct {
+	ID  uint64
+	Ops []store.Op
+}
+
+// Out is a message to a peer. Payload is sent in pieces without joining them.
+type Out struct {
+	To      placement.OSDID
+	Msg     *wirepb.PGMsg
+	Payload [][]byte
+}
+
+// Reply is the answer to a client's request.
+type Reply struct {
+	Handle  Handle
+	Code    wirepb.Code
+	Text    string
+	Reply   *wirepb.OpReply
+	List    *wirepb.PGListReply
+	Payload []byte
+}
+
+// Exec asks the driver to evaluate a request against the store (osd/objop) and to answer with an ExecutedEvent.
+type Exec struct {
+	Handle  Handle
+	Op      *wirepb.OpRequest
+	List    *wirepb.PGList
+	Payload []byte
+}
+
+// Cursor says which piece of an object a Read wants: first bytes from Off, then, with Omap set, pairs after OmapAfter.
+type Cursor struct {
+	Off       uint64
+	Omap      bool
+	OmapAfter []byte
+}
+
+// Piece is a part of an object's whole state.
+type Piece struct {
+	Missing bool // the object does not exist
+	Info    store.Info
+	Attrs   []store.KV // with the first piece only
+	Omap    []store.KV
+	Off     uint64
+	Data    []byte
+	Next    Cursor
+	Last    bool
+}
+
+// Read asks for a piece of an object, to be answered with a ReadEvent.
+type Read struct {
+	Token  uint64
+	Object string
+	At     Cursor
+}
+
+// List asks for a page of the PG's objects, to be answered with a ListedEvent.
+type List struct {
+	Token uint64
+	After string
+	Limit int
+}
+
+// Proposal asks the driver to propose a change of the PG's record to the monitors.
+type Proposal struct {
+	Token  uint64
+	Change *wirepb.PGChange
+}

@@ -1,0 +1,302 @@
+package pg
+
+import (
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// follower is what a member or learner knows of its primary's stream.
+type follower struct {
+	stream  uint64 // 0: no query yet in this term
+	nIn     uint64 // messages received in order
+	nOut    uint64 // messages sent
+	broken  bool   // a message was lost: nothing counts until the next query
+	live    bool   // activated or learning: replicated writes are accepted
+	staged  map[string]bool
+	pushing map[string]uint64 // object being received -> next offset
+}
+
+// fromPrimary handles a message of the current term's primary.
+func (g *Group) fromPrimary(ev MsgEvent) {
+	m, f := ev.Msg, &g.fol
+	if q := m.GetQuery(); q != nil {
+		if m.Stream <= f.stream {
+			return
+		}
+		*f = follower{stream: m.Stream, nIn: 1, staged: map[string]bool{}, pushing: map[string]uint64{}}
+		g.dropStaged()
+		g.durable(g.sendInfo)
+		return
+	}
+	if m.Stream != f.stream || f.broken || m.N <= f.nIn {
+		if m.Stream > f.stream {
+			f.stream = m.Stream
+			g.reject("query lost")
+		}
+		return
+	}
+	if m.N != f.nIn+1 {
+		g.reject("gap")
+		return
+	}
+	f.nIn = m.N
+	switch {
+	case m.GetActivate() != nil:
+		g.onActivate(m.GetActivate())
+	case m.GetReplicate() != nil:
+		g.onReplicate(m.GetReplicate(), ev.Payload)
+	case m.GetPush() != nil:
+		g.onPush(m.GetPush(), ev.Payload)
+	case m.GetLearn() != nil:
+		g.onLearn(m.GetLearn())
+	case m.GetComplete() != nil:
+		g.onComplete(m.GetComplete())
+	case m.GetScan() != nil:
+		g.tokens++
+		g.fx.List = append(g.fx.List, List{Token: g.tokens, After: string(m.GetScan().After), Limit: int(min(m.GetScan().Limit, 4096))})
+	default:
+		g.reject("unknown message")
+	}
+}
+
+// dropStaged clears copies that an interrupted activation or push left behind.
+func (g *Group) dropStaged() {
+	if g.exists {
+		g.persist([]store.Op{{Kind: store.OpRemoveSpace, Key: store.Key{PG: g.id, Space: store.Staging}}}, nil)
+	}
+}
+
+// answer sends a message on the stream it answers.
+func (g *Group) answer(body any) {
+	f := &g.fol
+	f.nOut++
+	g.fx.Send = append(g.fx.Send, Out{To: g.view.Record.Primary, Msg: g.msg(g.view.Record.Term, f.stream, f.nOut, body)})
+}
+
+// answerDurable is answer, once everything persisted so far is durable and if the stream is still the same.
+func (g *Group) answerDurable(body any) {
+	stream, term := g.fol.stream, g.view.Record.Term
+	g.durable(func() {
+		if g.fol.stream == stream && !g.fol.broken && g.view.Record.Term == term {
+			g.answer(body)
+		}
+	})
+}
+
+// reject tells the primary that the stream is broken, once.
+func (g *Group) reject(why string) {
+	g.fol.broken = true
+	g.fol.live = false
+	g.answer(&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(g.view.Record.Term), Why: why}})
+}
+
+func (g *Group) sendInfo() {
+	if g.fol.stream == 0 || g.fol.broken || g.fol.nOut > 0 {
+		return
+	}
+	completeTo := g.st.completeTo
+	if g.st.complete {
+		completeTo = g.log.head()
+	}
+	g.answer(&wirepb.PGMsg_Info{Info: &wirepb.PGInfo{
+		Exists: g.exists, Head: toPos(g.log.head()), Tail: toPos(g.log.tail),
+		Committed: toPos(g.st.committed), CompleteTo: toPos(completeTo),
+		Entries: g.log.after(g.st.committed.Seq),
+	}})
+}
+
+// rewriteLog replaces the log behind keep and returns the changes to persist.
+func (g *Group) rewriteLog(keep store.Version, entries []*wirepb.LogEntry) []store.Op {
+	g.log.cut(keep.Seq)
+	ops := []store.Op{{Kind: store.OpOmapRmRange, Key: g.metaKey(), Name: logKey(keep.Seq + 1)}}
+	for _, e := range entries {
+		g.log.append(e)
+		ops = append(ops, g.opEntry(e))
+	}
+	return ops
+}
+
+// follows reports whether entries continue a log that ends at keep.
+func follows(keep store.Version, entries []*wirepb.LogEntry) bool {
+	for i, e := range entries {
+		if e.GetPos().GetSeq() != keep.Seq+uint64(i)+1 || placement.Term(e.Pos.Term) < keep.Term {
+			return false
+		}
+	}
+	return true
+}
+
+// onActivate makes a member's log and objects those of the new primary, in one batch.
+func (g *Group) onActivate(a *wirepb.PGActivate) {
+	keep := fromPos(a.Keep)
+	if g.exists && !g.log.has(keep) || !follows(keep, a.Entries) {
+		g.reject("activation does not fit the log")
+		return
+	}
+	var moves []store.Op
+	for _, name := range a.Staged {
+		removed, ok := g.fol.staged[string(name)]
+		if !ok {
+			g.reject("activation names an object that was not staged")
+			return
+		}
+		moves = append(moves, g.opsMoveStaged(string(name), removed)...)
+	}
+	if !g.exists {
+		g.log.tail = keep
+	}
+	ops := append(g.rewriteLog(keep, a.Entries), moves...)
+	g.exists = true
+	g.st.complete = true
+	g.st.completeTo = store.Version{}
+	g.adoptCommitted(a.Committed)
+	g.fol.staged = map[string]bool{}
+	g.fol.live = true
+	g.persist(append(ops, g.opState()), nil)
+	g.answerDurable(&wirepb.PGMsg_Activated{Activated: &wirepb.PGActivated{}})
+}
+
+func (g *Group) opsMoveStaged(name string, removed bool) []store.Op {
+	if removed {
+		return []store.Op{
+			{Kind: store.OpRemove, Key: g.objKey(name)},
+			{Kind: store.OpRemove, Key: g.stagedKey(name)},
+		}
+	}
+	return []store.Op{{Kind: store.OpRename, Key: g.stagedKey(name), To: g.objKey(name)}}
+}
+
+func (g *Group) adoptCommitted(p *wirepb.Position) {
+	if c := fromPos(p); g.st.committed.Seq < c.Seq && c.Seq <= g.log.head().Seq {
+		g.st.committed = c
+	}
+}
+
+// onReplicate appends one write of the primary and acknowledges it when it is durable (R1).
+func (g *Group) onReplicate(r *wirepb.PGReplicate, payload []byte) {
+	if !g.fol.live || fromPos(r.Prev) != g.log.head() || r.Entry == nil || !follows(g.log.head(), []*wirepb.LogEntry{r.Entry}) {
+		g.reject("write does not follow the log's head")
+		return
+	}
+	ops, err := opsFromMutations(g.objKey(string(r.Entry.Object)), r.Mutations, payload)
+	if err != nil {
+		g.reject(err.Error())
+		return
+	}
+	pos := entryPos(r.Entry)
+	g.log.append(r.Entry)
+	g.adoptCommitted(r.Committed)
+	if r.NoData {
+		ops = nil
+	}
+	ops = append(ops, g.opEntry(r.Entry))
+	g.persist(append(ops, g.opsTrim()...), nil)
+	g.answerDurable(&wirepb.PGMsg_Acked{Acked: &wirepb.PGAcked{Pos: toPos(pos)}})
+}
+
+// onPush receives a piece of an object. It grows in the staging space, so that the
+// object itself is never seen half copied, and takes its place with the last piece
+// (learner) or with the activation (member).
+func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
+	name := string(p.Object)
+	next, open := g.fol.pushing[name]
+	if p.First {
+		open, next = true, 0
+		delete(g.fol.staged, name)
+	}
+	if !open || len(payload) > 0 && p.Off != next || len(name) > store.MaxNameBytes || p.Off+uint64(len(payload)) > store.MaxObjectBytes {
+		g.reject("piece of a push does not fit")
+		return
+	}
+	key := g.stagedKey(name)
+	var ops []store.Op
+	if p.First {
+		ops = append(ops, store.Op{Kind: store.OpRemove, Key: key}, store.Op{Kind: store.OpTouch, Key: key})
+	}
+	for _, kv := range p.Attrs {
+		ops = append(ops, store.Op{Kind: store.OpSetAttr, Key: key, Name: kv.Key, Value: kv.Value})
+	}
+	if len(payload) > 0 {
+		ops = append(ops, store.Op{Kind: store.OpWrite, Key: key, Off: p.Off, Data: payload})
+		next = p.Off + uint64(len(payload))
+	}
+	for _, kv := range p.Omap {
+		ops = append(ops, store.Op{Kind: store.OpOmapSet, Key: key, Name: kv.Key, Value: kv.Value})
+	}
+	g.fol.pushing[name] = next
+	if p.Last {
+		delete(g.fol.pushing, name)
+		ops = append(ops,
+			store.Op{Kind: store.OpTruncate, Key: key, Off: p.Size},
+			store.Op{Kind: store.OpSetVersion, Key: key, Version: fromPos(p.Version), Mtime: p.Mtime})
+		if p.Staged {
+			g.fol.staged[name] = p.Remove
+		} else {
+			ops = append(ops, g.opsMoveStaged(name, p.Remove)...)
+		}
+	}
+	g.persist(ops, nil)
+	g.answerDurable(&wirepb.PGMsg_Pushed{Pushed: &wirepb.PGPushed{Id: p.Id, Object: p.Object}})
+}
+
+// onLearn starts catching up. Until Complete the objects are a mixture of old
+// and new, and completeTo remembers from where the log must be followed again.
+func (g *Group) onLearn(l *wirepb.PGLearn) {
+	keep := fromPos(l.Keep)
+	if !l.Reset_ && g.exists && !g.log.has(keep) || !follows(keep, l.Entries) {
+		g.reject("learning does not fit the log")
+		return
+	}
+	completeTo := g.st.completeTo
+	if g.st.complete {
+		completeTo = g.log.head()
+	}
+	if l.Reset_ || !g.exists {
+		completeTo = store.Version{}
+	} else if keep.Seq < completeTo.Seq {
+		completeTo = keep
+	}
+	var ops []store.Op
+	if l.Reset_ || !g.exists {
+		g.log = pgLog{tail: keep, reqs: map[reqKey]*wirepb.LogEntry{}}
+		g.st.committed = keep
+		ops = append(ops, store.Op{Kind: store.OpOmapClear, Key: g.metaKey()})
+	}
+	ops = append(ops, g.rewriteLog(keep, l.Entries)...)
+	g.exists = true
+	g.st.complete, g.st.completeTo = false, completeTo
+	if g.st.committed.Seq > keep.Seq {
+		g.st.committed = keep
+	}
+	g.adoptCommitted(l.Committed)
+	g.fol.live = true
+	g.persist(append(ops, g.opState()), nil)
+	g.answerDurable(&wirepb.PGMsg_Learned{Learned: &wirepb.PGLearned{}})
+}
+
+func (g *Group) onComplete(c *wirepb.PGComplete) {
+	if !g.fol.live {
+		g.reject("completed before it learned")
+		return
+	}
+	g.st.complete, g.st.completeTo = true, store.Version{}
+	g.persist([]store.Op{g.opState()}, nil)
+	g.answerDurable(&wirepb.PGMsg_Completed{Completed: &wirepb.PGCompleted{Pos: toPos(g.log.head())}})
+}
+
+// followerListed answers a scan.
+func (g *Group) followerListed(ev ListedEvent) {
+	if g.fol.broken || g.fol.stream == 0 || ev.Token != g.tokens {
+		return
+	}
+	if ev.Err != nil {
+		g.reject("scan: " + ev.Err.Error())
+		return
+	}
+	s := &wirepb.PGScanned{End: !ev.More}
+	for _, o := range ev.Objects {
+		s.Objects = append(s.Objects, &wirepb.ObjectVersion{Object: []byte(o.Name), Version: toPos(o.Version)})
+	}
+	g.answer(&wirepb.PGMsg_Scanned{Scanned: s})
+}

@@ -1,0 +1,224 @@
+package pg
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Group is one PG on one OSD. It is not safe for concurrent use.
+type Group struct {
+	cfg  Config
+	id   placement.PGID
+	view View
+
+	exists bool // the store holds this PG
+	st     state
+	log    pgLog
+
+	lead *lead // not nil while the view names us primary
+	fol  follower
+
+	now clock.Mono
+	fx  Effects
+
+	lastPersist, donePersist uint64
+	afterPersist             []deferred
+	stopped                  bool // the store failed; the driver is about to stop the OSD
+	tokens                   uint64
+}
+
+type deferred struct {
+	id  uint64
+	run func()
+}
+
+// New returns the group as the store holds it; a PG the store does not know is
+// empty. It fails when what the store holds of it is damaged or of a newer format.
+func New(cfg Config, id placement.PGID, r store.Reader) (*Group, error) {
+	g := &Group{cfg: cfg.withDefaults(), id: id}
+	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
+	g.st.complete = true
+	err := g.load(r)
+	if errors.Is(err, store.ErrNotFound) {
+		err = nil
+	}
+	return g, err
+}
+
+// ID returns the PG's id.
+func (g *Group) ID() placement.PGID { return g.id }
+
+// Step applies one event at time now and returns what the driver must do. It never blocks.
+func (g *Group) Step(now clock.Mono, ev Event) Effects {
+	g.now = now
+	g.fx = Effects{}
+	if g.stopped {
+		return g.fx
+	}
+	switch ev := ev.(type) {
+	case MapEvent:
+		g.onMap(ev.View)
+	case MsgEvent:
+		g.onMsg(ev)
+	case ResetEvent:
+		g.onReset(ev.Peer)
+	case OpEvent:
+		g.onOp(ev)
+	case ExecutedEvent:
+		g.onExecuted(ev)
+	case PersistedEvent:
+		g.onPersisted(ev)
+	case ReadEvent:
+		g.onRead(ev)
+	case ListedEvent:
+		g.onListed(ev)
+	case ProposedEvent:
+		g.onProposed(ev)
+	case TickEvent:
+	}
+	if g.lead != nil {
+		g.advance()
+	}
+	return g.fx
+}
+
+func (g *Group) onMap(v View) {
+	if v.Epoch <= g.view.Epoch {
+		return
+	}
+	old := g.view
+	g.view = v
+	if !v.Exists {
+		g.stepDown(wirepb.Code_NOT_FOUND, "the pool was removed")
+		if g.exists {
+			g.erase()
+		}
+		g.fx.Forget = true
+		return
+	}
+	if v.Record.Term != old.Record.Term || v.Record.Primary != old.Record.Primary {
+		g.fol = follower{} // whatever an older primary had begun is over
+	}
+	leads := v.Record.Primary == g.cfg.Self
+	switch {
+	case !leads:
+		g.stepDown(wirepb.Code_WRONG_PRIMARY, "")
+	case g.lead == nil || g.lead.term != v.Record.Term:
+		g.stepDown(wirepb.Code_TRY_LATER, "the PG is peering")
+		g.takeLead()
+	default:
+		g.recordChanged(&old)
+	}
+	if !leads && g.stray() {
+		g.erase()
+	}
+}
+
+// stray reports whether our copy is of no use to anybody: the set that has every
+// acknowledged write is whole and up without us, and CRUSH does not want us either.
+func (g *Group) stray() bool {
+	v := &g.view
+	if !g.exists || v.Record.Has(g.cfg.Self) || slices.Contains(v.Target, g.cfg.Self) || len(v.Record.InSync) < v.Size {
+		return false
+	}
+	for _, m := range v.Record.InSync {
+		if !v.up(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// erase removes everything the store holds of the PG.
+func (g *Group) erase() {
+	g.exists = false
+	g.st = state{complete: true}
+	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
+	g.fol = follower{}
+	var ops []store.Op
+	for _, sp := range []store.Space{store.Objects, store.Staging, store.Meta} {
+		ops = append(ops, store.Op{Kind: store.OpRemoveSpace, Key: store.Key{PG: g.id, Space: sp}})
+	}
+	g.persist(ops, nil)
+}
+
+// persist queues a batch; done runs when it is durable.
+func (g *Group) persist(ops []store.Op, done func()) {
+	g.lastPersist++
+	g.fx.Persist = append(g.fx.Persist, Persist{ID: g.lastPersist, Ops: ops})
+	if done != nil {
+		g.afterPersist = append(g.afterPersist, deferred{g.lastPersist, done})
+	}
+}
+
+// durable runs fn once everything persisted so far is durable, now if it is.
+func (g *Group) durable(fn func()) {
+	if g.lastPersist == g.donePersist {
+		fn()
+		return
+	}
+	g.afterPersist = append(g.afterPersist, deferred{g.lastPersist, fn})
+}
+
+func (g *Group) onPersisted(ev PersistedEvent) {
+	if ev.Err != nil {
+		// What memory says of the PG no longer matches the disk. Nothing that follows may be
+		// acknowledged; the driver stops the OSD and the others go on without it.
+		g.stopped = true
+		g.stepDown(wirepb.Code_TRY_LATER, "the OSD's store failed")
+		return
+	}
+	g.donePersist = ev.ID
+	for len(g.afterPersist) > 0 && g.afterPersist[0].id <= ev.ID {
+		d := g.afterPersist[0]
+		g.afterPersist = g.afterPersist[1:]
+		d.run()
+	}
+}
+
+func (g *Group) onMsg(ev MsgEvent) {
+	m := ev.Msg
+	rec := &g.view.Record
+	term := placement.Term(m.Term)
+	switch {
+	case !g.view.Exists || term > rec.Term:
+		// The driver waits for the sender's map before it delivers, so this is a message
+		// for a pool that has gone, or from a sender that is ahead of its own map.
+	case term < rec.Term:
+		if m.GetReject() == nil {
+			g.fx.Send = append(g.fx.Send, Out{To: ev.From, Msg: g.msg(term, m.Stream, 0,
+				&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(rec.Term), Why: "stale term"}})})
+		}
+	case rec.Primary == g.cfg.Self:
+		if g.lead != nil {
+			g.fromPeer(ev)
+		}
+	case rec.Primary == ev.From:
+		g.fromPrimary(ev)
+	}
+}
+
+func (g *Group) onReset(peer placement.OSDID) {
+	if ld := g.lead; ld != nil {
+		if p := ld.peers[peer]; p != nil {
+			g.breakStream(p)
+		}
+		return
+	}
+	if peer == g.view.Record.Primary && g.fol.stream > 0 && !g.fol.broken {
+		g.reject("connection lost")
+	}
+}
+
+func (g *Group) msg(term placement.Term, stream, n uint64, body any) *wirepb.PGMsg {
+	m := &wirepb.PGMsg{Pool: uint32(g.id.Pool), Shard: g.id.Shard, From: int32(g.cfg.Self), Term: uint32(term), Stream: stream, N: n}
+	setBody(m, body)
+	return m
+}
+
+func (g *Group) token() uint64 { g.tokens++; return g.tokens }

@@ -1,0 +1,238 @@
+package pg
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// A PG keeps one object in the store's Meta space: its attribute "state" holds
+// the encoded state, its omap the log, keyed by big-endian sequence number so
+// that the order of keys is the order of the log. See docs/formats/pg.md.
+const metaName = "pg"
+
+const stateAttr = "state"
+
+// stateVersion is the format of the state attribute. A newer one is refused.
+const stateVersion = 1
+
+// state is what a group must remember besides its log.
+type state struct {
+	tail      store.Version // position before the log's first entry
+	committed store.Version // everything up to here is committed everywhere; may lag
+	// complete: the objects are those of the log's head. Otherwise they are at least those of
+	// completeTo, and a learner was interrupted on its way from there.
+	complete   bool
+	completeTo store.Version
+}
+
+func (s state) encode() []byte {
+	b := make([]byte, 0, 38)
+	var flags byte
+	if s.complete {
+		flags |= 1
+	}
+	b = append(b, stateVersion, flags)
+	for _, v := range []store.Version{s.tail, s.committed, s.completeTo} {
+		b = binary.LittleEndian.AppendUint32(b, uint32(v.Term))
+		b = binary.LittleEndian.AppendUint64(b, v.Seq)
+	}
+	return b
+}
+
+func decodeState(b []byte) (state, error) {
+	if len(b) > 0 && b[0] > stateVersion {
+		return state{}, fmt.Errorf("PG state has format %d, this version reads up to %d: start a newer cairn", b[0], stateVersion)
+	}
+	if len(b) != 38 || b[0] != stateVersion {
+		return state{}, fmt.Errorf("PG state of %d bytes is damaged: want 38 bytes of format %d; %w", len(b), stateVersion, store.ErrCorrupt)
+	}
+	s := state{complete: b[1]&1 != 0}
+	for i, v := range []*store.Version{&s.tail, &s.committed, &s.completeTo} {
+		p := b[2+12*i:]
+		*v = store.Version{Term: placement.Term(binary.LittleEndian.Uint32(p)), Seq: binary.LittleEndian.Uint64(p[4:])}
+	}
+	return s, nil
+}
+
+func toPos(v store.Version) *wirepb.Position {
+	return &wirepb.Position{Term: uint32(v.Term), Seq: v.Seq}
+}
+
+func fromPos(p *wirepb.Position) store.Version {
+	return store.Version{Term: placement.Term(p.GetTerm()), Seq: p.GetSeq()}
+}
+
+type reqKey struct{ client, seq uint64 }
+
+func keyOf(r *wirepb.ReqID) reqKey { return reqKey{r.GetClient(), r.GetSeq()} }
+
+// pgLog is the group's log in memory: entries with consecutive sequence
+// numbers, the first one following tail.
+type pgLog struct {
+	tail    store.Version
+	entries []*wirepb.LogEntry
+	reqs    map[reqKey]*wirepb.LogEntry
+}
+
+func entryPos(e *wirepb.LogEntry) store.Version { return fromPos(e.Pos) }
+
+func (l *pgLog) head() store.Version {
+	if n := len(l.entries); n > 0 {
+		return entryPos(l.entries[n-1])
+	}
+	return l.tail
+}
+
+// after returns the entries behind seq; the result shares the log's memory.
+func (l *pgLog) after(seq uint64) []*wirepb.LogEntry {
+	if seq <= l.tail.Seq {
+		return l.entries
+	}
+	if i := seq - l.tail.Seq; i < uint64(len(l.entries)) {
+		return l.entries[i:]
+	}
+	return nil
+}
+
+// has reports whether position v is in the log or is its tail.
+func (l *pgLog) has(v store.Version) bool {
+	if v.Seq <= l.tail.Seq {
+		return v == l.tail
+	}
+	i := v.Seq - l.tail.Seq - 1
+	return i < uint64(len(l.entries)) && entryPos(l.entries[i]) == v
+}
+
+func (l *pgLog) append(e *wirepb.LogEntry) {
+	l.entries = append(l.entries, e)
+	if e.Req != nil {
+		l.reqs[keyOf(e.Req)] = e
+	}
+}
+
+// cut drops the entries behind seq and returns them.
+func (l *pgLog) cut(seq uint64) []*wirepb.LogEntry {
+	gone := l.after(seq)
+	l.entries = l.entries[:len(l.entries)-len(gone)]
+	l.forget(gone)
+	return gone
+}
+
+func (l *pgLog) forget(gone []*wirepb.LogEntry) {
+	for _, e := range gone {
+		if e.Req != nil && l.reqs[keyOf(e.Req)] == e {
+			delete(l.reqs, keyOf(e.Req))
+		}
+	}
+}
+
+// trim drops the first n entries.
+func (l *pgLog) trim(n int) {
+	l.forget(l.entries[:n])
+	l.tail = entryPos(l.entries[n-1])
+	l.entries = append([]*wirepb.LogEntry(nil), l.entries[n:]...)
+}
+
+func logKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+func (g *Group) metaKey() store.Key { return store.Key{PG: g.id, Space: store.Meta, Name: metaName} }
+
+func (g *Group) objKey(name string) store.Key {
+	return store.Key{PG: g.id, Space: store.Objects, Name: name}
+}
+
+func (g *Group) stagedKey(name string) store.Key {
+	return store.Key{PG: g.id, Space: store.Staging, Name: name}
+}
+
+func (g *Group) opState() store.Op {
+	g.st.tail = g.log.tail
+	return store.Op{Kind: store.OpSetAttr, Key: g.metaKey(), Name: []byte(stateAttr), Value: g.st.encode()}
+}
+
+func (g *Group) opEntry(e *wirepb.LogEntry) store.Op {
+	b, err := e.MarshalVT()
+	if err != nil {
+		panic("encode log entry: " + err.Error()) // cannot fail for a message without required fields
+	}
+	return store.Op{Kind: store.OpOmapSet, Key: g.metaKey(), Name: logKey(e.Pos.Seq), Value: b}
+}
+
+// opsTrim keeps the log at its length: once it is an eighth too long, the
+// oldest committed entries go. Every member decides for itself.
+func (g *Group) opsTrim() []store.Op {
+	n := len(g.log.entries) - g.cfg.LogMax
+	if n < g.cfg.LogMax/8+1 || g.st.committed.Seq <= g.log.tail.Seq {
+		return nil
+	}
+	n = min(n, int(g.st.committed.Seq-g.log.tail.Seq), len(g.log.entries))
+	if n < g.cfg.LogMax/16+1 {
+		return nil
+	}
+	from := g.log.tail.Seq + 1
+	g.log.trim(n)
+	return []store.Op{
+		{Kind: store.OpOmapRmRange, Key: g.metaKey(), Name: logKey(from), End: logKey(g.log.tail.Seq + 1)},
+		g.opState(),
+	}
+}
+
+// load reads state and log from the store.
+func (g *Group) load(r store.Reader) error {
+	b, err := r.Attr(g.metaKey(), []byte(stateAttr))
+	if err != nil {
+		return fmt.Errorf("read state of PG %s: %w", g.id, err)
+	}
+	if g.st, err = decodeState(b); err != nil {
+		return fmt.Errorf("PG %s: %w", g.id, err)
+	}
+	g.exists = true
+	g.log.tail = g.st.tail
+	start := logKey(g.st.tail.Seq + 1)
+	for {
+		kvs, more, err := r.OmapList(g.metaKey(), start, nil, 1000)
+		if err != nil {
+			return fmt.Errorf("read log of PG %s: %w", g.id, err)
+		}
+		for _, kv := range kvs {
+			e := &wirepb.LogEntry{}
+			if err := e.UnmarshalVT(kv.Value); err != nil {
+				return fmt.Errorf("log entry %x of PG %s is damaged: %w: %w", kv.Key, g.id, err, store.ErrCorrupt)
+			}
+			if want := g.log.head().Seq + 1; e.GetPos().GetSeq() != want {
+				return fmt.Errorf("log of PG %s has entry %d where %d belongs: %w", g.id, e.GetPos().GetSeq(), want, store.ErrCorrupt)
+			}
+			g.log.append(e)
+		}
+		if !more || len(kvs) == 0 {
+			return nil
+		}
+		start = append(kvs[len(kvs)-1].Key, 0)
+	}
+}
+
+// encodeResult packs an answer for the log: length of the reply, reply, payload.
+func encodeResult(r *wirepb.OpReply, payload []byte) []byte {
+	rb, err := r.MarshalVT()
+	if err != nil {
+		panic("encode reply: " + err.Error()) // cannot fail, see opEntry
+	}
+	b := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(rb)+len(payload)), uint32(len(rb)))
+	return append(append(b, rb...), payload...)
+}
+
+func decodeResult(b []byte) (*wirepb.OpReply, []byte, error) {
+	if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
+		return nil, nil, fmt.Errorf("kept result of %d bytes is damaged: %w", len(b), store.ErrCorrupt)
+	}
+	n := binary.LittleEndian.Uint32(b)
+	r := &wirepb.OpReply{}
+	if err := r.UnmarshalVT(b[4 : 4+n]); err != nil {
+		return nil, nil, fmt.Errorf("kept result is damaged: %w: %w", err, store.ErrCorrupt)
+	}
+	return r, b[4+n:], nil
+}

@@ -1,0 +1,54 @@
+package pg
+
+import (
+	"fmt"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+)
+
+// mutationsOf turns the changes of one object into their wire form. The data
+// of the writes becomes the payload, in pieces that are not copied.
+func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
+	var off uint64
+	for i := range ops {
+		op := &ops[i]
+		m := &wirepb.Mutation{Kind: uint32(op.Kind), Off: op.Off, Len: op.Len, Name: op.Name, Value: op.Value, End: op.End}
+		if op.Kind == store.OpSetVersion {
+			m.Off, m.Len = uint64(op.Version.Term), op.Version.Seq
+			m.DataOff = uint64(op.Mtime)
+		}
+		if len(op.Data) > 0 {
+			m.DataOff, m.DataLen = off, uint64(len(op.Data))
+			off += m.DataLen
+			payload = append(payload, op.Data)
+		}
+		ms = append(ms, m)
+	}
+	return ms, payload
+}
+
+// opsFromMutations is the inverse of mutationsOf for a received message.
+func opsFromMutations(key store.Key, ms []*wirepb.Mutation, payload []byte) ([]store.Op, error) {
+	ops := make([]store.Op, 0, len(ms)+2)
+	for _, m := range ms {
+		op := store.Op{Kind: store.OpKind(m.Kind), Key: key, Off: m.Off, Len: m.Len, Name: m.Name, Value: m.Value, End: m.End}
+		switch op.Kind {
+		case store.OpSetVersion:
+			op.Version = fromPos(&wirepb.Position{Term: uint32(m.Off), Seq: m.Len})
+			op.Mtime = int64(m.DataOff)
+			op.Off, op.Len = 0, 0
+		case store.OpWrite:
+			if m.DataOff > uint64(len(payload)) || m.DataLen > uint64(len(payload))-m.DataOff {
+				return nil, fmt.Errorf("mutation of %s points outside its payload of %d bytes", key, len(payload))
+			}
+			op.Data = payload[m.DataOff : m.DataOff+m.DataLen]
+		case store.OpTouch, store.OpZero, store.OpTruncate, store.OpRemove, store.OpSetAttr, store.OpRmAttr,
+			store.OpOmapSet, store.OpOmapRm, store.OpOmapRmRange, store.OpOmapClear:
+		default:
+			return nil, fmt.Errorf("mutation of %s has kind %d, which clients' writes do not have", key, m.Kind)
+		}
+		ops = append(ops, op)
+	}
+	return ops, nil
+}

@@ -1,0 +1,284 @@
+package pg
+
+import (
+	"fmt"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// waitMax is how long a request waits for the PG to become active before its
+// client is told to try again; by then it may know a better place to ask.
+const waitMax = 10_000_000_000 // ns
+
+// request is a client's request between arrival and answer.
+type request struct {
+	handles []Handle // retries of the same request id join the first
+	ev      OpEvent
+	name    string
+	since   clock.Mono
+	locked  bool
+
+	done    *ExecutedEvent
+	barrier uint64 // a listing may be answered once everything up to here is committed
+}
+
+func (g *Group) reply(handles []Handle, r Reply) {
+	for _, h := range handles {
+		r.Handle = h
+		g.fx.Reply = append(g.fx.Reply, r)
+	}
+}
+
+func (g *Group) onOp(ev OpEvent) {
+	ld := g.lead
+	if ld == nil {
+		code, text := wirepb.Code_WRONG_PRIMARY, fmt.Sprintf("PG %s is led by %s", g.id, g.view.Record.Primary)
+		if !g.view.Exists {
+			code, text = wirepb.Code_NOT_FOUND, fmt.Sprintf("PG %s: its pool does not exist", g.id)
+		}
+		g.reply([]Handle{ev.Handle}, Reply{Code: code, Text: text})
+		return
+	}
+	r := &request{handles: []Handle{ev.Handle}, ev: ev, since: g.now}
+	if ev.Op != nil {
+		r.name = string(ev.Op.Object)
+	}
+	if len(ld.waiting) >= g.cfg.QueueMax {
+		g.reply(r.handles, Reply{Code: wirepb.Code_TRY_LATER, Text: fmt.Sprintf("PG %s has %d requests waiting", g.id, len(ld.waiting))})
+		return
+	}
+	ld.waiting = append(ld.waiting, r)
+}
+
+// canWrite reports whether a write started now could commit.
+func (g *Group) canWrite() bool {
+	return len(g.view.Record.InSync) >= g.view.MinSize
+}
+
+// startWaiting starts requests in order of arrival, as far as the limits allow.
+func (g *Group) startWaiting() {
+	ld := g.lead
+	if !ld.serving {
+		g.expireWaiting()
+		return
+	}
+	for len(ld.waiting) > 0 {
+		r := ld.waiting[0]
+		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax || r.ev.Write && !g.canWrite() {
+			g.expireWaiting()
+			return
+		}
+		ld.waiting = ld.waiting[1:]
+		g.start(r)
+	}
+	ld.waiting = nil
+}
+
+func (g *Group) expireWaiting() {
+	ld := g.lead
+	for len(ld.waiting) > 0 && g.now.Sub(ld.waiting[0].since) > waitMax {
+		g.reply(ld.waiting[0].handles, Reply{Code: wirepb.Code_TRY_LATER, Text: fmt.Sprintf("PG %s is %s", g.id, g.why())})
+		ld.waiting = ld.waiting[1:]
+	}
+}
+
+// start executes a request, unless its request id was seen before.
+func (g *Group) start(r *request) {
+	ld := g.lead
+	if r.ev.Write && g.repeated(r) {
+		return
+	}
+	h := r.handles[0]
+	ld.requests[h] = r
+	if r.ev.Op == nil {
+		g.fx.Exec = append(g.fx.Exec, Exec{Handle: h, List: r.ev.List})
+		return
+	}
+	if r.ev.Write && r.ev.Op.Req != nil {
+		ld.byReq[keyOf(r.ev.Op.Req)] = r
+	}
+	ld.locks.acquire(r.name, r.ev.Write, func() {
+		if g.lead == ld {
+			r.locked = true
+			g.fx.Exec = append(g.fx.Exec, Exec{Handle: h, Op: r.ev.Op, Payload: r.ev.Payload})
+		}
+	})
+}
+
+// repeated answers a request id that is in the log, or lets the repeat wait for the original.
+func (g *Group) repeated(r *request) bool {
+	if r.ev.Op.Req == nil {
+		return false
+	}
+	key := keyOf(r.ev.Op.Req)
+	if first := g.lead.byReq[key]; first != nil {
+		first.handles = append(first.handles, r.handles...)
+		return true
+	}
+	e := g.log.reqs[key]
+	if e == nil {
+		return false
+	}
+	// The entry is committed: what is not has its request in byReq.
+	reply, payload, err := decodeResult(e.Result)
+	if err != nil {
+		g.reply(r.handles, Reply{Code: wirepb.Code_CORRUPT, Text: err.Error()})
+		return true
+	}
+	g.reply(r.handles, Reply{Reply: reply, Payload: payload})
+	return true
+}
+
+func (g *Group) onExecuted(ev ExecutedEvent) {
+	ld := g.lead
+	if ld == nil {
+		return
+	}
+	r := ld.requests[ev.Handle]
+	if r == nil {
+		return // of an earlier term; its client was answered
+	}
+	if r.ev.Write && ev.Code == wirepb.Code_OK && ev.Mutates {
+		delete(ld.requests, ev.Handle)
+		g.logWrite(r, &ev)
+		return
+	}
+	// A read, or a write that changes nothing: it tells what is, so the rules of reads apply.
+	r.done = &ev
+	if r.ev.Op == nil {
+		r.barrier = g.log.head().Seq // it may have seen any of these
+	}
+	ld.held = append(ld.held, r)
+}
+
+// releaseHeld answers executed reads once all other in-sync members have promised,
+// for this very moment, that they have not begun to serve without us (R6). The
+// check comes after the reading.
+func (g *Group) releaseHeld() {
+	ld := g.lead
+	if len(ld.held) == 0 || !g.leased() {
+		return
+	}
+	kept := ld.held[:0]
+	done := make([]*request, 0, len(ld.held))
+	for _, r := range ld.held {
+		if r.barrier > ld.committed.Seq {
+			kept = append(kept, r)
+			continue
+		}
+		done = append(done, r)
+	}
+	clear(ld.held[len(kept):])
+	ld.held = kept
+	for _, r := range done {
+		g.reply(r.handles, Reply{Code: r.done.Code, Text: r.done.Text, Reply: r.done.Reply, List: r.done.List, Payload: r.done.Payload})
+		g.finish(r)
+	}
+}
+
+// leased reports whether every other in-sync member grants us reads now.
+func (g *Group) leased() bool {
+	for _, id := range g.requiredPeers() {
+		if !g.cfg.Leases.Holds(g.now, id, g.view.Epoch) {
+			return false
+		}
+	}
+	return true
+}
+
+// finish forgets an answered request and lets the next one have its object.
+func (g *Group) finish(r *request) {
+	ld := g.lead
+	delete(ld.requests, r.ev.Handle)
+	if r.ev.Op == nil {
+		return
+	}
+	if r.ev.Write && r.ev.Op.Req != nil {
+		delete(ld.byReq, keyOf(r.ev.Op.Req))
+	}
+	if r.locked {
+		r.locked = false
+		ld.locks.release(r.name, r.ev.Write)
+	}
+}
+
+// logWrite gives an executed write its place in the log, on our disk and on everybody's who must have it.
+func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
+	ld := g.lead
+	prev := g.log.head()
+	pos := store.Version{Term: ld.term, Seq: prev.Seq + 1}
+	reply := ev.Reply
+	if reply == nil {
+		reply = &wirepb.OpReply{}
+	}
+	reply.Version = pos.Seq
+	if ev.Removed {
+		reply.Version = 0
+	}
+	e := &wirepb.LogEntry{
+		Pos: toPos(pos), Object: []byte(r.name), Req: r.ev.Op.Req, Removed: ev.Removed,
+		Result: encodeResult(reply, ev.Payload),
+	}
+	r.done = ev
+	r.done.Reply = reply
+	ops := ev.Ops
+	if !ev.Removed {
+		ops = append(ops, store.Op{Kind: store.OpSetVersion, Key: g.objKey(r.name), Version: pos, Mtime: r.ev.Op.Mtime})
+	}
+	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev}
+	g.log.append(e)
+	ld.inflight = append(ld.inflight, w)
+	batch := append(append(make([]store.Op, 0, len(ops)+3), ops...), g.opEntry(e))
+	g.persist(append(batch, g.opsTrim()...), func() { w.local = true })
+	for _, p := range g.peerList() {
+		if p.phase >= activating {
+			g.replicate(p, w)
+		}
+	}
+}
+
+// replicate sends a logged write to a peer. A learner gets the bytes only of
+// objects it has already; the others are pushed to it later, whole.
+func (g *Group) replicate(p *peer, w *write) {
+	m := &wirepb.PGReplicate{Prev: toPos(w.prev), Entry: w.entry, Committed: toPos(g.lead.committed)}
+	var payload [][]byte
+	if p.phase == learning && g.lacks(p, string(w.entry.Object)) {
+		m.NoData = true
+	} else {
+		m.Mutations, payload = mutationsOf(w.ops)
+	}
+	g.send(p, &wirepb.PGMsg_Replicate{Replicate: m}, payload)
+}
+
+// commit acknowledges, in log order, the writes that everybody who is required has on disk (R1).
+func (g *Group) commit() {
+	ld := g.lead
+	if !ld.activated || len(ld.inflight) == 0 || !g.canWrite() {
+		return
+	}
+	limit := g.log.head().Seq
+	for _, id := range g.requiredPeers() {
+		limit = min(limit, g.ackedBy(id))
+	}
+	for len(ld.inflight) > 0 && ld.inflight[0].local && ld.inflight[0].seq <= limit {
+		w := ld.inflight[0]
+		ld.inflight = ld.inflight[1:]
+		ld.committed = entryPos(w.entry)
+		g.st.committed = ld.committed
+		r := w.req
+		g.reply(r.handles, Reply{Reply: r.done.Reply, Payload: r.done.Payload})
+		g.finish(r)
+	}
+}
+
+// ackedBy returns how far a peer's acknowledgements count. A learner's never do.
+func (g *Group) ackedBy(id placement.OSDID) uint64 {
+	p := g.lead.peers[id]
+	if p == nil || p.phase != activating && p.phase != live && p.phase != ready {
+		return 0
+	}
+	return p.acked
+}
