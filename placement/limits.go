@@ -46,13 +46,13 @@ func ChoosePGNum(osds, pools int) uint32 {
 	osds = min(max(osds, 1), MaxOSDs)
 	pools = min(max(pools, 1), MaxPools)
 
-	share, per := pgCopiesPerOSD*osds, copies*max(pools, 4) // want share/per PGs
-	n := PGNumMin
+	share, per := int64(pgCopiesPerOSD*osds), int64(copies*max(pools, 4)) // want share/per PGs
+	n := int64(PGNumMin)
 	// Doubling is nearer by ratio while share/per > n*sqrt(2), that is 2*n*n < (share/per)^2.
 	for n < PGNumMax && 2*n*n*per*per < share*share {
 		n *= 2
 	}
-	for n > PGNumMin && n*pools > MaxPGs {
+	for n > PGNumMin && n*int64(pools) > MaxPGs {
 		n /= 2
 	}
 	return uint32(n)

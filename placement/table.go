@@ -1,0 +1,142 @@
+package placement
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/cairnstore/cairn/placement/crush"
+)
+
+// Table answers Target and Group for one map and remembers the answers. It costs
+// little to make, computes each answer at its first use, and Next carries the
+// answers over to the next epoch unless that epoch changed what they depend on.
+//
+// Any number of goroutines may use a Table. Two that ask for the same PG at the
+// same time may both compute it; they get equal answers.
+type Table struct {
+	m     *Map
+	in    inputs
+	pools []poolTable // by pool id, as in the map
+}
+
+type poolTable struct {
+	pool  Pool
+	reach *atomic.Pointer[reach]    // of the pool's rule; made by the first Group
+	rows  []atomic.Pointer[Row]     // by shard
+	heads []atomic.Pointer[[]OSDID] // targets, by shard
+}
+
+// NewTable returns a Table for m, which must not change any more.
+func NewTable(m *Map) *Table {
+	return newTable(m, nil)
+}
+
+// Next returns the Table of m, a later epoch of the same cluster, or an earlier
+// one. It shares with t all answers that are the same for both maps: all of them
+// when CRUSH map and reweights are unchanged, except for pools whose size or rule
+// changed. t stays valid.
+func (t *Table) Next(m *Map) *Table {
+	return newTable(m, t)
+}
+
+func newTable(m *Map, prev *Table) *Table {
+	t := &Table{m: m, in: newInputs(m), pools: make([]poolTable, len(m.Pools))}
+	if prev != nil && !(slices.Equal(prev.in.weights, t.in.weights) && sameCrush(prev.in.crush, t.in.crush)) {
+		prev = nil
+	}
+	for i := range m.Pools {
+		p := &m.Pools[i]
+		old := prev.find(p.ID)
+		if old != nil && (old.pool.Size != p.Size || old.pool.Rule != p.Rule) {
+			old = nil
+		}
+		t.pools[i] = newPoolTable(p, old)
+	}
+	return t
+}
+
+func sameCrush(a, b *crush.Map) bool { return a == b || a != nil && b != nil && a.Equal(b) }
+
+func newPoolTable(p *Pool, old *poolTable) poolTable {
+	pt := poolTable{pool: *p}
+	n := min(p.PGNum, MaxPGs)
+	switch {
+	case old != nil && uint32(len(old.rows)) == n:
+		pt.reach, pt.rows, pt.heads = old.reach, old.rows, old.heads
+	default:
+		pt.reach = new(atomic.Pointer[reach])
+		pt.rows = make([]atomic.Pointer[Row], n)
+		pt.heads = make([]atomic.Pointer[[]OSDID], n)
+		if old == nil {
+			break
+		}
+		pt.reach = old.reach
+		for i := range min(len(pt.rows), len(old.rows)) { // the pool grew: its PGs keep their places
+			pt.rows[i].Store(old.rows[i].Load())
+			pt.heads[i].Store(old.heads[i].Load())
+		}
+	}
+	return pt
+}
+
+// Map returns the map the Table answers for.
+func (t *Table) Map() *Map { return t.m }
+
+// Target returns what Map.Target returns. The result must not be changed.
+func (t *Table) Target(id PGID) []OSDID {
+	pt := t.find(id.Pool)
+	if pt == nil || id.Shard >= uint32(len(pt.heads)) {
+		return nil
+	}
+	return t.target(pt, id)
+}
+
+// Group returns what Map.Group returns. The result must not be changed.
+func (t *Table) Group(id PGID) Row {
+	pt := t.find(id.Pool)
+	if pt == nil || id.Shard >= uint32(len(pt.rows)) {
+		return Row{}
+	}
+	cell := &pt.rows[id.Shard]
+	if r := cell.Load(); r != nil {
+		return *r
+	}
+	reach := pt.reach.Load()
+	if reach == nil {
+		reach = t.in.reach(pt.pool.Rule)
+		pt.reach.Store(reach)
+	}
+	row := reach.row(id, t.target(pt, id), t.in.width(&pt.pool))
+	cell.Store(&row)
+	return row
+}
+
+func (t *Table) target(pt *poolTable, id PGID) []OSDID {
+	cell := &pt.heads[id.Shard]
+	if s := cell.Load(); s != nil {
+		return *s
+	}
+	s := t.in.target(&pt.pool, id)
+	cell.Store(&s)
+	return s
+}
+
+// find returns the pool's table, or nil; t may be nil.
+func (t *Table) find(id PoolID) *poolTable {
+	if t == nil {
+		return nil
+	}
+	lo, hi := 0, len(t.pools)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if t.pools[mid].pool.ID < id {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(t.pools) && t.pools[lo].pool.ID == id {
+		return &t.pools[lo]
+	}
+	return nil
+}
