@@ -1,0 +1,174 @@
+package osd
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// heartbeats asks the OSDs we share PGs with for read leases, a few times a
+// second, and tells the monitors of those that do not answer.
+type heartbeats struct {
+	d *OSD
+
+	mu    sync.Mutex // guards below
+	peers map[placement.OSDID]*beat
+}
+
+// beat is the heartbeat to one peer.
+type beat struct {
+	id     placement.OSDID
+	kick   chan struct{} // capacity 1: ask now
+	cancel context.CancelFunc
+
+	mu          sync.Mutex // guards below
+	addr        string
+	incarnation uint64
+}
+
+func newHeartbeats(d *OSD) *heartbeats {
+	return &heartbeats{d: d, peers: map[placement.OSDID]*beat{}}
+}
+
+// follow begins and ends heartbeats as the map says who is up.
+func (h *heartbeats) follow(m *placement.Map) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.d.ctx.Err() != nil {
+		return
+	}
+	for i := range m.OSDs {
+		o := &m.OSDs[i]
+		b := h.peers[o.ID]
+		switch {
+		case o.ID == h.d.id:
+		case o.Up && b == nil:
+			ctx, cancel := context.WithCancel(h.d.ctx)
+			b = &beat{id: o.ID, kick: make(chan struct{}, 1), cancel: cancel, addr: o.Addr, incarnation: o.Incarnation}
+			h.peers[o.ID] = b
+			h.d.wg.Add(1)
+			go h.run(ctx, b) // until the peer is down or Close ends ctx
+		case o.Up:
+			b.mu.Lock()
+			b.addr, b.incarnation = o.Addr, o.Incarnation
+			b.mu.Unlock()
+		case b != nil:
+			b.cancel()
+			delete(h.peers, o.ID)
+		}
+	}
+	for id, b := range h.peers {
+		if m.OSD(id) == nil {
+			b.cancel()
+			delete(h.peers, id)
+		}
+	}
+}
+
+// probe asks a peer at once, because something made us doubt that it lives.
+func (h *heartbeats) probe(id placement.OSDID) {
+	h.mu.Lock()
+	b := h.peers[id]
+	h.mu.Unlock()
+	if b != nil {
+		select {
+		case b.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (h *heartbeats) run(ctx context.Context, b *beat) {
+	defer h.d.wg.Done()
+	d := h.d
+	answered := d.clk.Mono()
+	var reported clock.Mono
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-b.kick:
+		case <-ctx.Done():
+			return
+		}
+		b.mu.Lock()
+		addr, inc := b.addr, b.incarnation
+		b.mu.Unlock()
+		err := h.ask(ctx, b.id, addr)
+		now := d.clk.Mono()
+		next := d.o.HeartbeatEvery
+		switch {
+		case err == nil:
+			answered, reported = now, 0
+		case ctx.Err() != nil:
+			return
+		default:
+			refused, silent := wire.IsRefused(err), now.Sub(answered)
+			if refused {
+				next = d.o.HeartbeatEvery / 4
+			}
+			if (refused || silent >= d.o.SilentAfter) && (reported == 0 || now.Sub(reported) >= time.Second) {
+				reported = now
+				h.report(b.id, inc, refused, silent)
+			}
+		}
+		timer.Reset(next)
+	}
+}
+
+// ask sends one heartbeat. Half a lease is time enough for an answer to be worth having.
+func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) error {
+	d := h.d
+	ctx, cancel := context.WithTimeout(ctx, max(d.o.Lease, 500*time.Millisecond))
+	defer cancel()
+	asked := d.clk.Mono()
+	d.mu.Lock()
+	inc := d.incarnation
+	d.mu.Unlock()
+	r, err := d.peers.Call(ctx, addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{
+		Heartbeat: &wirepb.Heartbeat{From: int32(d.id), Incarnation: inc, Asked: int64(asked)}}}})
+	if err != nil {
+		return err
+	}
+	if e := placement.Epoch(r.Header.Epoch); e > placement.Epoch(d.epoch.Load()) {
+		d.o.Monitors.Want(e)
+	}
+	if hb := r.Header.GetHeartbeatReply(); hb != nil && placement.OSDID(hb.From) == id && hb.LeaseNs > 0 {
+		d.leases.Received(asked, id, time.Duration(hb.LeaseNs), placement.Epoch(hb.Epoch))
+	}
+	return nil
+}
+
+// onHeartbeat grants a lease.
+func (d *OSD) onHeartbeat(c *wire.Conn, m *wire.Message, hb *wirepb.Heartbeat) {
+	r := &wirepb.HeartbeatReply{From: int32(d.id), Asked: hb.Asked}
+	if from, ok := osdOf(c.Peer()); ok && from == placement.OSDID(hb.From) && d.booted.Load() {
+		lease, epoch := d.leases.Grant(d.clk.Mono(), from)
+		r.LeaseNs, r.Epoch = int64(lease), uint64(epoch)
+	}
+	c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_HeartbeatReply{HeartbeatReply: r}}})
+}
+
+// report tells the monitors that a peer does not answer.
+func (h *heartbeats) report(id placement.OSDID, inc uint64, refused bool, silent time.Duration) {
+	d := h.d
+	d.log.Info("peer does not answer", "osd", d.id, "peer", id, "refused", refused, "silent", silent)
+	d.wg.Add(1)
+	go func() { // until a monitor has it or two seconds are over
+		defer d.wg.Done()
+		ctx, cancel := context.WithTimeout(d.ctx, 2*time.Second)
+		defer cancel()
+		_, err := d.o.Monitors.Call(ctx, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_OsdFailure{OsdFailure: &wirepb.OSDFailure{
+			Reporter: int32(d.id), Target: int32(id), TargetIncarnation: inc, Refused: refused, SilentMs: silent.Milliseconds(),
+		}}}})
+		if err != nil {
+			d.log.Debug("failure not reported", "peer", id, "err", err)
+		}
+	}()
+}

@@ -1,0 +1,122 @@
+package osd
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/objop"
+	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// handler takes the messages of clients and other OSDs, on the connections' own
+// goroutines, and puts them into the mailbox of the shard they concern.
+type handler struct{ d *OSD }
+
+// Handle implements wire.Handler.
+func (h handler) Handle(c *wire.Conn, m *wire.Message) {
+	d := h.d
+	hd := m.Header
+	if !d.booted.Load() && hd.GetHeartbeat() == nil {
+		if hd.Tag != 0 {
+			c.ReplyError(m, wirepb.Code_TRY_LATER, "%s is starting", d.id)
+		}
+		return
+	}
+	epoch := placement.Epoch(hd.Epoch)
+	switch {
+	case hd.GetOp() != nil:
+		d.onOp(c, m, hd.GetOp(), epoch)
+	case hd.GetPg() != nil:
+		p := hd.GetPg()
+		from, ok := osdOf(c.Peer())
+		if !ok || from != placement.OSDID(p.From) {
+			d.log.Warn("message of a PG from somebody else than it says", "peer", c.Peer().Entity, "says", p.From)
+			return
+		}
+		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
+		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: pg.MsgEvent{From: from, Msg: p, Payload: m.Payload}})
+	case hd.GetHeartbeat() != nil:
+		d.onHeartbeat(c, m, hd.GetHeartbeat())
+	case hd.GetPgList() != nil:
+		l := hd.GetPgList()
+		id := placement.PGID{Pool: placement.PoolID(l.Pool), Shard: l.Shard}
+		ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), List: l}
+		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m}})
+	case hd.GetPgQueryState() != nil:
+		q := hd.GetPgQueryState()
+		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
+		d.shardOf(id).post(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
+	default:
+		if hd.Tag != 0 {
+			c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
+		}
+	}
+}
+
+// onOp checks a client's operation and hands it to its PG.
+func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch placement.Epoch) {
+	if err := objop.Validate(op, len(m.Payload)); err != nil {
+		c.ReplyError(m, wirepb.Code_INVALID, "%v", err)
+		return
+	}
+	id := placement.PGID{Pool: placement.PoolID(op.Pool), Shard: op.Shard}
+	write := objop.IsWrite(op)
+	d.mu.Lock()
+	cur := d.cur
+	d.mu.Unlock()
+	if pool := cur.Pool(id.Pool); pool != nil && epoch <= cur.Epoch {
+		if want := placement.PGOf(pool, string(op.Object)); want != id {
+			c.ReplyError(m, wirepb.Code_STALE_MAP, "object %q belongs to PG %s, not %s, in map epoch %d", op.Object, want, id, cur.Epoch)
+			return
+		}
+	}
+	if cur.Flags&placement.FlagPause != 0 {
+		c.ReplyError(m, wirepb.Code_TRY_LATER, "the cluster is paused (flag pause)")
+		return
+	}
+	if write && grows(op) {
+		if u := d.o.Store.Usage(); u.Capacity > 0 && float64(u.Capacity-u.Available) >= d.o.FullRatio*float64(u.Capacity) {
+			c.ReplyError(m, wirepb.Code_NO_SPACE, "%s is %.0f %% full: delete data or add OSDs", d.id, 100*float64(u.Capacity-u.Available)/float64(u.Capacity))
+			return
+		}
+	}
+	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write}
+	d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
+}
+
+// grows reports whether an operation may need more space; the others must work on a full OSD.
+func grows(op *wirepb.OpRequest) bool {
+	for _, o := range op.Ops {
+		switch o.Kind {
+		case wirepb.OpKind_CREATE, wirepb.OpKind_WRITE, wirepb.OpKind_WRITE_FULL, wirepb.OpKind_APPEND,
+			wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET:
+			return true
+		}
+	}
+	return false
+}
+
+// Closed implements wire.Handler: messages to or from that peer may be lost.
+func (h handler) Closed(c *wire.Conn, _ error) {
+	peer, ok := osdOf(c.Peer())
+	if !ok || h.d.ctx.Err() != nil {
+		return
+	}
+	for _, s := range h.d.shards {
+		s.post(peerReset{peer})
+	}
+	h.d.beats.probe(peer)
+}
+
+// osdOf returns the OSD a peer says it is.
+func osdOf(id wire.Identity) (placement.OSDID, bool) {
+	n, ok := strings.CutPrefix(id.Entity, "osd.")
+	if !ok {
+		return placement.NoOSD, false
+	}
+	v, err := strconv.ParseInt(n, 10, 32)
+	return placement.OSDID(v), err == nil && v >= 0
+}

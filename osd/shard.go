@@ -1,0 +1,489 @@
+package osd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/objop"
+	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// shard drives some of the PGs: one goroutine, one mailbox.
+type shard struct {
+	d *OSD
+
+	mu     sync.Mutex // guards below
+	box    []any
+	signal chan struct{} // capacity 1: the mailbox is not empty, or the daemon stops
+
+	// Only the shard's goroutine touches these.
+	groups   map[placement.PGID]*pg.Group
+	due      map[placement.PGID]clock.Mono // when a group wants a tick
+	clients  map[pg.Handle]client
+	deferred []any // waiting for a newer map
+	m        *placement.Map
+	table    *placement.Table
+}
+
+// client is where the answer to a request goes.
+type client struct {
+	conn  *wire.Conn
+	req   *wire.Message
+	write bool
+}
+
+// What the mailbox holds besides pg.Event for a group.
+type (
+	mapped struct {
+		m     *placement.Map
+		table *placement.Table
+	}
+	forGroup struct {
+		id    placement.PGID
+		epoch placement.Epoch // do not deliver before the shard acts on this map
+		ev    pg.Event
+		from  client // of an OpEvent
+	}
+	peerReset struct{ peer placement.OSDID }
+	call      struct{ run func(*shard) }
+)
+
+func newShard(d *OSD) *shard {
+	return &shard{
+		d: d, signal: make(chan struct{}, 1), groups: map[placement.PGID]*pg.Group{},
+		due: map[placement.PGID]clock.Mono{}, clients: map[pg.Handle]client{},
+	}
+}
+
+func (d *OSD) shardOf(id placement.PGID) *shard {
+	return d.shards[(uint64(id.Pool)*31+uint64(id.Shard))%uint64(len(d.shards))]
+}
+
+// post puts something into the mailbox. It never blocks: what may arrive is
+// bounded by the messenger's limits per connection and the groups' windows.
+func (s *shard) post(item any) {
+	s.mu.Lock()
+	s.box = append(s.box, item)
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *shard) wake() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (s *shard) config() pg.Config {
+	c := s.d.o.PG
+	c.Self, c.Leases = s.d.id, s.d.leases
+	return c
+}
+
+// load makes the group of a PG that the store holds.
+func (s *shard) load(id placement.PGID) error {
+	g, err := pg.New(s.config(), id, s.d.o.Store)
+	if err != nil {
+		return err
+	}
+	s.groups[id] = g
+	return nil
+}
+
+func (s *shard) run() {
+	defer s.d.wg.Done()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.untilDue())
+		select {
+		case <-s.signal:
+		case <-timer.C:
+		case <-s.d.ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		items := s.box
+		s.box = nil
+		s.mu.Unlock()
+		for _, item := range items {
+			if s.d.ctx.Err() != nil {
+				return
+			}
+			s.handle(item)
+		}
+		s.tick()
+	}
+}
+
+func (s *shard) untilDue() time.Duration {
+	if len(s.due) == 0 {
+		return time.Hour
+	}
+	first := clock.Mono(1<<63 - 1)
+	for _, t := range s.due {
+		first = min(first, t)
+	}
+	return max(time.Millisecond, first.Sub(s.d.clk.Mono()))
+}
+
+func (s *shard) tick() {
+	if len(s.due) == 0 {
+		return
+	}
+	now := s.d.clk.Mono()
+	var ids []placement.PGID
+	for id, t := range s.due {
+		if t <= now {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		if g := s.groups[id]; g != nil {
+			s.step(g, pg.TickEvent{})
+		} else {
+			delete(s.due, id)
+		}
+	}
+}
+
+func (s *shard) handle(item any) {
+	switch it := item.(type) {
+	case mapped:
+		s.onMap(it)
+	case forGroup:
+		if s.m == nil || it.epoch > s.m.Epoch {
+			if len(s.deferred) < 65536 {
+				s.deferred = append(s.deferred, it)
+			}
+			s.d.o.Monitors.Want(it.epoch)
+			return
+		}
+		s.deliver(it)
+	case peerReset:
+		for _, g := range s.sorted() {
+			s.step(g, pg.ResetEvent{Peer: it.peer})
+		}
+	case call:
+		it.run(s)
+	}
+}
+
+func (s *shard) sorted() []*pg.Group {
+	gs := make([]*pg.Group, 0, len(s.groups))
+	for _, g := range s.groups {
+		gs = append(gs, g)
+	}
+	slices.SortFunc(gs, func(a, b *pg.Group) int {
+		if a.ID().Less(b.ID()) {
+			return -1
+		}
+		return 1
+	})
+	return gs
+}
+
+func (s *shard) deliver(it forGroup) {
+	g := s.groups[it.id]
+	if op, ok := it.ev.(pg.OpEvent); ok {
+		if g == nil {
+			rec := s.m.PG(it.id)
+			if rec == nil {
+				it.from.conn.ReplyError(it.from.req, wirepb.Code_NOT_FOUND, "PG %s: no such PG in map epoch %d", it.id, s.m.Epoch)
+				return
+			}
+			it.from.conn.ReplyError(it.from.req, wirepb.Code_WRONG_PRIMARY, "PG %s is led by %s", it.id, rec.Primary)
+			return
+		}
+		s.clients[op.Handle] = it.from
+	}
+	if g == nil {
+		if _, ok := it.ev.(pg.MsgEvent); !ok || s.m.PG(it.id) == nil {
+			return
+		}
+		g = s.make(it.id)
+		if g == nil {
+			return
+		}
+	}
+	s.step(g, it.ev)
+}
+
+func (s *shard) make(id placement.PGID) *pg.Group {
+	if err := s.load(id); err != nil {
+		s.d.fail(err)
+		return nil
+	}
+	g := s.groups[id]
+	s.step(g, pg.MapEvent{View: s.view(id)})
+	return g
+}
+
+func (s *shard) onMap(it mapped) {
+	s.m, s.table = it.m, it.table
+	for i := range it.m.PGs {
+		pgs := &it.m.PGs[i]
+		for n := range pgs.Records {
+			id := placement.PGID{Pool: pgs.Pool, Shard: uint32(n)}
+			if s.d.shardOf(id) != s || s.groups[id] != nil {
+				continue
+			}
+			if pgs.Records[n].Has(s.d.id) || slices.Contains(it.table.Target(id), s.d.id) {
+				if s.make(id) == nil {
+					return
+				}
+			}
+		}
+	}
+	for _, g := range s.sorted() {
+		s.step(g, pg.MapEvent{View: s.view(g.ID())})
+	}
+	waiting := s.deferred
+	s.deferred = nil
+	for _, item := range waiting {
+		s.handle(item)
+	}
+}
+
+// view cuts out of the map what concerns one PG.
+func (s *shard) view(id placement.PGID) pg.View {
+	v := pg.View{Epoch: s.m.Epoch}
+	rec, pool := s.m.PG(id), s.m.Pool(id.Pool)
+	if rec == nil || pool == nil {
+		return v
+	}
+	v.Exists, v.Record, v.Target = true, *rec, s.table.Target(id)
+	v.Size, v.MinSize = int(pool.Size), int(pool.MinSize)
+	v.Peers = map[placement.OSDID]pg.Peer{}
+	for _, set := range [][]placement.OSDID{rec.InSync, v.Target} {
+		for _, m := range set {
+			if o := s.m.OSD(m); o != nil {
+				v.Peers[m] = pg.Peer{Up: o.Up, Incarnation: o.Incarnation}
+			}
+		}
+	}
+	return v
+}
+
+// step lets a group take in an event and carries out the effects; reads that
+// need no waiting are answered at once, so there can be several rounds.
+func (s *shard) step(g *pg.Group, ev pg.Event) {
+	events := []pg.Event{ev}
+	for len(events) > 0 {
+		fx := g.Step(s.d.clk.Mono(), events[0])
+		events = append(events[1:], s.carryOut(g, fx)...)
+	}
+}
+
+func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
+	d, id := s.d, g.ID()
+	for _, p := range fx.Persist {
+		began := d.clk.Mono()
+		d.o.Store.Submit(&store.Batch{Ops: p.Ops}, func(err error) {
+			if err != nil {
+				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
+			} else {
+				d.commitUs.Store(d.clk.Mono().Sub(began).Microseconds()/8 + d.commitUs.Load()*7/8)
+			}
+			s.post(forGroup{id: id, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
+		})
+	}
+	for _, out := range fx.Send {
+		s.send(out)
+	}
+	for _, r := range fx.Reply {
+		s.reply(r)
+	}
+	for _, x := range fx.Exec {
+		if ev, ok := s.exec(id, x); ok {
+			again = append(again, ev)
+		}
+	}
+	for _, r := range fx.Read {
+		s.offload(func() {
+			piece, err := readPiece(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r.At)
+			if err == nil {
+				d.stats.recoveredBytes.Add(uint64(len(piece.Data)))
+				if piece.Last {
+					d.stats.recoveredObjects.Add(1)
+				}
+			}
+			s.post(forGroup{id: id, ev: pg.ReadEvent{Token: r.Token, Piece: piece, Err: err}})
+		})
+	}
+	for _, l := range fx.List {
+		s.offload(func() {
+			objs, more, err := d.o.Store.List(id, store.Objects, l.After, l.Limit)
+			s.post(forGroup{id: id, ev: pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}})
+		})
+	}
+	if fx.Propose != nil {
+		s.propose(id, fx.Propose)
+	}
+	switch {
+	case fx.Forget:
+		delete(s.groups, id)
+		delete(s.due, id)
+	case fx.Wake != 0:
+		s.due[id] = fx.Wake
+	default:
+		delete(s.due, id)
+	}
+	return again
+}
+
+// offload runs a read of the store elsewhere. When the workers have more than
+// enough to do, a goroutine waits with it: the shard itself must never wait.
+func (s *shard) offload(run func()) {
+	select {
+	case s.d.reads <- run:
+	default:
+		s.d.wg.Add(1)
+		go func() { // until a worker takes it or Close ends ctx
+			defer s.d.wg.Done()
+			select {
+			case s.d.reads <- run:
+			case <-s.d.ctx.Done():
+			}
+		}()
+	}
+}
+
+func (s *shard) send(out pg.Out) {
+	d := s.d
+	o := s.m.OSD(out.To)
+	if o == nil || !o.Up {
+		return // the map has it down: the group knows
+	}
+	m := &wire.Message{Header: &wirepb.Header{Epoch: uint64(s.m.Epoch), Body: &wirepb.Header_Pg{Pg: out.Msg}}, Payload: join(out.Payload)}
+	if err := d.peers.Send(o.Addr, m); err != nil {
+		if !errors.Is(err, wire.ErrBackoff) {
+			d.log.Debug("message not sent", "to", out.To, "err", err)
+		}
+		s.post(peerReset{out.To})
+	}
+}
+
+func join(parts [][]byte) []byte {
+	switch len(parts) {
+	case 0:
+		return nil
+	case 1:
+		return parts[0]
+	}
+	return slices.Concat(parts...)
+}
+
+func (s *shard) reply(r pg.Reply) {
+	c, ok := s.clients[r.Handle]
+	if !ok {
+		return
+	}
+	delete(s.clients, r.Handle)
+	h := &wirepb.Header{Code: r.Code, Error: r.Text}
+	switch {
+	case r.Reply != nil:
+		h.Body = &wirepb.Header_OpReply{OpReply: r.Reply}
+	case r.List != nil:
+		h.Body = &wirepb.Header_PgListReply{PgListReply: r.List}
+	}
+	if c.write {
+		s.d.stats.writeOps.Add(1)
+		s.d.stats.writeBytes.Add(uint64(len(c.req.Payload)))
+	} else {
+		s.d.stats.readOps.Add(1)
+		s.d.stats.readBytes.Add(uint64(len(r.Payload)))
+	}
+	c.conn.Reply(c.req, &wire.Message{Header: h, Payload: r.Payload}) // the client is gone if it fails
+}
+
+// exec evaluates a request. Writes read little and are evaluated here; reads go to the workers.
+func (s *shard) exec(id placement.PGID, x pg.Exec) (pg.Event, bool) {
+	st := s.d.o.Store
+	if x.Op == nil {
+		s.offload(func() { s.post(forGroup{id: id, ev: execList(st, id, x)}) })
+		return nil, false
+	}
+	run := func() pg.ExecutedEvent {
+		out := objop.Execute(st, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
+		return pg.ExecutedEvent{
+			Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
+			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
+		}
+	}
+	if objop.IsWrite(x.Op) {
+		return run(), true
+	}
+	s.offload(func() { s.post(forGroup{id: id, ev: run()}) })
+	return nil, false
+}
+
+func execList(st store.Store, id placement.PGID, x pg.Exec) pg.ExecutedEvent {
+	limit := int(x.List.Limit)
+	if limit <= 0 || limit > 1000 {
+		limit = 1000
+	}
+	objs, more, err := st.List(id, store.Objects, string(x.List.After), limit)
+	ev := pg.ExecutedEvent{Handle: x.Handle, List: &wirepb.PGListReply{More: more}}
+	if err != nil {
+		ev.Code, ev.Text = wirepb.Code_IO_ERROR, fmt.Sprintf("list PG %s: %v", id, err)
+		return ev
+	}
+	for _, o := range objs {
+		ev.List.Objects = append(ev.List.Objects, []byte(o.Name))
+	}
+	return ev
+}
+
+// propose asks the monitors to change the PG's record.
+func (s *shard) propose(id placement.PGID, p *pg.Proposal) {
+	d := s.d
+	d.wg.Add(1)
+	go func() { // until the monitors answer or the time is up
+		defer d.wg.Done()
+		ctx, cancel := context.WithTimeout(d.ctx, 5*time.Second)
+		defer cancel()
+		r, err := d.o.Monitors.Call(ctx, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgChange{PgChange: p.Change}}})
+		ev := pg.ProposedEvent{Token: p.Token, Code: wire.CodeOf(err)}
+		if err == nil {
+			ev.Epoch = placement.Epoch(r.Header.Epoch)
+		} else {
+			d.log.Debug("change of a PG not accepted", "pg", id, "err", err)
+			var we *wire.Error
+			if errors.As(err, &we) {
+				ev.Epoch = placement.Epoch(we.Epoch)
+			}
+		}
+		if ev.Epoch > 0 {
+			d.o.Monitors.Want(ev.Epoch)
+		}
+		s.post(forGroup{id: id, ev: ev})
+	}()
+}
+
+// query answers `pg query`.
+func (s *shard) query(id placement.PGID, c client) {
+	g := s.groups[id]
+	if g == nil {
+		c.conn.ReplyError(c.req, wirepb.Code_NOT_FOUND, "PG %s is not on %s", id, s.d.id)
+		return
+	}
+	objects, _ := s.d.o.Store.PGUsage(id)
+	b, err := json.Marshal(g.Query(objects))
+	if err != nil {
+		c.conn.ReplyError(c.req, wirepb.Code_INTERNAL, "describe PG %s: %v", id, err)
+		return
+	}
+	c.conn.Reply(c.req, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgQueryStateReply{PgQueryStateReply: &wirepb.PGQueryStateReply{Json: b}}}})
+}
