@@ -123,8 +123,8 @@ func TestVectors(t *testing.T) {
 		})
 	}
 	fmt.Printf("crush vectors: %d mappings equal crushtool's\n", total)
-	if total < 30000 {
-		t.Errorf("%d mappings compared, want more than 30,000", total)
+	if total < 50000 {
+		t.Errorf("%d mappings compared, want more than 50,000", total)
 	}
 }
 

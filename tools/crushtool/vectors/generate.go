@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 )
@@ -15,17 +16,20 @@ type generator struct {
 	classes    []string
 	reweights  []float64 // by device
 	replicas   []int
+	spread     int  // how unequal weights are
 	comparable bool // crushtool's decompiled text should equal ours
 }
 
 func newGenerator(seed uint64, kind string) *generator {
 	g := &generator{rnd: rand.New(rand.NewPCG(seed, 0xc4a5)), kind: kind, comparable: true}
+
 	// crushtool 16 makes no shadow trees at all of a map with a uniform bucket, and fills
 	// the inner nodes of a tree bucket's shadow from uninitialised memory, so that
 	// two runs disagree: there is nothing to compare with.
 	if kind == "straw2" || kind == "list" || kind == "straw" {
 		g.classes = []string{"hdd", "ssd", "nvme"}[:g.rnd.IntN(4)]
 	}
+	g.spread = g.rnd.IntN(4)
 	g.replicas = []int{1 + g.rnd.IntN(3), 3 + g.rnd.IntN(6)}
 	return g
 }
@@ -66,7 +70,14 @@ func (g *generator) weight(even bool) string {
 	case g.rnd.IntN(12) == 0:
 		return "0.000"
 	}
-	return fmt.Sprintf("%.3f", 0.05+g.rnd.Float64()*8)
+	switch g.spread {
+	case 0:
+		return fmt.Sprintf("%.3f", 0.05+g.rnd.Float64()*8)
+	case 1: // widely different, which straw lengths are sensitive to
+		return fmt.Sprintf("%.3f", 0.001+99.9*math.Pow(g.rnd.Float64(), 6))
+	}
+	g.comparable = false // crushtool prints three digits only
+	return fmt.Sprintf("%.5f", 0.00002+99*math.Pow(g.rnd.Float64(), 3))
 }
 
 type item struct {
@@ -104,6 +115,9 @@ func (g *generator) bucket(typ, name string, items []item) item {
 func (g *generator) mapText() string {
 	g.tunables()
 	hosts, perHost, racks := 3+g.rnd.IntN(8), 1+g.rnd.IntN(6), 1+g.rnd.IntN(4)
+	if g.rnd.IntN(10) == 0 {
+		hosts, perHost = hosts*4, perHost*4
+	}
 	devices := hosts * perHost
 	for i := range devices {
 		class := ""

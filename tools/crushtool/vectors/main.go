@@ -104,8 +104,12 @@ func compare(ctx context.Context, o options, dir string, g *generator) (total in
 	if err != nil {
 		return 0, "", err
 	}
-	if ours := m.String(); g.comparable && ours != string(theirs) {
+	ours := m.String()
+	if g.comparable && ours != string(theirs) {
 		return 0, "decompiled:\n" + firstDifference(ours, string(theirs)), nil
+	}
+	if same, err := compilesTo(ctx, o, dir, ours, binFile); err != nil || !same {
+		return 0, "crushtool compiles the decompiled text to another map", err
 	}
 
 	var answers bytes.Buffer
@@ -152,6 +156,24 @@ func compare(ctx context.Context, o options, dir string, g *generator) (total in
 		return total, "", nil
 	}
 	return total, "", write(o, text, answers.Bytes())
+}
+
+// compilesTo reports whether crushtool makes the same binary of text as of the
+// original: then nothing was lost in the decompiled form.
+func compilesTo(ctx context.Context, o options, dir, text, binFile string) (bool, error) {
+	textFile, again := filepath.Join(dir, "ours.txt"), filepath.Join(dir, "ours.bin")
+	if err := os.WriteFile(textFile, []byte(text), 0o600); err != nil {
+		return false, err
+	}
+	if _, err := tool(ctx, o, "-c", textFile, "-o", again); err != nil {
+		return false, err
+	}
+	want, err := os.ReadFile(binFile)
+	if err != nil {
+		return false, err
+	}
+	got, err := os.ReadFile(again)
+	return bytes.Equal(got, want), err
 }
 
 func tool(ctx context.Context, o options, args ...string) ([]byte, error) {
