@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -22,16 +21,11 @@ type result struct {
 	err error
 }
 
-var calls = sync.Pool{New: func() any { return &call{result: make(chan result, 1)} }}
-
 // Call sends m as a request and waits for the answer. A reply with a code other
 // than OK comes back both as the reply and as an *Error. While the connection's
 // queue is full Call waits. When ctx ends the request is forgotten, not undone:
 // the peer may still carry it out.
 func (c *Conn) Call(ctx context.Context, m *Message) (*Message, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, c.callError(err)
-	}
 	tag := c.tags.Add(1)
 	f, err := encode(kindMessage, m, stamp{tag: tag, epoch: c.epoch()}, c.o.NoPayloadCheck)
 	if err != nil {
@@ -56,9 +50,13 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 }
 
 func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64) (*Message, error) {
-	cl := calls.Get().(*call)
+	if err := ctx.Err(); err != nil {
+		f.release()
+		return nil, c.callError(err)
+	}
+	cl := c.calls.Get().(*call)
 	if err := c.pushCall(ctx, f, tag, cl); err != nil {
-		calls.Put(cl)
+		c.calls.Put(cl)
 		return nil, c.callError(err)
 	}
 	var r result
@@ -66,12 +64,12 @@ func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64) (*Message, er
 	case r = <-cl.result:
 	case <-ctx.Done():
 		if c.forget(tag) {
-			calls.Put(cl)
+			c.calls.Put(cl)
 			return nil, c.callError(ctx.Err())
 		}
 		r = <-cl.result // the answer has just won
 	}
-	calls.Put(cl)
+	c.calls.Put(cl)
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -132,6 +130,9 @@ func (c *Conn) Send(m *Message) error {
 func (c *Conn) Reply(req *Message, m *Message) error {
 	tag := req.Header.GetTag()
 	if tag == 0 {
+		if m != nil && m.Sent != nil {
+			m.Sent()
+		}
 		return nil
 	}
 	s := stamp{tag: tag, reply: true, epoch: c.epoch()}

@@ -18,6 +18,7 @@ type Conn struct {
 	peer   agreed
 	remote string
 
+	calls     sync.Pool // of *call
 	tags      atomic.Uint64
 	moreInput atomic.Bool  // the reader has more bytes at hand: a busy connection
 	lastWrite atomic.Int64 // when the last write ended, nanoseconds since clockBase
@@ -75,6 +76,7 @@ func startConn(nc net.Conn, fr *frameReader, a agreed, o *Options, finished func
 		writeDone: make(chan struct{}),
 		finished:  make(chan struct{}),
 	}
+	c.calls.New = func() any { return &call{result: make(chan result, 1)} }
 	c.writable.L, c.readable.L = &c.mu, &c.mu
 	c.lastWrite.Store(int64(time.Since(clockBase)) - int64(time.Second)) // quiet
 	c.mu.Lock()
@@ -151,9 +153,7 @@ func (c *Conn) fail(cause error) {
 	err := c.err
 	calls := c.pending
 	c.pending = nil
-	for i := range c.queue {
-		c.queue[i].release()
-	}
+	queue := c.queue
 	c.queue = nil
 	c.watchdog.Stop()
 	c.wakeAll()
@@ -161,6 +161,9 @@ func (c *Conn) fail(cause error) {
 
 	close(c.done)
 	c.nc.Close()
+	for i := range queue {
+		queue[i].release()
+	}
 	for _, cl := range calls {
 		cl.result <- result{err: err}
 	}

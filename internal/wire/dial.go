@@ -28,7 +28,7 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 		Timeout:         o.DialTimeout,
 		KeepAliveConfig: keepAlive(),
 		Control: func(_, _ string, rc syscall.RawConn) error {
-			return rc.Control(setCongestion)
+			return rc.Control(func(fd uintptr) { tuneSocket(int(fd), o.StallTimeout) })
 		},
 	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
@@ -48,9 +48,8 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
 }
 
-// tuneAccepted gives an accepted connection the options that Dial sets. They
-// are improvements, not needs, so what the kernel refuses is left as it is.
-func tuneAccepted(nc net.Conn) {
+// tuneAccepted gives an accepted connection the options that Dial sets.
+func tuneAccepted(nc net.Conn, o *Options) {
 	tc, ok := nc.(*net.TCPConn)
 	if !ok {
 		return
@@ -58,6 +57,6 @@ func tuneAccepted(nc net.Conn) {
 	_ = tc.SetNoDelay(true)
 	_ = tc.SetKeepAliveConfig(keepAlive())
 	if rc, err := tc.SyscallConn(); err == nil {
-		_ = rc.Control(setCongestion)
+		_ = rc.Control(func(fd uintptr) { tuneSocket(int(fd), o.StallTimeout) })
 	}
 }

@@ -263,11 +263,17 @@ type frame struct {
 	payload []byte  // a large payload, not ours
 	size    int     // bytes of all, for the limits
 	reply   bool    // answers a request of the peer: frees its place when written
+	sent    func()  // Message.Sent
 }
 
+// release gives the frame's memory back. It calls Message.Sent, so no lock may
+// be held.
 func (f *frame) release() {
 	f.buf.release()
-	f.buf, f.head, f.payload = nil, nil, nil
+	if f.sent != nil {
+		f.sent()
+	}
+	*f = frame{}
 }
 
 // overridesMax is the room that the fields the messenger sets need at most.
@@ -300,8 +306,22 @@ func (s stamp) append(b []byte, h *wirepb.Header) []byte {
 	return b
 }
 
-// encode makes a frame of m.
+// encode makes a frame of m, which may be nil. Of a frame that cannot be made
+// the payload counts as sent.
 func encode(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
+	var sent func()
+	if m != nil {
+		sent = m.Sent
+	}
+	f, err := encodeFrame(k, m, s, unchecked)
+	if err != nil && sent != nil {
+		sent()
+	}
+	f.sent = sent
+	return f, err
+}
+
+func encodeFrame(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
 	var h *wirepb.Header
 	var payload []byte
 	if m != nil {

@@ -10,14 +10,30 @@ import (
 // When sending, the header is encoded before the call returns and is never
 // changed, so one Message may be sent to many peers, even at once. A payload is
 // not copied when it is large: it must not change until the answer is there
-// (Call), or ever (Send, Reply, and a Call whose context ended first).
+// (Call) or Sent has been called.
 //
 // When receiving, header and payload belong to the receiver.
 type Message struct {
 	Header  *wirepb.Header
 	Payload []byte
 
-	buf *buffer // the pooled memory of a received payload
+	// Sent, if not nil, is called once for each Send, Call, Reply or Peers.Send
+	// of the message, when the messenger no longer needs the payload: it has
+	// been written, copied or dropped, whatever the call returned. It must not
+	// block. Any goroutine may call it, even before the sending call returns.
+	Sent func()
+
+	buf *buffer // the pooled memory of the payload
+}
+
+// NewMessage returns a message with a pooled payload of n bytes with arbitrary
+// content. To give the memory back after sending, set Sent to its Release.
+func NewMessage(h *wirepb.Header, n int) *Message {
+	if n == 0 {
+		return &Message{Header: h}
+	}
+	buf := getBuffer(n)
+	return &Message{Header: h, Payload: buf.b, buf: buf}
 }
 
 // Release gives the payload's memory back for reuse. It is optional: without

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -94,6 +93,9 @@ func (p *Peers) Send(addr string, m *Message) error {
 	conn, _, err := p.ready(addr)
 	p.mu.Unlock()
 	if err != nil {
+		if m != nil && m.Sent != nil {
+			m.Sent()
+		}
 		return err
 	}
 	if conn != nil {
@@ -114,23 +116,23 @@ func (p *Peers) Send(addr string, m *Message) error {
 // f was encoded.
 func (p *Peers) queue(addr string, f frame) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	conn, _, err := p.ready(addr)
+	if conn == nil && err == nil {
+		e := p.peers[addr]
+		if len(e.queue) == 0 || len(e.queue) < dialQueueFrames && e.queueBytes+f.size <= dialQueueBytes {
+			e.queue = append(e.queue, f)
+			e.queueBytes += f.size
+			p.mu.Unlock()
+			return nil
+		}
+		err = fmt.Errorf("send to %s: %w: %d messages of %d bytes wait for the connection", addr, ErrQueueFull, len(e.queue), e.queueBytes)
+	}
+	p.mu.Unlock()
 	if err != nil {
 		f.release()
 		return err
 	}
-	if conn != nil {
-		return conn.pushSend(f, false) // no write under the lock
-	}
-	e := p.peers[addr]
-	if len(e.queue) > 0 && (len(e.queue) >= dialQueueFrames || e.queueBytes+f.size > dialQueueBytes) {
-		f.release()
-		return fmt.Errorf("send to %s: %w: %d messages of %d bytes wait for the connection", addr, ErrQueueFull, len(e.queue), e.queueBytes)
-	}
-	e.queue = append(e.queue, f)
-	e.queueBytes += f.size
-	return nil
+	return conn.pushSend(f, true)
 }
 
 // ready returns addr's live connection or the dial under way, which it starts
@@ -177,11 +179,10 @@ func (p *Peers) connect(addr string, e *peer, d *dialling) {
 	queue := e.queue
 	e.queue, e.queueBytes = nil, 0
 	e.dial = nil
+	var refused []frame
 	if err == nil {
 		// Before anybody else can see the connection: what was sent first leaves first.
-		for _, f := range queue {
-			_ = conn.pushSend(f, false) // fails only if the connection has already ended
-		}
+		refused = conn.pushAll(queue)
 		e.conn, e.failures, e.lastErr = conn, 0, nil
 	} else {
 		e.lastErr = err
@@ -193,17 +194,17 @@ func (p *Peers) connect(addr string, e *peer, d *dialling) {
 	closed := p.closed
 	p.mu.Unlock()
 
-	switch {
-	case err != nil:
+	if err != nil {
 		p.wg.Done() // no connection came of it
-		for i := range queue {
-			queue[i].release()
-		}
-		if len(queue) > 0 && !errors.Is(err, ErrConnClosed) {
-			p.o.Log.Debug("messages dropped", "addr", addr, "count", len(queue), "err", err)
-		}
-	case closed:
+		refused = queue
+	} else if closed {
 		conn.Close()
+	}
+	if len(refused) > 0 && !closed {
+		p.o.Log.Debug("messages dropped", "addr", addr, "count", len(refused), "err", err)
+	}
+	for i := range refused {
+		refused[i].release()
 	}
 }
 

@@ -129,7 +129,7 @@ func (s *Server) establish(nc net.Conn) {
 		}
 	}()
 	refuse, counted := s.admit()
-	tuneAccepted(nc)
+	tuneAccepted(nc, s.o)
 	h := newHandshake(nc, s.o)
 	a, err := h.run(s.ctx, func() (agreed, error) { return h.accept(refuse) })
 	<-s.slots

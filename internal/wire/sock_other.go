@@ -2,9 +2,12 @@
 
 package wire
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
-func setCongestion(uintptr) {}
+func tuneSocket(int, time.Duration) {}
 
 // tryWriter exists on Linux only; elsewhere the writer goroutine writes everything.
 type tryWriter struct{}

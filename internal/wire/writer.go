@@ -55,6 +55,23 @@ func (c *Conn) pushSend(f frame, inline bool) error {
 	return nil
 }
 
+// pushAll queues one-way frames in order, for the writer goroutine. It returns
+// those that could not be queued.
+func (c *Conn) pushAll(frames []frame) []frame {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, f := range frames {
+		if c.usable() != nil || c.full(f.size) {
+			return frames[i:]
+		}
+		c.queuedFrames++
+		c.queuedBytes += f.size
+		c.queue = append(c.queue, f)
+	}
+	c.wakeWriter()
+	return nil
+}
+
 // pushReply queues the answer to an inbound request. Its place among the
 // unanswered requests is freed when it has been written, so a peer that asks
 // and does not read cannot fill our memory.
@@ -138,37 +155,41 @@ func (c *Conn) wakeWriter() {
 func (c *Conn) writeInline(f frame) {
 	n, err := c.try.write(f.head, f.payload)
 	if err != nil {
-		f.release()
 		c.fail(fmt.Errorf("write: %w", err))
 	}
 	c.lastWrite.Store(int64(time.Since(clockBase)))
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.writing = false
 	c.progress++
-	if err != nil || c.err != nil {
-		if err == nil {
-			f.release()
-		}
-		c.writable.Signal()
-		return
-	}
-	if n == f.size {
-		c.written(f)
-		f.release()
-	} else {
-		if n < len(f.head) {
-			f.head = f.head[n:]
+	left := true // f is done with
+	if c.err == nil {
+		if n == f.size {
+			c.written(f)
 		} else {
-			f.payload = f.payload[n-len(f.head):]
-			f.head = nil
+			left = false
+			c.pushRest(f, n)
 		}
-		c.queue = append(c.queue, frame{})
-		copy(c.queue[1:], c.queue)
-		c.queue[0] = f
 	}
 	c.wakeWriter()
 	c.checkFlushed()
+	c.mu.Unlock()
+	if left {
+		f.release()
+	}
+}
+
+// pushRest puts what is left of f after n bytes at the head of the queue, with
+// mu held.
+func (c *Conn) pushRest(f frame, n int) {
+	if n < len(f.head) {
+		f.head = f.head[n:]
+	} else {
+		f.payload = f.payload[n-len(f.head):]
+		f.head = nil
+	}
+	c.queue = append(c.queue, frame{})
+	copy(c.queue[1:], c.queue)
+	c.queue[0] = f
 }
 
 // written books a frame that has left, with mu held.
