@@ -28,6 +28,12 @@ func (m *Map) AppendDo(dst []int, rule, x, numRep int, weights []uint32) ([]int,
 	return m.appendDo(dst, rule, x, numRep, weights, nil)
 }
 
+// DoCounting is AppendDo that also counts choices by the retries they took: each
+// choice that took n retries adds one to retries[n], if retries is that long.
+func (m *Map) DoCounting(dst []int, rule, x, numRep int, weights []uint32, retries []int) ([]int, error) {
+	return m.appendDo(dst, rule, x, numRep, weights, retries)
+}
+
 func (m *Map) appendDo(dst []int, rule, x, numRep int, weights []uint32, profile []int) ([]int, error) {
 	if m.idx == nil {
 		return dst, ErrNotFinalized
