@@ -88,6 +88,7 @@ type (
 		List    *wirepb.PGList
 		Payload []byte
 		Write   bool
+		Wall    int64 // unix nanoseconds now, for the age of request ids
 	}
 	// ExecutedEvent answers an Exec effect.
 	ExecutedEvent struct {

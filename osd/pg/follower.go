@@ -261,6 +261,7 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 	if l.Reset_ || !g.exists {
 		g.log = pgLog{tail: keep, reqs: map[reqKey]*wirepb.LogEntry{}}
 		g.st.committed = keep
+		g.st.horizon = l.Horizon
 		ops = append(ops, store.Op{Kind: store.OpOmapClear, Key: g.metaKey()})
 	}
 	ops = append(ops, g.rewriteLog(keep, l.Entries)...)

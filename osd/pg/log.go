@@ -27,10 +27,15 @@ type state struct {
 	// completeTo, and a learner was interrupted on its way from there.
 	complete   bool
 	completeTo store.Version
+	// horizon is the wall time (unix ns) up to which request ids may have been forgotten: a
+	// repeat of a request that was first sent before it cannot be told from a new one.
+	horizon int64
 }
 
+const stateBytes = 46
+
 func (s state) encode() []byte {
-	b := make([]byte, 0, 38)
+	b := make([]byte, 0, stateBytes)
 	var flags byte
 	if s.complete {
 		flags |= 1
@@ -40,21 +45,22 @@ func (s state) encode() []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(v.Term))
 		b = binary.LittleEndian.AppendUint64(b, v.Seq)
 	}
-	return b
+	return binary.LittleEndian.AppendUint64(b, uint64(s.horizon))
 }
 
 func decodeState(b []byte) (state, error) {
 	if len(b) > 0 && b[0] > stateVersion {
 		return state{}, fmt.Errorf("PG state has format %d, this version reads up to %d: start a newer cairn", b[0], stateVersion)
 	}
-	if len(b) != 38 || b[0] != stateVersion {
-		return state{}, fmt.Errorf("PG state of %d bytes is damaged: want 38 bytes of format %d; %w", len(b), stateVersion, store.ErrCorrupt)
+	if len(b) != stateBytes || b[0] != stateVersion {
+		return state{}, fmt.Errorf("PG state of %d bytes is damaged: want %d bytes of format %d: %w", len(b), stateBytes, stateVersion, store.ErrCorrupt)
 	}
 	s := state{complete: b[1]&1 != 0}
 	for i, v := range []*store.Version{&s.tail, &s.committed, &s.completeTo} {
 		p := b[2+12*i:]
 		*v = store.Version{Term: placement.Term(binary.LittleEndian.Uint32(p)), Seq: binary.LittleEndian.Uint64(p[4:])}
 	}
+	s.horizon = int64(binary.LittleEndian.Uint64(b[38:]))
 	return s, nil
 }
 
@@ -174,6 +180,9 @@ func (g *Group) opsTrim() []store.Op {
 		return nil
 	}
 	from := g.log.tail.Seq + 1
+	for _, e := range g.log.entries[:n] {
+		g.st.horizon = max(g.st.horizon, e.At)
+	}
 	g.log.trim(n)
 	return []store.Op{
 		{Kind: store.OpOmapRmRange, Key: g.metaKey(), Name: logKey(from), End: logKey(g.log.tail.Seq + 1)},

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -11,7 +12,7 @@ import (
 
 // waitMax is how long a request waits for the PG to become active before its
 // client is told to try again; by then it may know a better place to ask.
-const waitMax = 10_000_000_000 // ns
+const waitMax = 10 * time.Second
 
 // request is a client's request between arrival and answer.
 type request struct {
@@ -120,7 +121,7 @@ func (g *Group) repeated(r *request) bool {
 	}
 	e := g.log.reqs[key]
 	if e == nil {
-		return false
+		return g.tooOld(r)
 	}
 	// The entry is committed: what is not has its request in byReq.
 	reply, payload, err := decodeResult(e.Result)
@@ -129,6 +130,23 @@ func (g *Group) repeated(r *request) bool {
 		return true
 	}
 	g.reply(r.handles, Reply{Reply: reply, Payload: payload})
+	return true
+}
+
+// clockSlack is by how much the wall clocks of a PG's primaries may differ.
+const clockSlack = 2 * time.Second
+
+// tooOld refuses a repeat whose original may have been carried out and forgotten
+// since. The client learns that the outcome is unknown, which is the truth.
+func (g *Group) tooOld(r *request) bool {
+	if r.ev.Op.AgeMs == 0 || g.st.horizon == 0 {
+		return false
+	}
+	age := time.Duration(min(r.ev.Op.AgeMs, 1<<40))*time.Millisecond + g.now.Sub(r.since)
+	if r.ev.Wall+int64(g.now.Sub(r.since))-int64(age) > g.st.horizon+int64(clockSlack) {
+		return false
+	}
+	g.reply(r.handles, Reply{Code: wirepb.Code_TIMED_OUT, Text: fmt.Sprintf("the request was first sent %v ago; PG %s no longer knows whether it was carried out", age, g.id)})
 	return true
 }
 
@@ -219,7 +237,7 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 		reply.Version = 0
 	}
 	e := &wirepb.LogEntry{
-		Pos: toPos(pos), Object: []byte(r.name), Req: r.ev.Op.Req, Removed: ev.Removed,
+		Pos: toPos(pos), Object: []byte(r.name), Req: r.ev.Op.Req, Removed: ev.Removed, At: r.ev.Wall,
 		Result: encodeResult(reply, ev.Payload),
 	}
 	r.done = ev

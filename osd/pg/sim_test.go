@@ -51,10 +51,12 @@ type world struct {
 	size    int
 	minSize int
 
-	clients []*simClient
-	history []porcupine.Operation
-	values  int
-	handles uint64
+	clients  []*simClient
+	history  []porcupine.Operation
+	values   int
+	handles  uint64
+	unknowns int
+	think    time.Duration
 }
 
 type event struct {
@@ -151,9 +153,10 @@ func newWorld(t *testing.T, seed uint64, trace bool) *world {
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x6361_6972_6e)), now: clock.Mono(time.Second), trace: trace,
 		links: map[[2]int]*link{}, cut: map[[2]int]bool{}, faults: true,
 	}
+	w.think = w.rand(10*time.Millisecond, time.Second)
 	w.size, w.minSize = 3, 1+w.rng.IntN(2)
 	w.cfg = pg.Config{
-		LogMax: 4 + w.rng.IntN(40), InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
+		LogMax: 16 + w.rng.IntN(100), InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
 		ScanLimit: 1 + w.rng.IntN(5), AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond,
 	}
 	const n = 5
@@ -632,7 +635,7 @@ func (c *simClient) attempt(seq uint64, req *wirepb.OpRequest, payload []byte, i
 		}
 		w.history = append(w.history, porcupine.Operation{ClientId: c.id, Input: in, Call: int64(call), Output: out, Return: int64(w.now)})
 		w.logf("client %d: %s %s %q = %q (called %.3f)", c.id, in.kind, in.object, in.value, out, call.Sub(0).Seconds())
-		w.after(w.rand(0, 30*time.Millisecond), c.next)
+		w.after(w.rand(0, w.think), c.next)
 		c.seq++ // late answers of other attempts no longer match
 	}
 	to := w.mon.rec.Primary
@@ -666,12 +669,18 @@ func (c *simClient) attempt(seq uint64, req *wirepb.OpRequest, payload []byte, i
 						w.t.Errorf("seed %d: %s of %s: NOT_FOUND", w.seed, in.kind, in.object)
 					}
 					finish("-")
+				case wirepb.Code_TIMED_OUT:
+					// The outcome is unknown and stays so: the write may take effect at any time.
+					c.unknown(in, call)
 				default:
 					again(w.rand(5*time.Millisecond, 60*time.Millisecond))
 				}
 			})
 		}
-		n.step(pg.OpEvent{Handle: h, Op: req, Payload: payload, Write: in.kind != "read"})
+		req := proto.Clone(req).(*wirepb.OpRequest)
+		req.AgeMs = uint64(w.now.Sub(call).Milliseconds())
+		wall := int64(w.now) + int64(n.skew%clock.Mono(time.Second))
+		n.step(pg.OpEvent{Handle: h, Wall: wall, Op: req, Payload: payload, Write: in.kind != "read"})
 	})
 	w.after(w.rand(300*time.Millisecond, 1200*time.Millisecond), func() {
 		if !answered && c.seq == seq {
@@ -679,6 +688,16 @@ func (c *simClient) attempt(seq uint64, req *wirepb.OpRequest, payload []byte, i
 			again(0)
 		}
 	})
+}
+
+// unknown ends an operation whose outcome nobody will tell: for the checker it never returns.
+func (c *simClient) unknown(in simInput, call clock.Mono) {
+	w := c.w
+	w.unknowns++
+	w.history = append(w.history, porcupine.Operation{ClientId: 1000 + w.unknowns, Input: in, Call: int64(call), Output: "?", Return: 1 << 62})
+	w.logf("client %d: %s %s %q unknown (called %.3f)", c.id, in.kind, in.object, in.value, call.Sub(0).Seconds())
+	c.seq++
+	w.after(w.rand(0, 30*time.Millisecond), c.next)
 }
 
 // model: the state of an object is its bytes, "-" when it does not exist.

@@ -2348,6 +2348,7 @@ type LogEntry struct {
 	Req           *ReqID                 `protobuf:"bytes,3,opt,name=req,proto3" json:"req,omitempty"`
 	Removed       bool                   `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"` // the object does not exist after this entry
 	Result        []byte                 `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`    // the OpReply (encoded) that a retry of req gets
+	At            int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`           // unix ns, the primary's clock when it logged the entry
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2415,6 +2416,13 @@ func (x *LogEntry) GetResult() []byte {
 		return x.Result
 	}
 	return nil
+}
+
+func (x *LogEntry) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
 }
 
 // Mutation mirrors osd/store.Op; data lies in the frame's payload.
@@ -3491,6 +3499,7 @@ type PGLearn struct {
 	Keep          *Position              `protobuf:"bytes,2,opt,name=keep,proto3" json:"keep,omitempty"`
 	Entries       []*LogEntry            `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	Committed     *Position              `protobuf:"bytes,4,opt,name=committed,proto3" json:"committed,omitempty"`
+	Horizon       int64                  `protobuf:"varint,5,opt,name=horizon,proto3" json:"horizon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3551,6 +3560,13 @@ func (x *PGLearn) GetCommitted() *Position {
 		return x.Committed
 	}
 	return nil
+}
+
+func (x *PGLearn) GetHorizon() int64 {
+	if x != nil {
+		return x.Horizon
+	}
+	return 0
 }
 
 type PGLearned struct {
@@ -4256,7 +4272,8 @@ type OpRequest struct {
 	Object        []byte                 `protobuf:"bytes,3,opt,name=object,proto3" json:"object,omitempty"`
 	Req           *ReqID                 `protobuf:"bytes,4,opt,name=req,proto3" json:"req,omitempty"`
 	Ops           []*ObjOp               `protobuf:"bytes,5,rep,name=ops,proto3" json:"ops,omitempty"`
-	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"` // unix ns, client's clock
+	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"`              // unix ns, client's clock
+	AgeMs         uint64                 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // retries: time since the request was first sent, so that a PG that has forgotten so old requests does not carry it out twice
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4329,6 +4346,13 @@ func (x *OpRequest) GetOps() []*ObjOp {
 func (x *OpRequest) GetMtime() int64 {
 	if x != nil {
 		return x.Mtime
+	}
+	return 0
+}
+
+func (x *OpRequest) GetAgeMs() uint64 {
+	if x != nil {
+		return x.AgeMs
 	}
 	return 0
 }
@@ -5031,13 +5055,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"1\n" +
 	"\x05ReqID\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\x06R\x06client\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xa1\x01\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xb1\x01\n" +
 	"\bLogEntry\x12&\n" +
 	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12#\n" +
 	"\x03req\x18\x03 \x01(\v2\x11.cairn.wire.ReqIDR\x03req\x12\x18\n" +
 	"\aremoved\x18\x04 \x01(\bR\aremoved\x12\x16\n" +
-	"\x06result\x18\x05 \x01(\fR\x06result\"\xb4\x01\n" +
+	"\x06result\x18\x05 \x01(\fR\x06result\x12\x0e\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\"\xb4\x01\n" +
 	"\bMutation\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
 	"\x03off\x18\x02 \x01(\x04R\x03off\x12\x10\n" +
@@ -5122,12 +5147,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\bR\x06failed\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\xad\x01\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xc7\x01\n" +
 	"\aPGLearn\x12\x14\n" +
 	"\x05reset\x18\x01 \x01(\bR\x05reset\x12(\n" +
 	"\x04keep\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\x04keep\x12.\n" +
 	"\aentries\x18\x03 \x03(\v2\x14.cairn.wire.LogEntryR\aentries\x122\n" +
-	"\tcommitted\x18\x04 \x01(\v2\x14.cairn.wire.PositionR\tcommitted\"\v\n" +
+	"\tcommitted\x18\x04 \x01(\v2\x14.cairn.wire.PositionR\tcommitted\x12\x18\n" +
+	"\ahorizon\x18\x05 \x01(\x03R\ahorizon\"\v\n" +
 	"\tPGLearned\"4\n" +
 	"\n" +
 	"PGComplete\x12&\n" +
@@ -5175,14 +5201,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04more\x18\x06 \x01(\bR\x04more\x12\x19\n" +
 	"\bdata_off\x18\a \x01(\x04R\adataOff\x12\x19\n" +
 	"\bdata_len\x18\b \x01(\x04R\adataLen\x12\x14\n" +
-	"\x05mtime\x18\t \x01(\x03R\x05mtime\"\xad\x01\n" +
+	"\x05mtime\x18\t \x01(\x03R\x05mtime\"\xc4\x01\n" +
 	"\tOpRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12#\n" +
 	"\x03req\x18\x04 \x01(\v2\x11.cairn.wire.ReqIDR\x03req\x12#\n" +
 	"\x03ops\x18\x05 \x03(\v2\x11.cairn.wire.ObjOpR\x03ops\x12\x14\n" +
-	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\"l\n" +
+	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x12\x15\n" +
+	"\x06age_ms\x18\a \x01(\x04R\x05ageMs\"l\n" +
 	"\aOpReply\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.cairn.wire.ObjResultR\aresults\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
