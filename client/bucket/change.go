@@ -1,0 +1,225 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket/bucketpb"
+)
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+var errNothing = errors.New("nothing to do")
+
+// Delete removes an object; a missing one is no error unless cond asks for it.
+func (b *Bucket) Delete(ctx context.Context, key string, cond Cond) error {
+	if err := CheckKey(key); err != nil {
+		return keyErr("delete", b, key, err)
+	}
+	c := &change{key: key, cond: cond, discards: true}
+	c.apply = func(op *client.Op, old *stored) error {
+		if old == nil {
+			return errNothing
+		}
+		op.OmapRm(omapKey(kindEntry, key)).OmapRm(omapKey(kindBody, key))
+		return nil
+	}
+	err := b.commit(ctx, c)
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
+	return keyErr("delete", b, key, err)
+}
+
+// deleteBatch bounds the keys removed by one operation.
+const deleteBatch = 128
+
+// DeleteMany removes objects; missing ones are no error. It returns one error for
+// each key, nil where the object is gone. Keys that lie together are removed by
+// one operation.
+func (b *Bucket) DeleteMany(ctx context.Context, keys []string) []error {
+	errs := make([]error, len(keys))
+	order := make([]int, 0, len(keys))
+	for i, key := range keys {
+		if err := CheckKey(key); err != nil {
+			errs[i] = keyErr("delete", b, key, err)
+			continue
+		}
+		order = append(order, i)
+	}
+	slices.SortFunc(order, func(i, j int) int { return compareStrings(keys[i], keys[j]) })
+	order = slices.CompactFunc(order, func(i, j int) bool { return keys[i] == keys[j] })
+	for len(order) > 0 {
+		batch := order[:min(deleteBatch, len(order))]
+		n, err := b.deleteTogether(ctx, keys, batch)
+		if err != nil {
+			// Somebody is changing these entries or the index; one by one they all get through.
+			n = len(batch)
+			b.deleteEach(ctx, keys, batch, errs)
+		}
+		order = order[n:]
+	}
+	for i, key := range keys { // doubles share the fate of the first
+		if errs[i] == nil && ctx.Err() != nil {
+			errs[i] = keyErr("delete", b, key, ctx.Err())
+		}
+	}
+	return errs
+}
+
+func compareStrings(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func (b *Bucket) deleteEach(ctx context.Context, keys []string, batch []int, errs []error) {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for _, i := range batch {
+		slots <- struct{}{}
+		all.Add(1)
+		go func() { // waited for below
+			defer all.Done()
+			errs[i] = b.Delete(ctx, keys[i], Cond{})
+			<-slots
+		}()
+	}
+	all.Wait()
+}
+
+// deleteTogether removes, in one operation, those of the batch that lie in the
+// same partition as its first key; it returns how many those were.
+func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int) (n int, err error) {
+	err = b.onKey(ctx, keys[batch[0]], true, func(v *view, p *partition) error {
+		read := p.guard()
+		for n = 0; n < len(batch) && keys[batch[n]] < p.end(); n++ {
+			read.OmapGet(omapKey(kindEntry, keys[batch[n]]))
+		}
+		res, err := b.svc.meta.Do(ctx, p.object, read)
+		if err != nil {
+			return guardErr(err)
+		}
+		op, writes := p.guard(), new(bucketpb.Outbox)
+		found := 0
+		for i, item := range res.Items[1:] {
+			if !item.Found {
+				continue
+			}
+			e := new(bucketpb.Entry)
+			if err := decode(item.Data, e); err != nil {
+				return err
+			}
+			if e.Layout == bucketpb.Layout_PARTS {
+				return errors.New("a multipart object") // needs its manifest: alone
+			}
+			refs, err := dataRefs(e, nil)
+			if err != nil {
+				return err
+			}
+			writes.Data = append(writes.Data, refs...)
+			op.CmpOmap(omapKey(kindEntry, keys[batch[i]]), item.Data)
+			found++
+		}
+		if found == 0 {
+			return nil
+		}
+		for i, item := range res.Items[1:] {
+			if item.Found {
+				op.OmapRm(omapKey(kindEntry, keys[batch[i]])).OmapRm(omapKey(kindBody, keys[batch[i]]))
+			}
+		}
+		if len(writes.Data) > 0 {
+			op.OmapSet(outboxKey(b.svc.o.Now().Add(b.svc.o.Grace), newID()), encode(writes))
+		}
+		if _, err := b.svc.meta.Do(ctx, p.object, op); err != nil {
+			return guardErr(err)
+		}
+		if len(writes.Data) > 0 {
+			b.svc.soon(p.object)
+		}
+		return nil
+	})
+	return n, err
+}
+
+// Copy stores a copy of src under key. With headers nil those of src are kept.
+// A copy of an object onto itself changes its headers and time only; its body is
+// not touched. src must come from Get.
+func (b *Bucket) Copy(ctx context.Context, src *Object, key string, headers *Headers, cond Cond) (*Object, error) {
+	if headers == nil {
+		headers = &src.Headers
+	}
+	if src.b.name == b.name && src.Key == key {
+		o, err := b.touch(ctx, src, *headers, cond)
+		return o, keyErr("copy", b, key, err)
+	}
+	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
+		return nil, keyErr("copy", b, key, err)
+	}
+	defer b.svc.copies.Release(1)
+	if src.Size > MaxPutBytes {
+		return nil, keyErr("copy", b, key, fmt.Errorf("%w: %d bytes, at most %d in one copy; copy it in parts", ErrTooLarge, src.Size, int64(MaxPutBytes)))
+	}
+	r, err := src.open(ctx, 0, -1, false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return b.Put(ctx, key, PutInput{
+		Body: r, Size: src.Size, Headers: *headers, Cond: cond,
+		Finish: func() ([]Checksum, error) {
+			var keep []Checksum
+			for _, c := range src.Checksums {
+				if !c.Composite {
+					keep = append(keep, c)
+				}
+			}
+			return keep, nil
+		},
+	})
+}
+
+// touch replaces the headers and the time of an object whose body is still that of src.
+func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, cond Cond) (*Object, error) {
+	h, err := headersTo(headers)
+	if err != nil {
+		return nil, err
+	}
+	var e *bucketpb.Entry
+	c := &change{key: src.Key, cond: cond}
+	c.apply = func(op *client.Op, old *stored) error {
+		if old == nil || string(old.entry.Id) != string(src.entry.Id) {
+			return ErrChanged
+		}
+		o := old.entry
+		e = &bucketpb.Entry{
+			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize,
+			Checksums: o.Checksums, Headers: h, Mtime: b.svc.o.Now().UnixNano(), Revision: newRevision(),
+		}
+		op.OmapSet(omapKey(kindEntry, src.Key), encode(e))
+		return nil
+	}
+	if err := b.commit(ctx, c); err != nil {
+		return nil, err
+	}
+	return b.object(src.Key, e, src.body), nil
+}
+
+// soon has the outbox of a partition looked at when what was just put there is due.
+func (s *Service) soon(object string) {
+	s.jobs.add("outbox of "+object, s.o.Grace+10*time.Millisecond, func(ctx context.Context) error {
+		_, err := s.sweepOutbox(ctx, object)
+		return err
+	})
+}

@@ -1,0 +1,534 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket/bucketpb"
+)
+
+// Headers are what a client says about a body, stored as they came.
+type Headers struct {
+	ContentType        string
+	CacheControl       string
+	ContentDisposition string
+	ContentEncoding    string
+	ContentLanguage    string
+	Expires            string
+	Meta               map[string]string // user metadata
+}
+
+// Checksum is a checksum of a body, or of its parts' checksums.
+type Checksum struct {
+	Algorithm string // CRC32, CRC32C, CRC64NVME, SHA1, SHA256
+	Value     []byte
+	Composite bool
+}
+
+// Object describes an object at the moment it was read or written.
+type Object struct {
+	Key       string
+	Size      int64
+	Modified  time.Time
+	Parts     int // 0: not made of parts
+	Headers   Headers
+	Checksums []Checksum
+
+	b     *Bucket
+	entry *bucketpb.Entry
+	body  []byte
+}
+
+// ETag returns the entity tag without quotes.
+func (o *Object) ETag() string { return etagOf(o.entry) }
+
+// ID names this state of the body: another body under the same key has another id.
+func (o *Object) ID() string { return hex.EncodeToString(o.entry.Id) }
+
+func etagOf(e *bucketpb.Entry) string {
+	if e.Parts > 0 {
+		return fmt.Sprintf("%x-%d", e.Md5, e.Parts)
+	}
+	return hex.EncodeToString(e.Md5)
+}
+
+func (b *Bucket) object(key string, e *bucketpb.Entry, body []byte) *Object {
+	return &Object{
+		Key: key, Size: int64(e.Size), Modified: time.Unix(0, e.Mtime), Parts: int(e.Parts),
+		Headers: headersFrom(e.Headers), Checksums: checksumsFrom(e.Checksums),
+		b: b, entry: e, body: body,
+	}
+}
+
+func headersFrom(h *bucketpb.Headers) Headers {
+	if h == nil {
+		return Headers{}
+	}
+	out := Headers{
+		ContentType: h.ContentType, CacheControl: h.CacheControl, ContentDisposition: h.ContentDisposition,
+		ContentEncoding: h.ContentEncoding, ContentLanguage: h.ContentLanguage, Expires: h.Expires,
+	}
+	if len(h.Meta) > 0 {
+		out.Meta = make(map[string]string, len(h.Meta))
+		for _, p := range h.Meta {
+			out.Meta[p.Name] = p.Value
+		}
+	}
+	return out
+}
+
+func headersTo(h Headers) (*bucketpb.Headers, error) {
+	out := &bucketpb.Headers{
+		ContentType: h.ContentType, CacheControl: h.CacheControl, ContentDisposition: h.ContentDisposition,
+		ContentEncoding: h.ContentEncoding, ContentLanguage: h.ContentLanguage, Expires: h.Expires,
+	}
+	for _, name := range sortedKeys(h.Meta) {
+		out.Meta = append(out.Meta, &bucketpb.Pair{Name: name, Value: h.Meta[name]})
+	}
+	if n := out.SizeVT(); n > MaxHeaderBytes {
+		return nil, fmt.Errorf("%w: headers of %d bytes, at most %d", ErrTooLarge, n, MaxHeaderBytes)
+	}
+	return out, nil
+}
+
+func checksumsFrom(cs []*bucketpb.Checksum) []Checksum {
+	var out []Checksum
+	for _, c := range cs {
+		out = append(out, Checksum{Algorithm: c.Algorithm, Value: c.Value, Composite: c.Composite})
+	}
+	return out
+}
+
+func checksumsTo(cs []Checksum) []*bucketpb.Checksum {
+	var out []*bucketpb.Checksum
+	for _, c := range cs {
+		out = append(out, &bucketpb.Checksum{Algorithm: c.Algorithm, Value: c.Value, Composite: c.Composite})
+	}
+	return out
+}
+
+// Head returns an object without its body: Open works on the result of Get only.
+func (b *Bucket) Head(ctx context.Context, key string) (*Object, error) {
+	return b.get(ctx, "head", key, false)
+}
+
+// Get returns an object ready to be opened. A small body has come along already.
+func (b *Bucket) Get(ctx context.Context, key string) (*Object, error) {
+	return b.get(ctx, "get", key, true)
+}
+
+func (b *Bucket) get(ctx context.Context, what, key string, body bool) (*Object, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, keyErr(what, b, key, err)
+	}
+	var s *stored
+	err := b.onKey(ctx, key, false, func(_ *view, p *partition) (err error) {
+		s, err = b.read(ctx, p, key, body)
+		return err
+	})
+	if err == nil && s == nil {
+		err = ErrNoSuchKey
+	}
+	if err != nil {
+		return nil, keyErr(what, b, key, err)
+	}
+	return b.object(key, s.entry, s.body), nil
+}
+
+// Open reads n bytes of the body from off on; n < 0 reads to the end. It waits
+// for the first bytes: ErrChanged says that the object was replaced or deleted,
+// and that the caller should Get it again. After that, a body that is replaced
+// can be read for the service's grace period; then Read fails with ErrChanged.
+func (o *Object) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	return o.open(ctx, off, n, true)
+}
+
+func (o *Object) open(ctx context.Context, off, n int64, counted bool) (io.ReadCloser, error) {
+	if n < 0 {
+		n = o.Size - off
+	}
+	if off < 0 || off > o.Size || n > o.Size-off {
+		return nil, keyErr("read", o.b, o.Key, fmt.Errorf("%w: bytes %d to %d of %d", ErrRange, off, off+n, o.Size))
+	}
+	if o.entry.Layout == bucketpb.Layout_INLINE {
+		if int64(len(o.body)) != o.Size {
+			return nil, keyErr("read", o.b, o.Key, fmt.Errorf("%w: opened without its body", ErrCorrupt))
+		}
+		return io.NopCloser(bytes.NewReader(o.body[off : off+n])), nil
+	}
+	extents, err := o.extents()
+	if err == nil {
+		var r io.ReadCloser
+		if r, err = o.b.svc.newBodyReader(ctx, cut(extents, off, n), counted); err == nil {
+			return r, nil
+		}
+	}
+	return nil, keyErr("read", o.b, o.Key, err)
+}
+
+func (o *Object) extents() ([]extent, error) {
+	e := o.entry
+	if e.Layout == bucketpb.Layout_DATA {
+		if e.ChunkSize == 0 {
+			return nil, fmt.Errorf("%w: entry without a chunk size", ErrCorrupt)
+		}
+		return []extent{{id: id(e.Id), size: int64(e.Size), chunk: e.ChunkSize}}, nil
+	}
+	m, err := manifestOf(o.body)
+	if err != nil {
+		return nil, err
+	}
+	var total int64
+	extents := make([]extent, 0, len(m.Parts))
+	for _, p := range m.Parts {
+		extents = append(extents, extent{id: id(p.Id), size: int64(p.Size), chunk: p.ChunkSize})
+		total += int64(p.Size)
+	}
+	if total != o.Size {
+		return nil, fmt.Errorf("%w: parts of %d bytes, the entry says %d", ErrCorrupt, total, o.Size)
+	}
+	return extents, nil
+}
+
+// Part returns where part number n (from 1) of a multipart object lies in its body.
+func (o *Object) Part(n int) (off, size int64, err error) {
+	if o.entry.Layout != bucketpb.Layout_PARTS {
+		if n != 1 {
+			return 0, 0, keyErr("read", o.b, o.Key, ErrInvalidPart)
+		}
+		return 0, o.Size, nil
+	}
+	m, err := manifestOf(o.body)
+	if err != nil {
+		return 0, 0, keyErr("read", o.b, o.Key, err)
+	}
+	for _, p := range m.Parts {
+		if int(p.Number) == n {
+			return off, int64(p.Size), nil
+		}
+		off += int64(p.Size)
+	}
+	return 0, 0, keyErr("read", o.b, o.Key, ErrInvalidPart)
+}
+
+// Cond are the conditions of a change. The zero value has none.
+type Cond struct {
+	Absent bool   // there must be no object
+	Match  string // an object with this etag must be there; "*": any
+}
+
+func (c Cond) check(old *stored) error {
+	switch {
+	case c.Absent && old != nil:
+		return fmt.Errorf("%w: the object exists", ErrPrecondition)
+	case c.Match != "" && old == nil:
+		return ErrNoSuchKey
+	case c.Match != "" && c.Match != "*" && c.Match != etagOf(old.entry):
+		return fmt.Errorf("%w: the object has etag %s", ErrPrecondition, etagOf(old.entry))
+	}
+	return nil
+}
+
+// change is a change of one entry, tried until it neither loses a race nor
+// violates its conditions.
+type change struct {
+	key   string
+	known bool    // old is what we believe is there; else it is read first
+	old   *stored // nil: nothing
+	cond  Cond
+	// need adds further conditions to the operation; when one of them does not hold the change fails with lost.
+	need func(op *client.Op)
+	lost error
+	// apply adds the writes, knowing what is there. Its error ends the change.
+	apply func(op *client.Op, old *stored) error
+	// discards says that what the old entry held becomes useless.
+	discards bool
+	weight   int64 // bytes it adds to the index
+	// committed, if set, is told where it took effect.
+	committed func(p *partition)
+}
+
+func (b *Bucket) commit(ctx context.Context, c *change) error {
+	return b.onKey(ctx, c.key, true, func(v *view, p *partition) error {
+		if !c.known {
+			// A multipart entry's manifest is needed too, to discard its parts. Most entries are not:
+			// ask for the small record first.
+			old, err := b.read(ctx, p, c.key, false)
+			if err == nil && old != nil && old.entry.Layout == bucketpb.Layout_PARTS {
+				old, err = b.read(ctx, p, c.key, true)
+			}
+			if err != nil {
+				return err
+			}
+			c.old, c.known = old, true
+		}
+		if err := c.cond.check(c.old); err != nil {
+			return err
+		}
+		op := p.guard()
+		if c.old == nil {
+			op.CmpOmapAbsent(omapKey(kindEntry, c.key))
+		} else {
+			op.CmpOmap(omapKey(kindEntry, c.key), c.old.raw)
+		}
+		if c.need != nil {
+			c.need(op)
+		}
+		if err := c.apply(op, c.old); err != nil {
+			return err
+		}
+		var due time.Time
+		if c.discards && c.old != nil {
+			refs, err := dataRefs(c.old.entry, c.old.body)
+			if err != nil {
+				return err
+			}
+			if len(refs) > 0 {
+				due = b.svc.o.Now().Add(b.svc.o.Grace)
+				op.OmapSet(outboxKey(due, newID()), encode(&bucketpb.Outbox{Data: refs}))
+			}
+		}
+		_, err := b.svc.meta.Do(ctx, p.object, op)
+		if err == nil {
+			if !due.IsZero() {
+				b.svc.soon(p.object)
+			}
+			b.grown(v, p, c.weight)
+			if c.committed != nil {
+				c.committed(p)
+			}
+			return nil
+		}
+		i, conflict, _ := failed(err)
+		switch {
+		case conflict && i == 1:
+			c.known = false
+			return errRaced
+		case conflict && i > 1 && c.lost != nil:
+			return c.lost
+		}
+		return guardErr(err)
+	})
+}
+
+// PutInput is a new object.
+type PutInput struct {
+	Body    io.Reader // read to its end; an error at any point means that nothing is stored
+	Size    int64
+	Headers Headers
+	Cond    Cond
+	MD5     []byte // when set, the body must have it
+	// Finish is called when the body has been read, before the object becomes
+	// visible: it may still refuse, and it returns the checksums to store.
+	Finish func() ([]Checksum, error)
+}
+
+// Put stores an object. It becomes visible when Put returns without an error, at
+// once and whole.
+func (b *Bucket) Put(ctx context.Context, key string, in PutInput) (*Object, error) {
+	o, err := b.put(ctx, key, in)
+	return o, keyErr("put", b, key, err)
+}
+
+func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, err
+	}
+	if in.Size < 0 || in.Size > MaxPutBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d in one put", ErrTooLarge, in.Size, int64(MaxPutBytes))
+	}
+	headers, err := headersTo(in.Headers)
+	if err != nil {
+		return nil, err
+	}
+	x := newID()
+	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Revision: newRevision()}
+	// Guess that the key is new: then a small put is a single operation. A wrong
+	// guess changes nothing and costs a read.
+	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "", discards: true}
+	if in.Size <= int64(b.svc.o.InlineBytes) {
+		return b.putInline(ctx, in, e, c)
+	}
+	return b.putData(ctx, in, e, c)
+}
+
+// complete fills in what is known only when the body has been read.
+func (b *Bucket) complete(in PutInput, e *bucketpb.Entry, sum []byte) error {
+	e.Md5 = sum
+	if in.MD5 != nil && !bytes.Equal(in.MD5, sum) {
+		return fmt.Errorf("%w: its MD5 is %x, not %x", ErrDigest, sum, in.MD5)
+	}
+	if in.Finish != nil {
+		sums, err := in.Finish()
+		if err != nil {
+			return err
+		}
+		e.Checksums = checksumsTo(sums)
+	}
+	e.Mtime = b.svc.o.Now().UnixNano()
+	return nil
+}
+
+func (b *Bucket) putInline(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
+	body := make([]byte, in.Size)
+	h := newMD5()
+	if err := fill(in.Body, body, h); err != nil {
+		return nil, err
+	}
+	if err := finish(in.Body); err != nil {
+		return nil, err
+	}
+	if err := b.complete(in, e, h.Sum(nil)); err != nil {
+		return nil, err
+	}
+	e.Layout = bucketpb.Layout_INLINE
+	raw := encode(e)
+	c.weight = int64(len(c.key) + len(raw) + len(body))
+	c.apply = func(op *client.Op, _ *stored) error {
+		op.OmapSet(omapKey(kindEntry, c.key), raw).OmapSet(omapKey(kindBody, c.key), body)
+		return nil
+	}
+	if err := b.commit(ctx, c); err != nil {
+		return nil, err
+	}
+	return b.object(c.key, e, body), nil
+}
+
+var errAbandoned = errors.New("the put took too long between signs of life and was taken for abandoned")
+
+func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
+	if in.Cond != (Cond{}) { // spare a body that is not wanted
+		err := b.onKey(ctx, c.key, false, func(_ *view, p *partition) error {
+			old, err := b.read(ctx, p, c.key, false)
+			if err != nil {
+				return err
+			}
+			return in.Cond.check(old)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	e.Layout, e.ChunkSize = bucketpb.Layout_DATA, uint32(b.svc.o.ChunkBytes)
+	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(in.Size, e.ChunkSize)}
+	if err := it.announce(ctx); err != nil {
+		return nil, err
+	}
+	err := func() error {
+		h := newMD5()
+		if err := b.svc.writeData(ctx, it.id, in.Body, in.Size, h, it.renew); err != nil {
+			return err
+		}
+		if err := b.complete(in, e, h.Sum(nil)); err != nil {
+			return err
+		}
+		raw := encode(e)
+		c.weight = int64(len(c.key) + len(raw))
+		c.need = func(op *client.Op) { op.CmpOmap(it.omap(), it.raw) }
+		c.lost = errAbandoned
+		c.apply = func(op *client.Op, old *stored) error {
+			op.OmapRm(it.omap()).OmapSet(omapKey(kindEntry, c.key), raw)
+			if old != nil {
+				op.OmapRm(omapKey(kindBody, c.key))
+			}
+			return nil
+		}
+		return b.commit(ctx, c)
+	}()
+	if err != nil {
+		// The commit may have taken effect even so, if its answer was lost: abandon only turns an
+		// intent that is still there into work for the sweep.
+		undo, cancel := detached(ctx)
+		defer cancel()
+		if e := it.abandon(undo); e != nil {
+			b.svc.log.Debug("clean up after a put", "bucket", b.name, "err", e)
+		}
+		return nil, err
+	}
+	return b.object(c.key, e, nil), nil
+}
+
+// intent announces data objects that no entry names yet.
+type intent struct {
+	b     *Bucket
+	key   string
+	id    id
+	count uint32
+	raw   []byte
+}
+
+func (it *intent) omap() string { return intentKey(it.key, it.id) }
+
+func (it *intent) encode() []byte {
+	return encode(&bucketpb.Intent{Id: it.id[:], Count: it.count, Renewed: it.b.svc.o.Now().UnixNano()})
+}
+
+func (it *intent) announce(ctx context.Context) error {
+	it.raw = it.encode()
+	return it.b.onKey(ctx, it.key, true, func(_ *view, p *partition) error {
+		_, err := it.b.svc.meta.Do(ctx, p.object, p.guard().OmapSet(it.omap(), it.raw))
+		return guardErr(err)
+	})
+}
+
+// renew is the sign of life that keeps Sweep away.
+func (it *intent) renew(ctx context.Context) error {
+	raw := it.encode()
+	err := it.b.onKey(ctx, it.key, true, func(_ *view, p *partition) error {
+		_, err := it.b.svc.meta.Do(ctx, p.object, p.guard().CmpOmap(it.omap(), it.raw).OmapSet(it.omap(), raw))
+		if i, conflict, _ := failed(err); conflict && i == 1 {
+			return errAbandoned
+		}
+		return guardErr(err)
+	})
+	if err == nil {
+		it.raw = raw
+	}
+	return err
+}
+
+// abandon turns the intent into an outbox record, if it is still there.
+func (it *intent) abandon(ctx context.Context) error {
+	_, err := it.b.dropIntent(ctx, it.key, it.id, func(*bucketpb.Intent) bool { return true })
+	return err
+}
+
+// dropIntent turns an intent that stale approves of into an outbox record.
+func (b *Bucket) dropIntent(ctx context.Context, key string, x id, stale func(*bucketpb.Intent) bool) (dropped bool, err error) {
+	err = b.onKey(ctx, key, true, func(_ *view, p *partition) error {
+		dropped = false
+		res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapGet(intentKey(key, x)))
+		if err != nil {
+			return guardErr(err)
+		}
+		if !res.Items[1].Found {
+			return nil
+		}
+		raw, in := res.Items[1].Data, new(bucketpb.Intent)
+		if err := decode(raw, in); err != nil {
+			return err
+		}
+		if !stale(in) {
+			return nil
+		}
+		due := b.svc.o.Now().Add(b.svc.o.Grace)
+		box := &bucketpb.Outbox{Data: []*bucketpb.DataRef{{Id: in.Id, Count: in.Count}}}
+		_, err = b.svc.meta.Do(ctx, p.object, p.guard().CmpOmap(intentKey(key, x), raw).
+			OmapRm(intentKey(key, x)).OmapSet(outboxKey(due, newID()), encode(box)))
+		if i, conflict, _ := failed(err); conflict && i == 1 {
+			return errRaced
+		}
+		if err == nil {
+			dropped = true
+			b.svc.soon(p.object)
+		}
+		return guardErr(err)
+	})
+	return dropped, err
+}
