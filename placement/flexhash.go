@@ -37,9 +37,15 @@ func RowWidth(in int) int {
 
 // Target returns the OSDs a PG's objects should be on: the answer of its pool's
 // CRUSH rule, under the OSDs' reweights, without holes. OSDs that are out are
-// not among them; whether an OSD is up does not matter. It is shorter than the
-// pool's size when CRUSH cannot find enough OSDs, and nil when the map has no such
-// PG or its pool's rule does not exist.
+// not among them; whether an OSD is up does not matter.
+//
+// CRUSH draws at random and gives up after some tries, so where few failure
+// domains have very unequal weights it leaves some PGs short for ever. For rules
+// of the usual form, one choose step that puts every copy into another failure
+// domain, Target then adds the members that the row would get next while there
+// are domains without one. So a target is shorter than the pool's size only when
+// the topology is too small, or when a rule of another form falls short. It is nil
+// when the map has no such PG or its pool's rule does not exist.
 //
 // Target prepares the whole map for one answer; for many, make a Table.
 func (m *Map) Target(id PGID) []OSDID {
@@ -48,7 +54,7 @@ func (m *Map) Target(id PGID) []OSDID {
 		return nil
 	}
 	in := newInputs(m)
-	return in.target(p, id)
+	return in.target(p, id, func() *reach { return in.reach(p.Rule) })
 }
 
 // Group returns a PG's FlexHash group, a pure function of the map: the target,
@@ -69,7 +75,8 @@ func (m *Map) Group(id PGID) Row {
 		return Row{}
 	}
 	in := newInputs(m)
-	return in.reach(p.Rule).row(id, in.target(p, id), in.width(p))
+	r := in.reach(p.Rule)
+	return r.row(id, in.target(p, id, func() *reach { return r }), in.width(p))
 }
 
 // inputs is what placement takes from a map, besides the pool.
@@ -106,14 +113,16 @@ func (in *inputs) width(p *Pool) int {
 	return max(RowWidth(in.in), min(int(p.Size), MaxPoolSize))
 }
 
-func (in *inputs) target(p *Pool, id PGID) []OSDID {
+// target computes a PG's target; reach is only called when CRUSH falls short.
+func (in *inputs) target(p *Pool, id PGID, reach func() *reach) []OSDID {
 	if in.crush == nil {
 		return nil
 	}
+	size := min(int(p.Size), MaxPoolSize)
 	var buf [MaxPoolSize]int
 	// An error means an unknown rule, or a rule that gave up; then what it found
 	// until there is as deterministic as a full answer.
-	found, _ := in.crush.AppendDo(buf[:0], int(p.Rule), int(crushInput(id)), min(int(p.Size), MaxPoolSize), in.weights)
+	found, _ := in.crush.AppendDo(buf[:0], int(p.Rule), int(crushInput(id)), size, in.weights)
 	out := make([]OSDID, 0, len(found))
 	for _, d := range found {
 		// Rules with several takes may repeat a device, and those that take a device
@@ -122,6 +131,9 @@ func (in *inputs) target(p *Pool, id PGID) []OSDID {
 			continue
 		}
 		out = append(out, OSDID(d))
+	}
+	if len(out) < size {
+		out = reach().complete(id, out, size)
 	}
 	if len(out) == 0 {
 		return nil
@@ -142,6 +154,7 @@ func contains(s []OSDID, id OSDID) bool {
 type reach struct {
 	osds    []candidate // grouped by domain
 	domains []int       // domains[i] is the index in osds where domain i starts; one more at the end
+	apart   bool        // the rule is one choose step that puts every copy into another domain
 }
 
 type candidate struct {
@@ -161,6 +174,7 @@ func (in *inputs) reach(rule int32) *reach {
 	if !ok {
 		return r
 	}
+	r.apart = putsApart(def.Steps)
 	w := reachWalk{in: in, seen: map[seenKey]bool{}, byDomain: map[int][]candidate{}}
 	for i, s := range def.Steps {
 		if s.Op == crush.OpTake {
@@ -190,6 +204,28 @@ func spreadType(steps []crush.Step) int {
 		}
 	}
 	return t
+}
+
+// putsApart reports whether a rule is take, one choose step for as many devices as
+// asked for, emit.
+func putsApart(steps []crush.Step) bool {
+	var ops []crush.Step
+	for _, s := range steps {
+		switch s.Op {
+		case crush.OpTake, crush.OpEmit, crush.OpChooseFirstN, crush.OpChooseIndep, crush.OpChooseleafFirstN, crush.OpChooseleafIndep:
+			ops = append(ops, s)
+		}
+	}
+	if len(ops) != 3 || ops[0].Op != crush.OpTake || ops[1].Num != 0 || ops[2].Op != crush.OpEmit {
+		return false
+	}
+	switch ops[1].Op {
+	case crush.OpChooseleafFirstN, crush.OpChooseleafIndep:
+		return true
+	case crush.OpChooseFirstN, crush.OpChooseIndep:
+		return ops[1].Type == 0 // else it would emit buckets
+	}
+	return false
 }
 
 const noDomain = 0 // an id that no bucket has; OSDs outside a domain get one of their own
@@ -253,6 +289,16 @@ func (w *reachWalk) device(id int, weight uint64, domain int) {
 		w.order = append(w.order, domain)
 	}
 	w.byDomain[domain] = append(w.byDomain[domain], candidate{id: OSDID(id), weight: weight})
+}
+
+// complete adds to a target that CRUSH left short the members the row would get
+// next, while they are in domains without one.
+func (r *reach) complete(id PGID, target []OSDID, size int) []OSDID {
+	size = min(size, len(r.domains)-1)
+	if !r.apart || len(target) >= size {
+		return target
+	}
+	return r.row(id, target, size).Members
 }
 
 // row widens a target to width members. It repeats one step: of the domains with

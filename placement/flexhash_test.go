@@ -60,8 +60,12 @@ func checkRow(t fataler, tp topo, m *Map, id PGID, target []OSDID, row Row) {
 	if want := min(max(RowWidth(in), int(p.Size)), len(reachable)); len(row.Members) != want {
 		t.Fatalf("%s: row %v has %d members, want %d", id, row.Members, len(row.Members), want)
 	}
-	if len(target) > int(p.Size) || len(target) > len(inRow) {
-		t.Fatalf("%s: target %v of a pool of size %d with %d domains", id, target, p.Size, len(inRow))
+	domains := map[int]bool{}
+	for o := range reachable {
+		domains[domain(o)] = true
+	}
+	if want := min(int(p.Size), len(domains)); len(target) != want {
+		t.Fatalf("%s: target %v, want %d members: size %d, %d domains", id, target, want, p.Size, len(domains))
 	}
 }
 
@@ -85,21 +89,50 @@ func TestRows(t *testing.T) {
 	})
 }
 
-// TestTargetsAreFull: with equal weights and a domain to spare, every PG gets all its copies.
+// TestTargetsAreFull: three hosts of very unequal weights. CRUSH alone leaves PGs
+// short; all of them must get three copies, and those it fills must be its answers.
 func TestTargetsAreFull(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		hosts := rapid.IntRange(3, 12).Draw(t, "hosts")
-		osds := rapid.IntRange(1, 4).Draw(t, "osds")
-		size := rapid.IntRange(1, min(hosts-1, 6)).Draw(t, "size")
-		tp := uniform(1, hosts, osds, byHost)
-		m := tp.makeMap(t, uint32(size), 256)
-		table := NewTable(m)
-		for s := range uint32(256) {
-			if got := table.Target(PGID{1, s}); len(got) != size {
-				t.Fatalf("target %v, want %d members", got, size)
+	tp := uniform(1, 3, 1, byHost)
+	tp.hosts[0].osds[0].weight = 50
+	tp.hosts[1].osds[0].weight = 30
+	const pgs = 1024
+	m := tp.makeMap(t, 3, pgs)
+	in := newInputs(m)
+	short := 0
+	for s := range uint32(pgs) {
+		id := PGID{1, s}
+		got := m.Target(id)
+		if len(got) != 3 {
+			t.Fatalf("%s: target %v", id, got)
+		}
+		answer, err := m.Crush.Do(0, int(crushInput(id)), 3, in.weights)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(answer) < 3 {
+			short++
+		}
+		for i, o := range answer {
+			if got[i] != OSDID(o) {
+				t.Fatalf("%s: target %v, CRUSH answers %v", id, got, answer)
 			}
 		}
-	})
+	}
+	if short == 0 {
+		t.Fatal("CRUSH filled every PG: the topology does not test anything")
+	}
+}
+
+// TestOtherRulesStayShort: a rule that asks for two racks and two hosts in each is
+// not given hosts beyond them.
+func TestOtherRulesStayShort(t *testing.T) {
+	tp := uniform(1, 5, 1, "step choose firstn 2 type rack\n\tstep chooseleaf firstn 2 type host")
+	m := tp.makeMap(t, 4, 32)
+	for s := range uint32(32) {
+		if row := m.Group(PGID{1, s}); row.Target > 2 || len(row.Members) != 4 {
+			t.Fatalf("row %v", row)
+		}
+	}
 }
 
 func TestUnknown(t *testing.T) {
@@ -473,7 +506,7 @@ func BenchmarkTarget1000(b *testing.B) {
 	in := newInputs(m)
 	s := uint32(0)
 	for b.Loop() {
-		in.target(&m.Pools[0], PGID{1, s & 4095})
+		in.target(&m.Pools[0], PGID{1, s & 4095}, nil)
 		s++
 	}
 }
@@ -485,7 +518,7 @@ func BenchmarkGroup1000(b *testing.B) {
 	s := uint32(0)
 	for b.Loop() {
 		id := PGID{1, s & 4095}
-		r.row(id, in.target(&m.Pools[0], id), 24)
+		r.row(id, in.target(&m.Pools[0], id, nil), 24)
 		s++
 	}
 }

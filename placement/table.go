@@ -21,7 +21,7 @@ type Table struct {
 
 type poolTable struct {
 	pool  Pool
-	reach *atomic.Pointer[reach]    // of the pool's rule; made by the first Group
+	reach *atomic.Pointer[reach]    // of the pool's rule; made when first needed
 	rows  []atomic.Pointer[Row]     // by shard
 	heads []atomic.Pointer[[]OSDID] // targets, by shard
 }
@@ -101,12 +101,7 @@ func (t *Table) Group(id PGID) Row {
 	if r := cell.Load(); r != nil {
 		return *r
 	}
-	reach := pt.reach.Load()
-	if reach == nil {
-		reach = t.in.reach(pt.pool.Rule)
-		pt.reach.Store(reach)
-	}
-	row := reach.row(id, t.target(pt, id), t.in.width(&pt.pool))
+	row := t.reach(pt).row(id, t.target(pt, id), t.in.width(&pt.pool))
 	cell.Store(&row)
 	return row
 }
@@ -116,9 +111,18 @@ func (t *Table) target(pt *poolTable, id PGID) []OSDID {
 	if s := cell.Load(); s != nil {
 		return *s
 	}
-	s := t.in.target(&pt.pool, id)
+	s := t.in.target(&pt.pool, id, func() *reach { return t.reach(pt) })
 	cell.Store(&s)
 	return s
+}
+
+func (t *Table) reach(pt *poolTable) *reach {
+	r := pt.reach.Load()
+	if r == nil {
+		r = t.in.reach(pt.pool.Rule)
+		pt.reach.Store(r)
+	}
+	return r
 }
 
 // find returns the pool's table, or nil; t may be nil.
