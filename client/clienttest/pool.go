@@ -92,7 +92,7 @@ func (p *Pool) Do(ctx context.Context, object string, op *client.Op) (*client.Re
 	if err := ctx.Err(); err != nil {
 		return nil, p.wrap(object, fmt.Errorf("%w: %w", client.ErrTimeout, err))
 	}
-	out := p.execute(object, req, payload)
+	out := p.Execute(req, payload)
 	res, err := op.Answer(p.name, object, out.Code, out.Text, out.Reply, out.Payload)
 	if after != nil {
 		if err = p.wrap(object, after(ctx, call, err)); err != nil {
@@ -110,9 +110,12 @@ func (p *Pool) wrap(object string, err error) error {
 	return &client.OpError{Pool: p.name, Object: object, Index: -1, Err: err}
 }
 
-func (p *Pool) execute(object string, req *wirepb.OpRequest, payload []byte) objop.Outcome {
+// Execute carries out a request as it crosses the wire. The hooks are not asked.
+// With it a test can make an OSD of a Pool.
+func (p *Pool) Execute(req *wirepb.OpRequest, payload []byte) objop.Outcome {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	object := string(req.GetObject())
 	k := store.Key{PG: placement.PGID{Pool: 1}, Name: object}
 	out := objop.Execute(p.objects, k, req, payload)
 	if out.Mutates {

@@ -1,0 +1,230 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// ErrClosed is the condition of everything asked of a Client after Close.
+var ErrClosed = errors.New("client is closed")
+
+// Options configures Connect. The zero value of every optional field means
+// "use the default".
+type Options struct {
+	Mons   []string     // required: messenger addresses (host:port) of some monitors; the map names the others
+	Entity string       // who we are, for logs and audit, such as "client.s3.1"; default "client"
+	Log    *slog.Logger // default slog.Default()
+
+	Timeout        time.Duration // of every operation, unless its context ends earlier; default 60 s
+	AttemptTimeout time.Duration // until an OSD or monitor that does not answer is asked again; default 5 s
+
+	MaxInFlightBytes int64 // data of operations under way, others wait; default 256 MiB
+	MaxInFlightOps   int64 // operations under way, others wait; default 4096
+}
+
+func (o Options) withDefaults() Options {
+	if o.Entity == "" {
+		o.Entity = "client"
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 60 * time.Second
+	}
+	if o.AttemptTimeout <= 0 {
+		o.AttemptTimeout = 5 * time.Second
+	}
+	if o.MaxInFlightBytes <= 0 {
+		o.MaxInFlightBytes = 256 << 20
+	}
+	if o.MaxInFlightOps <= 0 {
+		o.MaxInFlightOps = 4096
+	}
+	return o
+}
+
+// Client follows the cluster map and talks to the cluster's daemons. It is safe
+// for concurrent use and shared by the whole process.
+type Client struct {
+	o       Options
+	log     *slog.Logger
+	id      uint64 // names this instance in request ids, for ever
+	seq     atomic.Uint64
+	ctx     context.Context // ends at Close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	maps    maps
+	mons    mons
+	flights flights
+	retries budget
+
+	osds *wire.Peers // made with the first map: connections are refused by another cluster's OSDs
+
+	pendingMu sync.Mutex // guards below
+	pending   map[*attempt]struct{}
+	probing   map[string]bool // OSD addresses that are asked for a sign of life
+}
+
+// Connect fetches the cluster map from one of the monitors and follows it until
+// Close. It fails when ctx ends or after Options.Timeout, with what each monitor said.
+func Connect(ctx context.Context, o Options) (*Client, error) {
+	o = o.withDefaults()
+	if len(o.Mons) == 0 {
+		return nil, errors.New("connect to the cluster: no monitor address given")
+	}
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, fmt.Errorf("connect to the cluster: random client id: %w", err)
+	}
+	c := &Client{
+		o:       o,
+		log:     o.Log,
+		id:      binary.LittleEndian.Uint64(id[:]) | 1, // never 0
+		pending: make(map[*attempt]struct{}),
+		probing: make(map[string]bool),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.maps.init()
+	c.mons.init(o.Mons)
+	c.flights.init(o.MaxInFlightBytes, o.MaxInFlightOps)
+	c.retries.init()
+	c.wg.Go(c.follow) // ends with c.ctx
+
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	v := c.maps.load()
+	select {
+	case <-v.changed:
+	case <-c.maps.broken:
+		c.cancel()
+		c.wg.Wait()
+		return nil, fmt.Errorf("connect to the cluster: %w", c.maps.err())
+	case <-ctx.Done():
+		err := ctx.Err()
+		c.cancel()
+		c.wg.Wait()
+		return nil, fmt.Errorf("connect to the cluster: %w: no cluster map from any monitor: %s", timeout(err), c.mons.troubles())
+	}
+	c.osds = wire.NewPeers(wire.Options{
+		Self:             wire.Identity{Entity: o.Entity, Cluster: c.Map().Cluster},
+		Log:              o.Log,
+		Epoch:            c.epoch,
+		DialTimeout:      o.AttemptTimeout,
+		HandshakeTimeout: o.AttemptTimeout,
+	})
+	return c, nil
+}
+
+// Close ends everything the client does; operations under way fail with
+// ErrClosed. It is idempotent and waits for the client's goroutines.
+func (c *Client) Close() error {
+	c.cancel()
+	err := c.osds.Close()
+	c.wg.Wait()
+	return err
+}
+
+// Map returns the newest cluster map known. It must not be changed.
+func (c *Client) Map() *placement.Map { return c.maps.load().m }
+
+func (c *Client) epoch() uint64 {
+	if m := c.Map(); m != nil {
+		return uint64(m.Epoch)
+	}
+	return 0
+}
+
+// WaitMap waits until the map has at least the given epoch, and returns it.
+func (c *Client) WaitMap(ctx context.Context, epoch placement.Epoch) (*placement.Map, error) {
+	c.want(uint64(epoch))
+	for {
+		v := c.maps.load()
+		if v.m.Epoch >= epoch {
+			return v.m, nil
+		}
+		select {
+		case <-v.changed:
+		case <-c.ctx.Done():
+			return nil, fmt.Errorf("wait for cluster map epoch %d: %w", epoch, ErrClosed)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for cluster map epoch %d, have %d: %w%s", epoch, v.m.Epoch, timeout(ctx.Err()), c.mons.trouble())
+		}
+	}
+}
+
+// Refresh asks a monitor for its newest map and waits for the answer.
+func (c *Client) Refresh(ctx context.Context) error {
+	if err := c.fetch(ctx, 0); err != nil {
+		return fmt.Errorf("fetch the cluster map: %w", err)
+	}
+	return nil
+}
+
+// Pool returns the pool with that name. It asks the monitors before it says
+// ErrNotFound, because the pool may be newer than our map.
+func (c *Client) Pool(ctx context.Context, name string) (*Pool, error) {
+	if p := c.Map().PoolByName(name); p != nil {
+		return &Pool{c: c, id: p.ID, name: name}, nil
+	}
+	if err := c.Refresh(ctx); err != nil {
+		return nil, fmt.Errorf("pool %q: %w", name, err)
+	}
+	if p := c.Map().PoolByName(name); p != nil {
+		return &Pool{c: c, id: p.ID, name: name}, nil
+	}
+	return nil, fmt.Errorf("pool %q: %w in the cluster map of epoch %d; see `cairn pool ls`", name, ErrNotFound, c.Map().Epoch)
+}
+
+// Location says where an object lives, by the map of an epoch.
+type Location struct {
+	Epoch   placement.Epoch
+	PG      placement.PGID
+	Primary placement.OSDID   // NoOSD while no in-sync member is up
+	Addr    string            // of the primary
+	InSync  []placement.OSDID // every OSD that holds the PG's acknowledged writes
+}
+
+// Locate computes where an object of a pool lives, whether it exists or not.
+func (c *Client) Locate(pool, object string) (Location, error) {
+	m := c.Map()
+	p := m.PoolByName(pool)
+	if p == nil {
+		return Location{}, fmt.Errorf("pool %q: %w in the cluster map of epoch %d", pool, ErrNotFound, m.Epoch)
+	}
+	l := Location{Epoch: m.Epoch, PG: placement.PGOf(p, object), Primary: placement.NoOSD}
+	if r := m.PG(l.PG); r != nil {
+		l.Primary = r.Primary
+		l.InSync = append(l.InSync, r.InSync...)
+	}
+	if o := m.OSD(l.Primary); o != nil {
+		l.Addr = o.Addr
+	}
+	return l, nil
+}
+
+// timeoutError is ErrTimeout with the context's own error, so that callers can
+// tell a deadline from a cancellation.
+type timeoutError struct{ cause error }
+
+func timeout(cause error) error { return &timeoutError{cause: cause} }
+
+func (e *timeoutError) Error() string {
+	if errors.Is(e.cause, context.Canceled) {
+		return "gave up: the request was cancelled"
+	}
+	return ErrTimeout.Error()
+}
+
+func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
+func (e *timeoutError) Unwrap() error        { return e.cause }

@@ -1,0 +1,211 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Pool is a Client's view of one pool. It implements Objects and is safe for
+// concurrent use.
+type Pool struct {
+	c    *Client
+	id   placement.PoolID
+	name string
+}
+
+var _ Objects = (*Pool)(nil)
+
+// Name returns the pool's name.
+func (p *Pool) Name() string { return p.name }
+
+// ID returns the pool's id.
+func (p *Pool) ID() placement.PoolID { return p.id }
+
+// Client returns the Client whose pool it is.
+func (p *Pool) Client() *Client { return p.c }
+
+// Do implements Objects. It retries until the outcome is certain or the time is
+// up. Then the error is ErrTimeout, and a write may or may not have taken effect.
+func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
+	if err := p.check(object, op); err != nil {
+		return nil, err
+	}
+	body, payload := op.Request(object)
+	body.Pool = uint32(p.id)
+	body.Req = &wirepb.ReqID{Client: p.c.id, Seq: p.c.seq.Add(1)}
+	m, g := p.c.send(ctx, &request{
+		pool: p.id,
+		pg:   func(pool *placement.Pool) placement.PGID { return placement.PGOf(pool, object) },
+		header: func(pg placement.PGID) *wirepb.Header {
+			// A header is encoded before Call returns, so its body can be used again.
+			body.Shard = pg.Shard
+			return &wirepb.Header{Body: &wirepb.Header_Op{Op: body}}
+		},
+		payload: payload,
+		bytes:   op.cost(),
+		write:   op.Writes(),
+	})
+	if g != nil {
+		return nil, &OpError{Pool: p.name, Object: object, Index: -1, Err: g.err, Text: g.text}
+	}
+	h := m.Header
+	return op.Answer(p.name, object, h.GetCode(), h.GetError(), h.GetOpReply(), m.Payload)
+}
+
+// check refuses early what every OSD would refuse.
+func (p *Pool) check(object string, op *Op) error {
+	bad := func(text string) error {
+		return &OpError{Pool: p.name, Object: object, Index: -1, Err: ErrInvalid, Text: text}
+	}
+	switch {
+	case object == "":
+		return bad("an object needs a name")
+	case len(op.ops) == 0:
+		return bad("an Op needs at least one operation")
+	}
+	return nil
+}
+
+// unknownRead is what a read to the object's end is taken to bring.
+const unknownRead = 1 << 20
+
+// cost estimates the bytes that an Op moves, for the limit of those under way.
+func (o *Op) cost() int64 {
+	n := int64(o.size) + 1024
+	for _, op := range o.ops {
+		n += int64(len(op.Value))
+		if op.Kind == wirepb.OpKind_READ {
+			l := op.Length
+			if l == 0 {
+				l = unknownRead
+			}
+			n += int64(min(l, 64<<20))
+		}
+	}
+	return n
+}
+
+// Stat is what Pool.Stat returns.
+type Stat struct {
+	Size    uint64
+	Version uint64
+	Mtime   time.Time
+}
+
+// Stat returns an object's size, version and modification time.
+func (p *Pool) Stat(ctx context.Context, object string) (Stat, error) {
+	res, err := p.Do(ctx, object, new(Op).Stat())
+	if err != nil {
+		return Stat{}, err
+	}
+	it := res.Items[0]
+	return Stat{Size: it.Size, Version: it.Version, Mtime: it.Mtime}, nil
+}
+
+// Read returns n bytes of an object at off, fewer at its end; n = 0 reads to the end.
+func (p *Pool) Read(ctx context.Context, object string, off, n uint64) ([]byte, error) {
+	res, err := p.Do(ctx, object, new(Op).Read(off, n))
+	if err != nil {
+		return nil, err
+	}
+	return res.Items[0].Data, nil
+}
+
+// WriteFull makes data the object's bytes; it creates the object if need be.
+func (p *Pool) WriteFull(ctx context.Context, object string, data []byte) error {
+	_, err := p.Do(ctx, object, new(Op).WriteFull(data))
+	return err
+}
+
+// Remove deletes an object, ErrNotFound when it does not exist.
+func (p *Pool) Remove(ctx context.Context, object string) error {
+	_, err := p.Do(ctx, object, new(Op).Remove(false))
+	return err
+}
+
+// Cursor is a place in the listing of a pool. The zero Cursor is the start.
+type Cursor struct {
+	Shard uint32 // PG the listing is in
+	After string // last name listed of it
+	End   bool   // nothing follows
+}
+
+// maxListNames bounds one call of List.
+const maxListNames = 10000
+
+// List returns up to limit names of objects from a place on, and the place
+// behind them. Names come PG by PG in the order of the PGs' numbers and sorted
+// within each, so not sorted as a whole. A page may have fewer names than limit,
+// even none, before the end: only next.End says that nothing follows. Objects
+// that exist during the whole listing are listed; those created or removed
+// meanwhile may be. Should the pool's PGs be split meanwhile, a name may come twice.
+func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string, next Cursor, err error) {
+	if limit <= 0 || limit > maxListNames {
+		limit = maxListNames
+	}
+	for next = from; !next.End && len(names) < limit; {
+		pool := p.c.Map().Pool(p.id)
+		if pool == nil {
+			return nil, from, fmt.Errorf("list pool %q: %w: it was removed", p.name, ErrNotFound)
+		}
+		if next.Shard >= pool.PGNum {
+			next = Cursor{Shard: next.Shard, End: true}
+			break
+		}
+		reply, err := p.listPG(ctx, next, limit-len(names))
+		if err != nil {
+			return nil, from, err
+		}
+		for _, name := range reply.Objects {
+			names = append(names, string(name))
+		}
+		switch n := len(reply.Objects); {
+		case reply.More && n == 0:
+			return names, next, nil // the OSD needs time; the caller comes back
+		case reply.More:
+			next.After = string(reply.Objects[n-1])
+		default:
+			next = Cursor{Shard: next.Shard + 1}
+		}
+	}
+	return names, next, nil
+}
+
+func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGListReply, error) {
+	pg := placement.PGID{Pool: p.id, Shard: at.Shard}
+	m, g := p.c.send(ctx, &request{
+		pool: p.id,
+		pg:   func(*placement.Pool) placement.PGID { return pg },
+		header: func(placement.PGID) *wirepb.Header {
+			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
+				Pool: uint32(p.id), Shard: at.Shard, After: []byte(at.After), Limit: uint32(limit),
+			}}}
+		},
+		bytes: int64(limit) * 64,
+	})
+	fail := func(err error, text string) error {
+		return fmt.Errorf("list pg %s of pool %q: %w: %s", pg, p.name, err, text)
+	}
+	if g != nil {
+		return nil, fail(g.err, g.text)
+	}
+	if code := m.Header.GetCode(); code != wirepb.Code_OK {
+		return nil, fail(ErrorOf(code), m.Header.GetError())
+	}
+	reply := m.Header.GetPgListReply()
+	if reply == nil {
+		return nil, fail(ErrInternal, fmt.Sprintf("OSD answered with %T", m.Header.Body))
+	}
+	last := at.After
+	for _, name := range reply.Objects {
+		if string(name) <= last {
+			return nil, fail(ErrInternal, fmt.Sprintf("the OSD's listing goes from %q back to %q", last, name))
+		}
+		last = string(name)
+	}
+	return reply, nil
+}
