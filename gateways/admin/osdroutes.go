@@ -8,6 +8,7 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
+// Inputs do not embed each other: the library passes over embedded types that are not exported.
 type osdInput struct {
 	ID int32 `path:"id" minimum:"0" doc:"Number of the OSD"`
 }
@@ -46,7 +47,7 @@ func (s *Server) osdRoutes() {
 		})
 	act(s, route{"PUT", "/osds/{id}/reweight", "reweight-osd", "osds", "Give the OSD a share of its weight", 0},
 		func(ctx context.Context, in *struct {
-			osdInput
+			ID   int32 `path:"id" minimum:"0" doc:"Number of the OSD"`
 			Body api.Reweight
 		}) error {
 			return s.setWeight(ctx, in.ID, uint32(math.Round(in.Body.Weight*float64(placement.WeightOne))))

@@ -19,7 +19,7 @@ type nameInput struct {
 }
 
 type removeInput struct {
-	nameInput
+	Name    string `path:"name" minLength:"1" maxLength:"255"`
 	Confirm string `query:"confirm" maxLength:"255" doc:"Repeat the name: this cannot be undone"`
 }
 
@@ -70,7 +70,7 @@ func (s *Server) poolRoutes() {
 		})
 	handle(s, route{"PUT", "/pools/{name}/settings/{key}", "set-pool", "pools", "Change one setting of a pool", 0},
 		func(ctx context.Context, in *struct {
-			nameInput
+			Name string `path:"name" minLength:"1" maxLength:"255"`
 			Key  string `path:"key" maxLength:"64" doc:"application, crush_rule, min_size or size"`
 			Body api.PoolSetting
 		}) (api.Pool, error) {
@@ -113,11 +113,10 @@ func userJSON(u *wirepb.User, secrets bool) api.User {
 }
 
 func (s *Server) userRoutes() {
-	type secrets struct {
-		Secrets bool `query:"secrets" doc:"Show secret keys"`
-	}
 	handle(s, route{"GET", "/users", "list-users", "users", "All users", 0},
-		func(ctx context.Context, in *secrets) ([]api.User, error) {
+		func(ctx context.Context, in *struct {
+			Secrets bool `query:"secrets" doc:"Show secret keys"`
+		}) ([]api.User, error) {
 			users, err := s.backend.UserList(ctx)
 			if err != nil {
 				return nil, fail(err, "")
@@ -131,8 +130,8 @@ func (s *Server) userRoutes() {
 		})
 	handle(s, route{"GET", "/users/{name}", "get-user", "users", "One user", 0},
 		func(ctx context.Context, in *struct {
-			nameInput
-			secrets
+			Name    string `path:"name" minLength:"1" maxLength:"255"`
+			Secrets bool   `query:"secrets" doc:"Show secret keys"`
 		}) (api.User, error) {
 			u, err := s.backend.UserGet(ctx, in.Name)
 			if err != nil {

@@ -1,0 +1,445 @@
+package admin_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/gateways/admin"
+	"github.com/cairnstore/cairn/gateways/admin/admintest"
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
+)
+
+func newServer(t *testing.T, o admin.Options) *admin.Server {
+	t.Helper()
+	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Now = func() time.Time { return admintest.Now }
+	s, err := admin.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error("close:", err)
+		}
+	})
+	return s
+}
+
+type answer struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+func (a answer) problem(t *testing.T) api.Problem {
+	t.Helper()
+	var p api.Problem
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		t.Fatalf("answer %d is no problem document: %q", a.code, a.body)
+	}
+	if ct := a.header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Errorf("content type %q, want application/problem+json", ct)
+	}
+	return p
+}
+
+func do(t *testing.T, h http.Handler, method, path, body string, header ...string) answer {
+	t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return answer{w.Code, w.Header(), w.Body.String()}
+}
+
+// TestRequests walks through the interface. Every line is one request; they build on each other.
+func TestRequests(t *testing.T) {
+	backend, buckets := admintest.New(), &admintest.Buckets{}
+	buckets.Put(api.Bucket{Name: "full", Owner: "u", Objects: 3})
+	query := func(_ context.Context, id placement.PGID) (json.RawMessage, error) {
+		switch id.Shard {
+		case 0:
+			return json.RawMessage(`{"pgid":"` + id.String() + `","seq":18446744073709551615}`), nil
+		case 1:
+			return nil, context.DeadlineExceeded
+		case 2:
+			return nil, fmt.Errorf("pg 1.2: %w", client.ErrNotFound)
+		}
+		return json.RawMessage(`{`), nil
+	}
+	s := newServer(t, admin.Options{Backend: backend, Buckets: buckets, PGQuery: query})
+	long := strings.Repeat("x", 2<<20)
+	tests := []struct {
+		method, path, body string
+		code               int
+		want               string // in the body
+	}{
+		{"GET", "/status", "", 200, `"fsid":"6b2d6996-7f98-4577-989a-9028a8ec59de"`},
+		{"GET", "/health", "", 200, `{"status":"HEALTH_OK","checks":{}}`},
+		{"GET", "/df", "", 200, `"stats_by_class":{"hdd"`},
+		{"GET", "/mons", "", 200, `"leader":"a"`},
+		{"GET", "/osds", "", 200, `"host":"host2"`},
+		{"GET", "/osds/1", "", 200, `"host":"host1"`},
+		{"GET", "/osds/9", "", 404, "osd.9: not found"},
+		{"GET", "/osds/-1", "", 422, "path.id"},
+		{"GET", "/osds/x", "", 422, "path.id"},
+		{"GET", "/osds/tree", "", 200, `"name":"host0"`},
+		{"GET", "/osds/df", "", 200, `"kb_used_meta"`},
+		{"GET", "/osds/stat", "", 200, `"num_up_osds":3`},
+		{"POST", "/osds/1/out", "", 204, ""},
+		{"GET", "/osds/1", "", 200, `"in":false`},
+		{"POST", "/osds/1/in", "", 204, ""},
+		{"GET", "/osds/1", "", 200, `"in":true`},
+		{"PUT", "/osds/1/reweight", `{"weight":0.5}`, 204, ""},
+		{"GET", "/osds/1", "", 200, `"reweight":0.5`},
+		{"PUT", "/osds/1/reweight", `{"weight":1.5}`, 422, "expected number <= 1"},
+		{"PUT", "/osds/1/reweight", `{"weight":1,"x":2}`, 422, "unexpected property"},
+		{"PUT", "/osds/1/reweight", `{"weight":1`, 400, ""},
+		{"PUT", "/osds/1/reweight", "", 400, "body is required"},
+		{"PUT", "/osds/8/reweight", `{"weight":1}`, 404, "cairn osd tree"},
+		{"POST", "/osds/2/down", "", 204, ""},
+		{"POST", "/osds/9/down", "", 404, "osd.9"},
+		{"POST", "/osds/2/sideways", "", 404, "no such path"},
+		{"PUT", "/flags/noout", "", 204, ""},
+		{"GET", "/flags", "", 200, `["noout"]`},
+		{"DELETE", "/flags/noout", "", 204, ""},
+		{"GET", "/flags", "", 200, `[]`},
+		{"PUT", "/flags/nope", "", 422, "noout"},
+		{"GET", "/pgs?pool=s3.data", "", 200, `"pgid":"2.3"`},
+		{"GET", "/pgs?pool=nope", "", 404, `pool \"nope\": not found`},
+		{"GET", "/pgs?osd=9", "", 404, "osd.9"},
+		{"GET", "/pgs?state=recovering", "", 200, "[]"},
+		{"GET", "/pgs?colour=red", "", 422, "unknown query parameter"},
+		{"GET", "/pgs/stat", "", 200, `"num_pgs":12`},
+		{"GET", "/pgs/1.0", "", 200, `"acting_primary"`},
+		{"GET", "/pgs/1.8", "", 404, "has only 8 PGs"},
+		{"GET", "/pgs/9.0", "", 404, "pool 9"},
+		{"GET", "/pgs/zero", "", 422, "POOL.SHARD"},
+		{"GET", "/pgs/1.0/query", "", 200, `{"pgid":"1.0","seq":18446744073709551615}`},
+		{"GET", "/pgs/1.1/query", "", 504, "did not answer"},
+		{"GET", "/pgs/1.2/query", "", 404, ""},
+		{"GET", "/pgs/1.3/query", "", 500, "not JSON"},
+		{"GET", "/pools", "", 200, `"crush_rule_name":"replicated_rule"`},
+		{"POST", "/pools", `{"name":"new/1"}`, 201, `"pg_num":8`},
+		{"POST", "/pools", `{"name":"new/1"}`, 409, "exists"},
+		{"POST", "/pools", `{"name":""}`, 422, "expected length"},
+		{"POST", "/pools", `{"name":"p","size":99}`, 422, "expected number <= 16"},
+		{"POST", "/pools", `{"name":"p","size":4}`, 422, "only 3 hosts"},
+		{"POST", "/pools", `{"name":"p","size":2,"min_size":3}`, 422, "min_size 3 is larger"},
+		{"POST", "/pools", `{"name":"p","crush_rule":"ec"}`, 404, "CRUSH rule"},
+		{"POST", "/pools", `{"name":"` + long + `"}`, 413, ""},
+		{"GET", "/pools/new%2F1", "", 200, `"pool_name":"new/1"`},
+		{"PUT", "/pools/new%2F1/settings/size", `{"value":"2"}`, 200, `"size":2`},
+		{"PUT", "/pools/new%2F1/settings/size", `{"value":"two"}`, 422, "not a number"},
+		{"PUT", "/pools/new%2F1/settings/colour", `{"value":"2"}`, 422, "application, crush_rule, min_size, size"},
+		{"PUT", "/pools/nope/settings/size", `{"value":"2"}`, 404, "cairn pool ls"},
+		{"DELETE", "/pools/new%2F1", "", 403, "confirm=new/1"},
+		{"DELETE", "/pools/new%2F1?confirm=new", "", 403, "not confirmed"},
+		{"DELETE", "/pools/new%2F1?confirm=new%2F1", "", 204, ""},
+		{"DELETE", "/pools/new%2F1?confirm=new%2F1", "", 404, ""},
+		{"GET", "/map", "", 200, `step chooseleaf firstn 0 type host`},
+		{"GET", "/map?pgs=true", "", 200, `"in_sync"`},
+		{"GET", "/map/locate?pool=rbd&object=foo", "", 200, `"row":[`},
+		{"GET", "/map/locate?pool=rbd", "", 422, "required query parameter is missing"},
+		{"GET", "/map/locate?pool=nope&object=foo", "", 404, ""},
+		{"POST", "/users", `{"name":"alice","display_name":"Alice"}`, 201, `"secret_key":"secret-of-alice"`},
+		{"POST", "/users", `{"name":"alice"}`, 409, "exists"},
+		{"POST", "/users", `{"name":"a b"}`, 422, "letters, digits"},
+		{"POST", "/users", `{"name":"bob","access_key":"x"}`, 422, "only one of"},
+		{"POST", "/users", `{"name":"bob","access_key":"x","secret_key":"y"}`, 201, `"access_key":"x","secret_key":"y"`},
+		{"GET", "/users", "", 200, `"keys":[{"access_key":"ACCESSalice"}]`},
+		{"GET", "/users?secrets=true", "", 200, "secret-of-alice"},
+		{"GET", "/users/alice", "", 200, `[{"access_key":"ACCESSalice"}]`},
+		{"GET", "/users/alice?secrets=true", "", 200, "secret-of-alice"},
+		{"GET", "/users/carol", "", 404, "cairn user ls"},
+		{"DELETE", "/users/bob", "", 403, "confirm=bob"},
+		{"DELETE", "/users/bob?confirm=bob", "", 204, ""},
+		{"GET", "/buckets", "", 200, `"name":"full"`},
+		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 201, `"owner":"alice"`},
+		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 409, "exists"},
+		{"POST", "/buckets", `{"name":"pictures2","owner":"nobody"}`, 404, "cairn user ls"},
+		{"GET", "/buckets/pictures", "", 200, `"objects":0`},
+		{"DELETE", "/buckets/pictures", "", 403, "confirm=pictures"},
+		{"DELETE", "/buckets/pictures?confirm=pictures", "", 204, ""},
+		{"DELETE", "/buckets/full?confirm=full", "", 409, "holds 3 objects"},
+		{"DELETE", "/buckets/none?confirm=none", "", 404, "cairn bucket ls"},
+		{"PATCH", "/status", "", 405, "not possible"},
+		{"GET", "/nothing", "", 404, "/openapi.json"},
+	}
+	for _, tt := range tests {
+		a := do(t, s, tt.method, api.Prefix+tt.path, tt.body)
+		body := tt.body
+		if len(body) > 100 {
+			body = body[:100] + "..."
+		}
+		if a.code != tt.code || !strings.Contains(a.body, tt.want) {
+			t.Errorf("%s %s %s: got %d %s\nwant %d with %q", tt.method, tt.path, body, a.code, a.body, tt.code, tt.want)
+		}
+		if a.code >= 400 {
+			if p := a.problem(t); p.Status != a.code || p.Title == "" {
+				t.Errorf("%s %s: problem %+v lacks status or title", tt.method, tt.path, p)
+			}
+		}
+	}
+}
+
+func TestWithoutBucketsAndQuery(t *testing.T) {
+	s := newServer(t, admin.Options{Backend: admintest.New()})
+	for _, path := range []string{"/buckets", "/buckets/x", "/pgs/1.0/query"} {
+		a := do(t, s, "GET", api.Prefix+path, "")
+		if p := a.problem(t); a.code != 501 || p.Code != api.CodeUnsupported {
+			t.Errorf("%s: %d %+v, want 501 unsupported", path, a.code, p)
+		}
+	}
+}
+
+// TestBackendErrors checks that a condition of the monitor becomes a status, a code and a next step.
+func TestBackendErrors(t *testing.T) {
+	backend := admintest.New()
+	s := newServer(t, admin.Options{Backend: backend})
+	tests := []struct {
+		err    error
+		status int
+		code   string
+		next   bool
+	}{
+		{api.ErrNotFound, 404, api.CodeNotFound, true},
+		{api.ErrConflict, 409, api.CodeConflict, true},
+		{api.ErrInvalid, 422, api.CodeInvalid, false},
+		{api.ErrNoQuorum, 503, api.CodeNoQuorum, true},
+		{api.ErrTryLater, 503, api.CodeTryLater, true},
+		{context.DeadlineExceeded, 504, api.CodeTimeout, false},
+		{client.ErrExists, 409, api.CodeExists, false},
+		{client.ErrNotPermitted, 403, api.CodeNotPermitted, false},
+		{errors.New("disk on fire"), 500, api.CodeInternal, false},
+	}
+	for _, tt := range tests {
+		backend.Edit(func(s *admintest.State) { *s.Fail = fmt.Errorf("pool rbd: %w", tt.err) })
+		a := do(t, s, "DELETE", api.Prefix+"/pools/rbd?confirm=rbd", "")
+		p := a.problem(t)
+		if a.code != tt.status || p.Code != tt.code || (p.Next != "") != tt.next || !strings.Contains(p.Detail, tt.err.Error()) {
+			t.Errorf("%v: got %d %+v; want %d %s, next step: %v", tt.err, a.code, p, tt.status, tt.code, tt.next)
+		}
+	}
+}
+
+func TestOpenAPI(t *testing.T) {
+	s := newServer(t, admin.Options{Backend: admintest.New()})
+	a := do(t, s, "GET", "/openapi.json", "")
+	var doc struct {
+		OpenAPI string `json:"openapi"`
+		Paths   map[string]map[string]struct {
+			OperationID string `json:"operationId"`
+			Summary     string `json:"summary"`
+			Parameters  []struct{ Name, In string }
+			Responses   map[string]json.RawMessage `json:"responses"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &doc); err != nil || a.code != 200 {
+		t.Fatalf("GET /openapi.json: %d, %v", a.code, err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Errorf("version %q, want 3.1", doc.OpenAPI)
+	}
+	want := strings.Fields(`
+		get/status get/health get/df get/mons get/map get/map/locate get/flags put/flags/{flag} delete/flags/{flag}
+		get/osds get/osds/tree get/osds/df get/osds/stat get/osds/{id} post/osds/{id}/in post/osds/{id}/out
+		post/osds/{id}/down put/osds/{id}/reweight get/pgs get/pgs/stat get/pgs/{pgid} get/pgs/{pgid}/query
+		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key}
+		get/users post/users get/users/{name} delete/users/{name}
+		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}`)
+	have := map[string]bool{}
+	for path, ops := range doc.Paths {
+		for method, op := range ops {
+			have[method+strings.TrimPrefix(path, api.Prefix)] = true
+			if op.OperationID == "" || op.Summary == "" || !bytes.Contains(op.Responses["default"], []byte("Problem")) {
+				t.Errorf("%s %s: no id, summary or problem response", method, path)
+			}
+			var inPath, declared []string
+			for _, part := range strings.Split(path, "/") {
+				if strings.HasPrefix(part, "{") {
+					inPath = append(inPath, strings.Trim(part, "{}"))
+				}
+			}
+			for _, p := range op.Parameters {
+				if p.In == "path" {
+					declared = append(declared, p.Name)
+				}
+			}
+			if d := cmp.Diff(inPath, declared); d != "" {
+				t.Errorf("%s %s: parameters of the path that the operation reads (-want +got):\n%s", method, path, d)
+			}
+		}
+	}
+	for _, w := range want {
+		if !have[w] {
+			t.Errorf("the document lacks %s", w)
+		}
+		delete(have, w)
+	}
+	for extra := range have {
+		t.Errorf("%s is in the document and not in this test", extra)
+	}
+	if b, err := s.OpenAPI(); err != nil || !json.Valid(b) {
+		t.Errorf("OpenAPI(): %v", err)
+	}
+}
+
+// TestForward runs a follower in front of a leader.
+func TestForward(t *testing.T) {
+	leader := admintest.New()
+	ls := httptest.NewServer(newServer(t, admin.Options{Backend: leader}))
+	defer ls.Close()
+	addr := strings.TrimPrefix(ls.URL, "http://")
+	follower := admintest.New()
+	follower.Edit(func(s *admintest.State) { s.Quorum.Self, s.Quorum.LeaderAdmin = "b", addr; clear(s.Reports) })
+	f := newServer(t, admin.Options{Backend: follower})
+
+	if a := do(t, f, "GET", api.Prefix+"/health", ""); a.code != 200 || !strings.Contains(a.body, "HEALTH_OK") {
+		t.Errorf("health by the follower: %d %s, want the leader's HEALTH_OK", a.code, a.body)
+	}
+	if a := do(t, f, "POST", api.Prefix+"/pools", `{"name":"p"}`); a.code != 201 || leader.Map().PoolByName("p") == nil || follower.Map().PoolByName("p") != nil {
+		t.Errorf("pool create by the follower: %d %s, want it made by the leader", a.code, a.body)
+	}
+	if a := do(t, f, "GET", api.Prefix+"/osds/9", ""); a.code != 404 || a.problem(t).Code != api.CodeNotFound {
+		t.Errorf("an error of the leader: %d %s, want it unchanged", a.code, a.body)
+	}
+	if a := do(t, f, "GET", "/metrics", ""); !strings.Contains(a.body, "cairn_mon_leader 0") || strings.Contains(a.body, "cairn_osd_up") {
+		t.Errorf("metrics of the follower: %s, want only its own", a.body)
+	}
+
+	// The leader lost its office, and each takes the other for the leader.
+	leader.Edit(func(s *admintest.State) { s.Quorum.Leader = "b" })
+	a := do(t, f, "GET", api.Prefix+"/health", "")
+	if p := a.problem(t); a.code != 503 || p.Code != api.CodeNoLeader || !strings.Contains(p.Detail, "monitor b passed this request on") {
+		t.Errorf("two monitors that point at each other: %d %+v", a.code, p)
+	}
+
+	ls.Close()
+	a = do(t, f, "GET", api.Prefix+"/health", "")
+	if p := a.problem(t); a.code != 503 || !strings.Contains(p.Detail, addr) {
+		t.Errorf("unreachable leader: %d %+v, want 503 that names %s", a.code, p, addr)
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	b := admintest.New()
+	b.Edit(func(s *admintest.State) { s.Quorum.Leader, s.Quorum.LeaderAdmin = "", "" })
+	s := newServer(t, admin.Options{Backend: b})
+	a := do(t, s, "GET", api.Prefix+"/status", "")
+	if p := a.problem(t); a.code != 503 || p.Code != api.CodeNoLeader || !strings.Contains(p.Detail, "a, b, c") || p.Next == "" {
+		t.Errorf("status without leader: %d %+v", a.code, p)
+	}
+	if a := do(t, s, "GET", api.Prefix+"/mons", ""); a.code != 200 || !strings.Contains(a.body, `"quorum":[]`) {
+		t.Errorf("mons without leader: %d %s, want an answer with an empty quorum", a.code, a.body)
+	}
+	if a := do(t, s, "GET", api.Prefix+"/map", ""); a.code != 200 {
+		t.Errorf("map without leader: %d %s", a.code, a.body)
+	}
+	b.Edit(func(s *admintest.State) { s.Quorum.Leader = "c" })
+	if a := do(t, s, "GET", api.Prefix+"/status", ""); a.code != 503 || !strings.Contains(a.body, "does not know its REST address") {
+		t.Errorf("leader without address: %d %s", a.code, a.body)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	b := admintest.New()
+	b.KillOSD(2)
+	a := do(t, newServer(t, admin.Options{Backend: b}), "GET", "/metrics", "")
+	for _, want := range []string{
+		"cairn_health_status 1\n", `cairn_health_check{check="OSD_DOWN",severity="HEALTH_WARN"} 1`, `cairn_osd_up{osd="0"} 1`,
+		`cairn_osd_up{osd="2"} 0`, `cairn_pgs{state="degraded"} 12`, `cairn_pgs{state="clean"} 0`, "cairn_pgs_total 12",
+		"cairn_cluster_capacity_bytes 6.442450944e+10", `cairn_pool_objects{pool="rbd"} 80`, "cairn_mon_leader 1",
+		`cairn_services{kind="s3"} 1`, "cairn_map_epoch ",
+	} {
+		if !strings.Contains(a.body, want) {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(a.body)
+	}
+}
+
+func TestToken(t *testing.T) {
+	s := newServer(t, admin.Options{Backend: admintest.New(), Token: "s3cret"})
+	for header, code := range map[string]int{"": 401, "Bearer wrong": 401, "s3cret": 401, "Bearer s3cret": 200} {
+		if a := do(t, s, "GET", api.Prefix+"/health", "", "Authorization", header); a.code != code {
+			t.Errorf("Authorization %q: %d, want %d", header, a.code, code)
+		}
+	}
+	if a := do(t, s, "GET", "/metrics", ""); a.code != 200 {
+		t.Errorf("metrics: %d, want 200 without token", a.code)
+	}
+}
+
+func TestOtherSitesMayNotChange(t *testing.T) {
+	s := newServer(t, admin.Options{Backend: admintest.New()})
+	if a := do(t, s, "PUT", "http://127.0.0.1:7480"+api.Prefix+"/flags/pause", "", "Sec-Fetch-Site", "cross-site"); a.code != 403 {
+		t.Errorf("a change from another site: %d, want 403", a.code)
+	}
+	if a := do(t, s, "PUT", "http://127.0.0.1:7480"+api.Prefix+"/flags/pause", "", "Origin", "http://evil.example"); a.code != 403 {
+		t.Errorf("a change with another origin: %d, want 403", a.code)
+	}
+}
+
+// broken is a backend with a bug.
+type broken struct{ *admintest.Backend }
+
+func (broken) Services() []api.ServiceStatus { panic("bug") }
+
+func TestPanicIsAnAnswer(t *testing.T) {
+	a := do(t, newServer(t, admin.Options{Backend: broken{admintest.New()}}), "GET", api.Prefix+"/status", "")
+	if p := a.problem(t); a.code != 500 || p.Code != api.CodeInternal || strings.Contains(a.body, "bug") {
+		t.Errorf("got %d %+v, want a problem that does not tell the panic", a.code, p)
+	}
+}
+
+func TestServeAndClose(t *testing.T) {
+	s := newServer(t, admin.Options{Backend: admintest.New()})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.Serve(ln) }() // ends with Close
+	c, err := api.NewClient(api.ClientOptions{Addrs: []string{ln.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if h, err := c.Health(context.Background()); err != nil || h.Status != api.HealthOK {
+		t.Errorf("health: %+v, %v", h, err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error("Serve:", err)
+	}
+	if err := s.Serve(ln); err == nil {
+		t.Error("Serve after Close: no error")
+	}
+}
