@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cairnstore/cairn/internal/codec"
@@ -62,7 +63,7 @@ func encodeMap(m *Map) ([]byte, uint32) {
 }
 
 // DecodeMap reads what EncodeMap wrote. Errors match ErrCorrupt, or are a
-// *VersionError. The result has the shape of a map (sorted, every pool with its
+// *VersionError (or match crush.ErrVersion, if only the CRUSH map in it is too new). The result has the shape of a map (sorted, every pool with its
 // records); whether it makes sense is for Validate.
 func DecodeMap(b []byte) (*Map, error) {
 	if len(b) > MaxMapBytes {
@@ -268,7 +269,11 @@ func (d *mapDecoder) crush() *crush.Map {
 		return nil
 	}
 	m, err := crush.Decode(blob)
-	if err != nil {
+	switch {
+	case errors.Is(err, crush.ErrVersion): // newer, not damaged
+		d.Fail(err)
+		return nil
+	case err != nil:
 		d.Fail(fmt.Errorf("%w at byte %d: CRUSH map: %w", ErrCorrupt, at, err))
 		return nil
 	}
