@@ -1,0 +1,230 @@
+package mon
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/mon/fsm"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// The methods of this file are what the REST front end asks of its monitor
+// (gateways/admin.Backend). Changes may be made at any monitor. They return when
+// they are committed and visible in this monitor's Map. Errors wrap the
+// conditions of package api.
+
+// Quorum describes the monitors as seen from here.
+func (m *Monitor) Quorum() api.Quorum {
+	m.mu.Lock()
+	r, leading := m.raft, m.watch != nil
+	q := api.Quorum{Self: m.o.Name, Leader: m.leader, LeaderSince: m.leaderSince}
+	failing := make(map[string]bool, len(m.failing))
+	for name := range m.failing {
+		failing[name] = true
+	}
+	m.mu.Unlock()
+	voters := make(map[string]bool)
+	if r != nil {
+		q.Term = r.CurrentTerm()
+		for _, s := range r.GetConfiguration().Configuration().Servers {
+			voters[string(s.ID)] = s.Suffrage == raft.Voter
+		}
+	}
+	for _, o := range m.monitors() {
+		in := voters[o.Name] && q.Leader != "" && !(leading && failing[o.Name])
+		q.Members = append(q.Members, api.QuorumMember{
+			Name: o.Name, Addr: o.Addr, RaftAddr: o.RaftAddr, AdminAddr: o.AdminAddr, InQuorum: in,
+		})
+		if o.Name == q.Leader {
+			q.LeaderAdmin = o.AdminAddr
+		}
+	}
+	return q
+}
+
+// Reports returns the newest report of each OSD; empty unless this monitor leads.
+func (m *Monitor) Reports() map[placement.OSDID]api.OSDStatus {
+	if w := m.leading(); w != nil {
+		return w.reports()
+	}
+	return map[placement.OSDID]api.OSDStatus{}
+}
+
+// Services returns the gateways heard of lately; empty unless this monitor leads.
+func (m *Monitor) Services() []api.ServiceStatus {
+	if w := m.leading(); w != nil {
+		return w.list()
+	}
+	return nil
+}
+
+// PoolCreate makes a pool.
+func (m *Monitor) PoolCreate(ctx context.Context, p api.PoolSpec) (placement.PoolID, error) {
+	res, err := m.submit(ctx, &fsm.PoolCreate{
+		Name: p.Name, Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum, Rule: p.Rule, Application: p.Application,
+	})
+	return res.Pool, err
+}
+
+// PoolSet changes a property of a pool: size, min_size, application, crush_rule.
+func (m *Monitor) PoolSet(ctx context.Context, name, key, value string) error {
+	_, err := m.submit(ctx, &fsm.PoolSet{Name: name, Key: key, Value: value})
+	return err
+}
+
+// PoolRemove removes a pool and everything in it.
+func (m *Monitor) PoolRemove(ctx context.Context, name string) error {
+	_, err := m.submit(ctx, &fsm.PoolRemove{Name: name})
+	return err
+}
+
+// OSDReweight sets an OSD's reweight: 0 is out, placement.WeightOne in.
+func (m *Monitor) OSDReweight(ctx context.Context, id placement.OSDID, weight uint32) error {
+	_, err := m.submit(ctx, &fsm.OSDReweight{ID: id, Weight: weight})
+	return err
+}
+
+// OSDDown marks an OSD down. One that runs comes up again by itself.
+func (m *Monitor) OSDDown(ctx context.Context, id placement.OSDID) error {
+	_, err := m.submit(ctx, &fsm.OSDDown{OSDs: []fsm.Down{{ID: id, Reason: fsm.DownAdmin}}})
+	return err
+}
+
+// FlagSet sets or clears cluster flags.
+func (m *Monitor) FlagSet(ctx context.Context, f placement.Flags, on bool) error {
+	_, err := m.submit(ctx, &fsm.FlagSet{Flags: f, On: on})
+	return err
+}
+
+// ConfigSet sets a value of the central configuration; an empty one removes it.
+func (m *Monitor) ConfigSet(ctx context.Context, key, value string) error {
+	_, err := m.submit(ctx, &fsm.ConfigSet{Key: key, Value: value})
+	return err
+}
+
+// Config returns the central configuration.
+func (m *Monitor) Config() map[string]string {
+	var out map[string]string
+	m.machine.read(func(s *fsm.State) { out = s.Config() })
+	return out
+}
+
+// MonRemove takes a monitor out of the cluster; if it runs, it ends with ErrRemoved.
+func (m *Monitor) MonRemove(ctx context.Context, name string) error {
+	_, err := m.submit(ctx, &fsm.MonLeave{Name: name})
+	return err
+}
+
+// UserCreate makes a user, and keys when u has none. It returns the whole user.
+func (m *Monitor) UserCreate(ctx context.Context, u *wirepb.User) (*wirepb.User, error) {
+	if u == nil {
+		return nil, condition(api.ErrInvalid, "no user is given")
+	}
+	n := fsm.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Suspended: u.GetSuspended()}
+	for _, k := range u.GetKeys() {
+		n.Keys = append(n.Keys, fsm.AccessKey{AccessKey: k.GetAccessKey(), SecretKey: k.GetSecretKey()})
+	}
+	if len(n.Keys) == 0 {
+		n.Keys = []fsm.AccessKey{newKey()}
+	}
+	if _, err := m.submit(ctx, &fsm.UserCreate{User: n}); err != nil {
+		return nil, err
+	}
+	return userMessage(&n), nil
+}
+
+// UserGet returns a user with its keys.
+func (m *Monitor) UserGet(_ context.Context, name string) (*wirepb.User, error) {
+	var u *wirepb.User
+	m.machine.read(func(s *fsm.State) { u = userMessage(s.User(name)) })
+	if u == nil {
+		return nil, condition(api.ErrNotFound, "user %q does not exist; see `cairn user ls`", name)
+	}
+	return u, nil
+}
+
+// UserList returns all users by name.
+func (m *Monitor) UserList(context.Context) ([]*wirepb.User, error) {
+	var out []*wirepb.User
+	m.machine.read(func(s *fsm.State) {
+		for _, u := range s.Users() {
+			out = append(out, userMessage(u))
+		}
+	})
+	return out, nil
+}
+
+// UserRemove removes a user and its keys.
+func (m *Monitor) UserRemove(ctx context.Context, name string) error {
+	_, err := m.submit(ctx, &fsm.UserRemove{Name: name})
+	return err
+}
+
+// userMessage returns u as a message, nil for nil.
+func userMessage(u *fsm.User) *wirepb.User {
+	if u == nil {
+		return nil
+	}
+	out := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}
+	for _, k := range u.Keys {
+		out.Keys = append(out.Keys, &wirepb.AccessKey{AccessKey: k.AccessKey, SecretKey: k.SecretKey})
+	}
+	return out
+}
+
+// Lengths of keys, as S3 clients expect them.
+const (
+	accessKeyLen = 20
+	secretKeyLen = 40
+)
+
+const (
+	upperDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"                                 // 32: five random bits each
+	mixedDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-" // 64: six
+)
+
+func newKey() fsm.AccessKey {
+	return fsm.AccessKey{AccessKey: randomText(accessKeyLen, upperDigits), SecretKey: randomText(secretKeyLen, mixedDigits)}
+}
+
+// randomText returns n characters of an alphabet whose size divides 256, so that
+// each is equally likely.
+func randomText(n int, alphabet string) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	var s strings.Builder
+	for _, v := range b {
+		s.WriteByte(alphabet[int(v)%len(alphabet)])
+	}
+	return s.String()
+}
+
+// Leader returns the name of the leading monitor, "" if there is none known.
+func (m *Monitor) Leader() string {
+	_, name, _ := m.leadState()
+	return name
+}
+
+// WaitLeader waits until this monitor knows a leader and returns its name.
+func (m *Monitor) WaitLeader(ctx context.Context) (string, error) {
+	for {
+		_, name, news := m.leadState()
+		// A leader that has not begun its work yet would pass requests on to itself.
+		if name != "" && (name != m.o.Name || m.leading() != nil) && slices.ContainsFunc(m.monitors(), func(o placement.Mon) bool { return o.Name == name }) {
+			return name, nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-m.ctx.Done():
+			return "", context.Cause(m.ctx)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sort"
+
+	"github.com/cairnstore/cairn/placement"
+)
+
+// SnapshotVersion is the version of the snapshot encoding.
+const SnapshotVersion = 1
+
+// MaxSnapshotBytes bounds a snapshot that Restore reads.
+const MaxSnapshotBytes = 256 << 20
+
+// ErrNewerSnapshot is wrapped by Restore's error about a snapshot of a newer version.
+var ErrNewerSnapshot = errors.New("snapshot is from a newer version")
+
+// ErrCorruptSnapshot is wrapped by Restore's error about bytes that are no whole snapshot.
+var ErrCorruptSnapshot = errors.New("snapshot is damaged")
+
+const snapshotMagic = "CRNMONST"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// side is the part of a snapshot that is not the map.
+type side struct {
+	Index  placement.Epoch   `json:"index"`
+	Users  []*User           `json:"users,omitempty"`
+	Config map[string]string `json:"config,omitempty"`
+	Facts  []osdFacts        `json:"facts,omitempty"`
+}
+
+type osdFacts struct {
+	OSD placement.OSDID `json:"osd"`
+	Facts
+}
+
+// Snapshot is a State frozen at one index. Encoding it needs no lock.
+type Snapshot struct {
+	m    *placement.Map
+	side side
+}
+
+// Snapshot freezes the state.
+func (s *State) Snapshot() *Snapshot {
+	sd := side{Index: s.index, Users: s.Users(), Config: s.Config()}
+	for id, f := range s.facts {
+		sd.Facts = append(sd.Facts, osdFacts{OSD: id, Facts: f})
+	}
+	sort.Slice(sd.Facts, func(i, j int) bool { return sd.Facts[i].OSD < sd.Facts[j].OSD })
+	return &Snapshot{m: s.m, side: sd}
+}
+
+// Encode returns the snapshot's bytes: equal states have equal bytes.
+func (s *Snapshot) Encode() ([]byte, error) {
+	sd, err := json.Marshal(s.side)
+	if err != nil {
+		return nil, fmt.Errorf("encode snapshot: %w", err)
+	}
+	m := placement.EncodeMap(s.m)
+	b := make([]byte, 0, len(snapshotMagic)+16+len(sd)+len(m))
+	b = append(b, snapshotMagic...)
+	b = binary.LittleEndian.AppendUint32(b, SnapshotVersion)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(sd)))
+	b = append(b, sd...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m)))
+	b = append(b, m...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
+}
+
+// Restore returns the state that a snapshot holds.
+func Restore(b []byte) (*State, error) {
+	if len(b) < len(snapshotMagic)+8 || string(b[:len(snapshotMagic)]) != snapshotMagic {
+		return nil, fmt.Errorf("restore snapshot of %d bytes: %w: it does not begin with %s", len(b), ErrCorruptSnapshot, snapshotMagic)
+	}
+	if v := binary.LittleEndian.Uint32(b[len(snapshotMagic):]); v > SnapshotVersion {
+		return nil, fmt.Errorf("restore snapshot: %w: version %d, this program knows versions up to %d: upgrade this monitor", ErrNewerSnapshot, v, SnapshotVersion)
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if got := crc32.Checksum(body, castagnoli); got != sum {
+		return nil, fmt.Errorf("restore snapshot of %d bytes: %w: checksum %08x, want %08x", len(b), ErrCorruptSnapshot, got, sum)
+	}
+	rest := body[len(snapshotMagic)+4:]
+	sdBytes, rest, ok := cutSized(rest)
+	if !ok {
+		return nil, fmt.Errorf("restore snapshot of %d bytes: %w: the first part is cut off", len(b), ErrCorruptSnapshot)
+	}
+	mBytes, rest, ok := cutSized(rest)
+	if !ok || len(rest) != 0 {
+		return nil, fmt.Errorf("restore snapshot of %d bytes: %w: the map has another length than stated", len(b), ErrCorruptSnapshot)
+	}
+	var sd side
+	d := json.NewDecoder(bytes.NewReader(sdBytes))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&sd); err != nil {
+		return nil, fmt.Errorf("restore snapshot: %w: %w", ErrCorruptSnapshot, err)
+	}
+	m, err := placement.DecodeMap(mBytes)
+	if err != nil {
+		return nil, fmt.Errorf("restore snapshot: %w", err)
+	}
+	s := fromMap(m)
+	s.index = sd.Index
+	for _, u := range sd.Users {
+		s.users[u.Name] = u
+	}
+	for k, v := range sd.Config {
+		s.config[k] = v
+	}
+	for _, f := range sd.Facts {
+		s.facts[f.OSD] = f.Facts
+	}
+	s.keys = keyIndex(s.users)
+	return s, nil
+}
+
+// cutSized splits off a part that its length precedes.
+func cutSized(b []byte) (part, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, nil, false
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if b = b[4:]; uint64(n) > uint64(len(b)) {
+		return nil, nil, false
+	}
+	return b[:n], b[n:], true
+}
