@@ -210,13 +210,13 @@ func (g *Group) advance() {
 	g.tendPeers()
 	g.activate()
 	g.commit()
-	g.propose()
 	g.serve()
 	for _, p := range g.peerList() {
 		if p.phase == learning || p.phase == staging {
 			g.pump(p)
 		}
 	}
+	g.propose()
 	g.commit()
 	g.releaseHeld()
 	g.startWaiting()
@@ -586,6 +586,9 @@ func (g *Group) wake() {
 	quiet := ld.serving && ld.pending == nil && len(ld.inflight) == 0 && len(ld.held) == 0 && len(ld.waiting) == 0
 	for _, p := range ld.peers {
 		quiet = quiet && p.phase == live
+	}
+	for _, id := range g.view.Record.InSync {
+		quiet = quiet && (slices.Contains(g.view.Target, id) || len(g.view.Target) < g.view.MinSize)
 	}
 	if !quiet {
 		g.fx.Wake = g.now.Add(g.cfg.RetryAfter)
