@@ -3,6 +3,7 @@ package crush
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -400,7 +401,8 @@ type place struct {
 // levels that cannot be above an item of type below.
 func (m *Map) places(loc Location, below int) ([]place, error) {
 	var out []place
-	for typeName, name := range loc {
+	for _, typeName := range slices.Sorted(maps.Keys(loc)) { // so that errors do not vary
+		name := loc[typeName]
 		typ, err := m.bucketType(typeName)
 		if err != nil {
 			return nil, fmt.Errorf("location %s=%s: %w", typeName, name, err)

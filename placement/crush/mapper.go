@@ -208,7 +208,7 @@ type firstn struct {
 
 // choose fills out from pos on with up to count items below top, and returns the
 // position behind the last.
-func (c *firstn) choose(top *node, pos, count, parentR int) int {
+func (c firstn) choose(top *node, pos, count, parentR int) int {
 	rep := pos
 	if c.stable {
 		rep = 0
@@ -229,7 +229,7 @@ func (c *firstn) choose(top *node, pos, count, parentR int) int {
 }
 
 // one finds an item for position pos, and says after how many failed attempts.
-func (c *firstn) one(top *node, r0, pos, count int) (item int32, failed int, ok bool) {
+func (c firstn) one(top *node, r0, pos, count int) (item int32, failed int, ok bool) {
 	for {
 		in, local := top, 0
 		for again := true; again; {
@@ -275,7 +275,7 @@ func (c *firstn) one(top *node, r0, pos, count int) (item int32, failed int, ok 
 
 // refuse says why an item of the wanted type cannot be taken, and finds the device
 // below it if one is wanted.
-func (c *firstn) refuse(item int32, r, pos, count int) (collide, reject bool) {
+func (c firstn) refuse(item int32, r, pos, count int) (collide, reject bool) {
 	for _, o := range c.out[:pos] {
 		if o == item {
 			return true, false
@@ -314,7 +314,7 @@ type indep struct {
 }
 
 // choose fills left positions of out from pos on.
-func (c *indep) choose(top *node, pos, left, parentR int) {
+func (c indep) choose(top *node, pos, left, parentR int) {
 	end := pos + left
 	for i := pos; i < end; i++ {
 		c.out[i] = itemUndef
@@ -344,7 +344,7 @@ func (c *indep) choose(top *node, pos, left, parentR int) {
 }
 
 // one makes one attempt at position i and reports whether that settles it.
-func (c *indep) one(in *node, i, pos, end, parentR, failed int) bool {
+func (c indep) one(in *node, i, pos, end, parentR, failed int) bool {
 	for {
 		c.draws--
 		size := len(in.items)
