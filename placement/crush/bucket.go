@@ -158,7 +158,7 @@ func ln(u uint32) uint64 {
 	return exp<<44 + (lnHigh[k+1]+lnLow[low])>>4
 }
 
-// lnZero makes the logarithm of every draw negative: ln(0xffff) is 2^48 at most.
+// lnZero makes the logarithm of every draw negative: ln(0xffff) is less than 2^48.
 const lnZero = 1 << 48
 
 func (n *node) straw2(x, r uint32) int32 {

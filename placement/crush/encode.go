@@ -48,8 +48,8 @@ func appendPayload(b []byte, m *Map) []byte {
 
 	t := m.Tunables
 	for _, n := range []int{
-		t.ChooseLocalTries, t.ChooseLocalFallbackTries, t.ChooseTotalTries, flag(t.ChooseleafDescendOnce),
-		t.ChooseleafVaryR, flag(t.ChooseleafStable), t.StrawCalcVersion, int(t.AllowedBucketAlgs),
+		t.ChooseLocalTries, t.ChooseLocalFallbackTries, t.ChooseTotalTries, bit(t.ChooseleafDescendOnce),
+		t.ChooseleafVaryR, bit(t.ChooseleafStable), t.StrawCalcVersion, int(t.AllowedBucketAlgs),
 	} {
 		num(n)
 	}

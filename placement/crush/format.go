@@ -55,9 +55,9 @@ func (w *writer) tunables() {
 		{"choose_local_tries", t.ChooseLocalTries, old.ChooseLocalTries},
 		{"choose_local_fallback_tries", t.ChooseLocalFallbackTries, old.ChooseLocalFallbackTries},
 		{"choose_total_tries", t.ChooseTotalTries, old.ChooseTotalTries},
-		{"chooseleaf_descend_once", flag(t.ChooseleafDescendOnce), flag(old.ChooseleafDescendOnce)},
+		{"chooseleaf_descend_once", bit(t.ChooseleafDescendOnce), bit(old.ChooseleafDescendOnce)},
 		{"chooseleaf_vary_r", t.ChooseleafVaryR, old.ChooseleafVaryR},
-		{"chooseleaf_stable", flag(t.ChooseleafStable), flag(old.ChooseleafStable)},
+		{"chooseleaf_stable", bit(t.ChooseleafStable), bit(old.ChooseleafStable)},
 		{"straw_calc_version", t.StrawCalcVersion, old.StrawCalcVersion},
 		{"allowed_bucket_algs", int(t.AllowedBucketAlgs), int(old.AllowedBucketAlgs)},
 	} {
@@ -67,7 +67,7 @@ func (w *writer) tunables() {
 	}
 }
 
-func flag(b bool) int {
+func bit(b bool) int {
 	if b {
 		return 1
 	}
@@ -164,10 +164,15 @@ func formatWeight(w Weight) string {
 		return strconv.FormatFloat(w.Float(), 'f', 3, 64) // only in messages; no item may weigh this
 	}
 	w = Weight(float32(w))
-	for digits := 3; digits < 9; digits++ {
-		s := strconv.FormatFloat(w.Float(), 'f', digits, 64)
-		if back, ok := parseWeight(s); ok && back == w {
-			return s
+	unit := uint64(1000)
+	for digits := 3; digits < 9; digits, unit = digits+1, unit*10 {
+		// Reading truncates, so the number above often takes fewer digits than the nearest.
+		above := float64((uint64(w)*unit+uint64(WeightOne)-1)>>16) / float64(unit)
+		for _, f := range []float64{w.Float(), above} {
+			s := strconv.FormatFloat(f, 'f', digits, 64)
+			if back, ok := parseWeight(s); ok && back == w {
+				return s
+			}
 		}
 	}
 	return strconv.FormatFloat(w.Float(), 'f', -1, 64)
