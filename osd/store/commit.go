@@ -1,0 +1,409 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+const (
+	bigBytes     = 64 << 10 // writes of this size go to the data file before the journal
+	groupBytes   = 1 << 20  // a group is closed at this size
+	groupBatches = 512
+	queueBatches = 4096
+	purgeObjects = 64 // objects of removed spaces purged per group
+)
+
+// item is a batch on its way.
+type item struct {
+	batch   *Batch
+	done    func(error)
+	bytes   int64
+	err     error         // decided before planning
+	big     []bigWrite    // written by a worker; valid once ready is closed
+	wantBig bool          // the batch has large writes
+	ready   chan struct{} // nil: nothing to wait for
+	retried bool          // after space was reclaimed
+}
+
+// queue is the bounded line of batches before the committer.
+type queue struct {
+	mu     sync.Mutex // guards below
+	some   *sync.Cond // the committer waits here
+	room   *sync.Cond // Submit waits here
+	items  []*item
+	bytes  int64
+	max    int64
+	closed bool
+}
+
+func (q *queue) init(maxBytes int64) {
+	q.max = maxBytes
+	q.some, q.room = sync.NewCond(&q.mu), sync.NewCond(&q.mu)
+}
+
+// put appends, waiting for room; false when the queue is closed. It counts the
+// worker of a large write, so that Close, which closes the queue first, waits for it.
+func (q *queue) put(it *item, workers *sync.WaitGroup) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.closed && len(q.items) > 0 && (q.bytes+it.bytes > q.max || len(q.items) >= queueBatches) {
+		q.room.Wait()
+	}
+	if q.closed {
+		return false
+	}
+	if it.wantBig {
+		workers.Add(1)
+	}
+	q.items = append(q.items, it)
+	q.bytes += it.bytes
+	q.some.Signal()
+	return true
+}
+
+// head is the first item, or nil; with wait it is nil only when the queue is
+// closed and empty.
+func (q *queue) head(wait bool) *item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for wait && len(q.items) == 0 && !q.closed {
+		q.some.Wait()
+	}
+	if len(q.items) == 0 {
+		return nil
+	}
+	return q.items[0]
+}
+
+func (q *queue) pop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.items[0] = nil
+	if q.items = q.items[1:]; len(q.items) == 0 {
+		q.items = nil
+	}
+}
+
+// leave gives back the room of batches that are done. Until then their data is
+// in memory, so they count.
+func (q *queue) leave(bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes -= bytes
+	q.room.Broadcast()
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.some.Broadcast()
+	q.room.Broadcast()
+}
+
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
+// Submit implements Store.
+func (d *Disk) Submit(b *Batch, done func(error)) {
+	it := &item{batch: b, done: done, err: checkBatch(b)}
+	if it.err == nil {
+		for i := range b.Ops {
+			op := &b.Ops[i]
+			it.bytes += int64(len(op.Data) + len(op.Value))
+			_, n := wholeBlocks(op.Off, uint64(len(op.Data)))
+			it.wantBig = it.wantBig || op.Kind == OpWrite && n*blockBytes >= bigBytes
+		}
+	}
+	if it.wantBig {
+		it.ready = make(chan struct{})
+	}
+	if !d.queue.put(it, &d.workers) {
+		go done(ErrClosed) // never inside Submit: the caller may hold what done needs
+		return
+	}
+	if it.wantBig {
+		go func() { // ends when the data is written; the committer waits for ready
+			defer d.workers.Done()
+			d.slots <- struct{}{}
+			it.big, it.err = d.writeBig(b, d.reserve.Load())
+			<-d.slots
+			close(it.ready)
+		}()
+	}
+}
+
+// commitLoop is the one committer: batches become groups, groups become durable.
+func (d *Disk) commitLoop() {
+	defer close(d.committed)
+	for {
+		it := d.queue.head(len(d.purges) == 0)
+		if it == nil && d.queue.isClosed() {
+			return
+		}
+		group := d.planGroup()
+		if len(d.purges) > 0 && d.failed() == nil && d.planner.cost() < d.journal.maxPayload()/4 {
+			d.planPurge()
+		}
+		d.commit(group)
+	}
+}
+
+// planGroup takes batches off the queue as long as they are ready and fit, and
+// plans them. Batches that fail stay in the group to be answered in order.
+func (d *Disk) planGroup() (group []*item) {
+	for len(group) < groupBatches && d.planner.cost() < groupBytes {
+		it := d.queue.head(false)
+		if it == nil {
+			break
+		}
+		if it.ready != nil {
+			if len(group) > 0 {
+				select {
+				case <-it.ready:
+				default:
+					return group // do not make the others wait for a large write
+				}
+			}
+			<-it.ready
+		}
+		err := d.failed()
+		if err == nil {
+			err = it.err
+		}
+		if err == nil {
+			err = d.planner.plan(it.batch, it.big)
+		}
+		switch {
+		case errors.Is(err, errGroupFull):
+			if len(group) > 0 || !d.planner.empty() {
+				return group // commit those before it, then try again
+			}
+			err = invalid("batch with too many small changes for a journal of %d bytes: send several", d.journal.size)
+		case errors.Is(err, ErrNoSpace) && !it.retried && d.failed() == nil && d.reclaimable():
+			if len(group) > 0 || !d.planner.empty() {
+				return group
+			}
+			it.retried = true
+			d.retryAfterReclaim(it)
+			continue
+		}
+		if it.err = err; err != nil {
+			d.releaseBig(it.big)
+			it.big = nil
+		}
+		d.queue.pop()
+		group = append(group, it)
+	}
+	return group
+}
+
+// retryAfterReclaim makes freed space usable and prepares a batch for another
+// attempt. The group is empty.
+func (d *Disk) retryAfterReclaim(it *item) {
+	for len(d.purges) > 0 && d.failed() == nil {
+		d.planPurge()
+		d.commit(nil)
+	}
+	d.keeper.await(d)
+	if it.wantBig && it.big == nil {
+		keep := d.reserve.Load()
+		it.big, it.err = d.writeBig(it.batch, keep)
+	}
+}
+
+// reclaimable reports whether a checkpoint could make room.
+func (d *Disk) reclaimable() bool {
+	_, waiting, _ := d.alloc.counts()
+	return waiting > 0 || len(d.purges) > 0 || !d.planner.empty() || d.indexBytes.Load()-d.measured.Load() > 1<<20
+}
+
+// planPurge adds a bounded part of a removed space's purge to the group.
+func (d *Disk) planPurge() {
+	p := d.purges[0]
+	done, err := d.planner.purgeSome(p.space, p.gen, purgeObjects)
+	if err != nil {
+		// The space is gone for readers; only its room is not regained. Try again at the next open.
+		d.log.Error("store: cannot purge a removed space", "dir", d.dir, "pg", p.space.pg, "err", err)
+		d.purges = d.purges[1:]
+		return
+	}
+	if done {
+		d.purges = d.purges[1:]
+	}
+}
+
+// commit makes the planned group durable and visible and answers its batches.
+func (d *Disk) commit(group []*item) {
+	err := d.failed()
+	if err == nil && !d.planner.empty() {
+		if err = d.commitRecord(group); err != nil {
+			d.fail(err)
+			err = d.failed()
+		}
+	}
+	d.planner.reset()
+	var bytes int64
+	for _, it := range group {
+		bytes += it.bytes
+		if it.err == nil {
+			it.err = err
+		}
+		it.done(it.err)
+	}
+	d.queue.leave(bytes)
+}
+
+func (d *Disk) commitRecord(group []*item) error {
+	rec := d.planner.finish()
+	total := roundUp(groupHeader + rec.size())
+	if rec.size() > d.journal.maxPayload() {
+		return fmt.Errorf("record of %d bytes for a journal of %d: a bug", rec.size(), d.journal.size)
+	}
+	if err := d.waitRoom(len(rec.blocks), total); err != nil {
+		return err
+	}
+	for _, it := range group {
+		if it.err == nil && len(it.big) > 0 {
+			// The journal is about to reference these blocks.
+			if err := d.data.Sync(); err != nil {
+				return fmt.Errorf("data file: %w", err)
+			}
+			break
+		}
+	}
+	seq := d.journal.seq
+	if err := d.journal.write(d.journal.encode(rec)); err != nil {
+		return err
+	}
+	b := d.db.NewBatchWithSize(len(rec.kv) + 64)
+	defer b.Close()
+	if err := applyKV(rec.kv, pebbleBatch{b}); err != nil {
+		return err
+	}
+	d.indexBytes.Add(int64(len(rec.kv)))
+	if err := d.show(seq, b, rec); err != nil {
+		return err
+	}
+	if len(rec.frees) > 0 {
+		d.alloc.free(seq, rec.frees)
+	}
+	d.afterCommit()
+	return nil
+}
+
+// show makes a durable group visible, all at once.
+func (d *Disk) show(seq uint64, b *pebble.Batch, rec *redo) error {
+	p, j := d.planner, d.journal
+	d.view.Lock()
+	defer d.view.Unlock()
+	if err := d.db.Apply(b, pebble.NoSync); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	for _, f := range rec.frees {
+		d.overlay.drop(f)
+	}
+	for i := range rec.blocks {
+		d.overlay.put(rec.blocks[i].phys, rec.blocks[i].data)
+	}
+	for sp := range p.statDirty {
+		if s := p.stats[sp]; s == (spaceStat{}) {
+			delete(d.stats, sp)
+		} else {
+			d.stats[sp] = s
+		}
+	}
+	for sp := range p.genDirty {
+		for g := d.gens[sp]; g < p.gens[sp]; g++ { // none when the removal was undone
+			d.purges = append(d.purges, purge{sp, g})
+		}
+		d.gens[sp] = p.gens[sp]
+	}
+	d.applied = checkpoint{pos: j.pos, seq: seq + 1, link: j.link}
+	return nil
+}
+
+// wholeBlocks is the part of a write that covers blocks entirely.
+func wholeBlocks(off, n uint64) (first, count uint64) {
+	first = (off + blockMask) / blockBytes
+	if end := (off + n) / blockBytes; end > first {
+		return first, end - first
+	}
+	return first, 0
+}
+
+// writeBig puts the large writes of a batch into fresh blocks. They are not
+// yet durable; the committer syncs once for all of a group.
+func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
+	defer func() {
+		if err != nil {
+			d.releaseBig(out)
+			out = nil
+		}
+	}()
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		if op.Kind != OpWrite {
+			continue
+		}
+		first, n := wholeBlocks(op.Off, uint64(len(op.Data)))
+		if n*blockBytes < bigBytes {
+			continue
+		}
+		runs, err := d.alloc.alloc(n, keep, 0)
+		if err != nil {
+			return out, err
+		}
+		w := bigWrite{op: i, first: first, runs: runs, phys: make([]uint64, 0, n), sums: make([]uint32, 0, n)}
+		out = append(out, w)
+		data := op.Data[first*blockBytes-op.Off:][:n*blockBytes]
+		for _, r := range runs {
+			part := data[:r.count*blockBytes]
+			data = data[len(part):]
+			for j := range r.count {
+				w.phys = append(w.phys, r.start+j)
+				w.sums = append(w.sums, checksum(part[j*blockBytes:][:blockBytes]))
+			}
+			if err := d.writeData(r.start, part); err != nil {
+				return out, fmt.Errorf("object %s: %w", op.Key, err)
+			}
+		}
+		out[len(out)-1] = w
+	}
+	return out, nil
+}
+
+var bounce = sync.Pool{New: func() any { b := alignedBytes(256 << 10); return &b }}
+
+// writeData writes whole blocks, through aligned memory when the caller's is not.
+func (d *Disk) writeData(block uint64, p []byte) error {
+	off := int64(block) * blockBytes
+	if isAligned(p) || !d.data.Direct() {
+		if _, err := d.data.WriteAt(p, off); err != nil {
+			return fmt.Errorf("write %d bytes at %d of %s: %w", len(p), off, d.path(dataName), noSpace(err))
+		}
+		return nil
+	}
+	buf := bounce.Get().(*[]byte)
+	defer bounce.Put(buf)
+	for len(p) > 0 {
+		n := copy(*buf, p)
+		if _, err := d.data.WriteAt((*buf)[:n], off); err != nil {
+			return fmt.Errorf("write %d bytes at %d of %s: %w", n, off, d.path(dataName), noSpace(err))
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+func (d *Disk) releaseBig(big []bigWrite) {
+	for i := range big {
+		d.alloc.release(big[i].runs)
+	}
+}

@@ -1,0 +1,492 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Options configures Open. The zero value of every field means "use the default".
+type Options struct {
+	// CacheBytes is the memory of the index's block cache; default 8 MiB.
+	CacheBytes int64
+	// DirtyBytes bounds the small writes held in memory until they are written to their
+	// place in the data file; default 32 MiB. Writing back begins at half of it.
+	DirtyBytes int64
+	// QueueBytes bounds the data of batches submitted and not yet durable; Submit blocks
+	// beyond. Default 128 MiB.
+	QueueBytes int64
+	// NoODirect goes through the page cache.
+	NoODirect bool
+	// IdleCheckpoint is how long after the last batch memory and journal are emptied;
+	// default 5 s, negative never.
+	IdleCheckpoint time.Duration
+	// Log receives state changes; default slog.Default().
+	Log *slog.Logger
+
+	layer fileLayer // default osLayer
+}
+
+func (o *Options) fill() {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 8 << 20
+	}
+	if o.DirtyBytes <= 0 {
+		o.DirtyBytes = 32 << 20
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 128 << 20
+	}
+	if o.IdleCheckpoint == 0 {
+		o.IdleCheckpoint = 5 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.layer == nil {
+		o.layer = osLayer{}
+	}
+}
+
+// Disk is the real Store: a journal, a data file and an index in one
+// directory. See docs/formats/store.md for what lies there.
+//
+// The flow of a batch: Submit writes large data to fresh blocks of the data
+// file; the committer plans batches into one redo record, makes it durable in
+// the journal, applies it to the index and the overlay, and calls done; the
+// keeper writes the overlay home and moves the checkpoint, which recycles the
+// journal and the freed blocks.
+type Disk struct {
+	dir  string
+	opts Options
+	log  *slog.Logger
+
+	lock      io.Closer
+	superFile file
+	data      file
+	db        *pebble.DB
+	cache     *pebble.Cache
+	alloc     *allocator
+
+	journal *journal // the committer's, as is planner
+	planner *planner
+
+	reserve    atomic.Uint64 // blocks kept back for deletes
+	capacity   atomic.Int64
+	indexBytes atomic.Int64 // measured at the last checkpoint, plus what came since
+	omapBytes  atomic.Int64 // of indexBytes, measured
+	measured   atomic.Int64 // indexBytes at the last checkpoint
+	failure    atomic.Pointer[error]
+	failedCh   chan struct{} // closed with failure
+
+	superMu sync.Mutex // guards super and the writing of superFile
+	super   superblock
+
+	queue queue
+
+	// view makes a group visible as a whole: the index, the overlay and the
+	// counters change together under its write lock.
+	view    sync.RWMutex // guards below
+	overlay *overlay
+	gens    map[spaceKey]uint32
+	stats   map[spaceKey]spaceStat
+	applied checkpoint // the group to come: everything before is applied
+
+	purges  []purge // the committer's: removed spaces to empty
+	keeper  keeper
+	idleT   *time.Timer
+	idleOn  atomic.Bool
+	idleSeq atomic.Uint64
+
+	life   sync.RWMutex // readers hold it shared, Close takes it
+	closed bool         // guarded by life
+
+	workers   sync.WaitGroup // writers of large data
+	slots     chan struct{}  // bounds them
+	committed chan struct{}  // closed when the committer has ended
+	closeOnce sync.Once
+	closeErr  error
+}
+
+type purge struct {
+	space spaceKey
+	gen   uint32
+}
+
+var _ Store = (*Disk)(nil)
+
+// Names in a data directory.
+const (
+	superName   = "superblock"
+	lockName    = "lock"
+	journalName = "journal"
+	dataName    = "data"
+	indexName   = "index"
+)
+
+var metaStoreKey = []byte("Mstore")
+
+// Open opens the store in dir. It refuses directories that hold no store,
+// stores made by a newer program, stores in use, and stores whose journal lost
+// acknowledged writes.
+func Open(dir string, o Options) (*Disk, error) {
+	o.fill()
+	d := &Disk{
+		dir: dir, opts: o, log: o.Log, overlay: newOverlay(),
+		gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
+		slots: make(chan struct{}, 8), committed: make(chan struct{}), failedCh: make(chan struct{}),
+	}
+	d.queue.init(o.QueueBytes)
+	d.keeper.init()
+	d.idleT = time.AfterFunc(time.Hour, d.idle)
+	d.idleT.Stop()
+	d.planner = newPlanner(d)
+	if err := d.open(); err != nil {
+		d.closeFiles()
+		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
+	}
+	go d.commitLoop() // ended by Close
+	go d.keepLoop()   // ended by Close
+	if d.overlay.len() > 0 {
+		d.keeper.ask()
+	}
+	return d, nil
+}
+
+// explain adds the next step to errors of the operating system.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w (the OSD must write there: remount the file system read-write; if the kernel made it read-only, check the disk)", err)
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%w (the OSD must read and write there: run it as the owner of the directory, or chown the directory)", err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w (the index needs some room to open: free space on this file system)", err)
+	}
+	return err
+}
+
+func (d *Disk) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d *Disk) open() error {
+	l := d.opts.layer
+	names, err := l.List(d.dir)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(names, superName) {
+		return notAStore(names)
+	}
+	if d.lock, err = l.Lock(d.path(lockName)); err != nil {
+		return err
+	}
+	if d.superFile, err = l.OpenFile(d.path(superName), false); err != nil {
+		return err
+	}
+	sb, err := readSuperblock(d.superFile)
+	if err != nil {
+		if errors.Is(err, errNotSuper) {
+			return fmt.Errorf("%s holds something else, not a cairn superblock: choose another directory", d.path(superName))
+		}
+		return err
+	}
+	d.super = *sb
+	if err := d.openFiles(); err != nil {
+		return err
+	}
+	if err := d.openIndex(); err != nil {
+		return fmt.Errorf("index %s: %w", d.path(indexName), err)
+	}
+	if err := d.replay(); err != nil {
+		return err
+	}
+	if err := d.scan(); err != nil {
+		return err
+	}
+	d.measure()
+	return d.writeSuper(func(s *superblock) { s.clean = false })
+}
+
+func notAStore(names []string) error {
+	if len(names) == 0 {
+		return errors.New("the directory is empty: make a store in it first")
+	}
+	return fmt.Errorf("no store here: there is no file %q, but %s; check the path and that the right disk is mounted",
+		superName, strings.Join(names[:min(len(names), 5)], ", "))
+}
+
+func (d *Disk) openFiles() (err error) {
+	l, direct := d.opts.layer, !d.opts.NoODirect
+	if d.data, err = l.OpenFile(d.path(dataName), direct); err != nil {
+		return err
+	}
+	b := alignedBytes(blockBytes)
+	if _, err := d.data.ReadAt(b, 0); err != nil {
+		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
+	}
+	if err := checkDataHeader(b, d.super.id.Store); err != nil {
+		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
+	}
+	jf, err := l.OpenFile(d.path(journalName), direct)
+	if err != nil {
+		return err
+	}
+	d.journal = &journal{f: jf, path: d.path(journalName), size: uint64(d.super.journal), store: d.super.id.Store}
+	n, err := jf.Size()
+	if err != nil {
+		return err
+	}
+	if n != d.super.journal {
+		return fmt.Errorf("journal %s has %d bytes, the superblock says %d: it was replaced or cut; restore it, or make this OSD anew from its peers: %w",
+			d.path(journalName), n, d.super.journal, ErrCorrupt)
+	}
+	if direct && !jf.Direct() {
+		d.log.Info("store: this file system has no direct I/O, using the page cache", "dir", d.dir)
+	}
+	size, err := d.data.Size()
+	if err != nil {
+		return err
+	}
+	d.refreshCapacity(size)
+	maxBlocks := d.maxBlocks()
+	step := min(max(maxBlocks/16, 16<<20/blockBytes), 1<<30/blockBytes)
+	d.alloc = newAllocator(uint64(size/blockBytes), maxBlocks, step, d.grow)
+	return nil
+}
+
+// refreshCapacity sets the capacity: what the superblock says, or else what
+// the file system has left for us.
+func (d *Disk) refreshCapacity(dataSize int64) {
+	c := d.super.capacity
+	if c == 0 {
+		_, free, err := d.opts.layer.Space(d.dir)
+		if err != nil {
+			return // keep the last known
+		}
+		c = d.super.journal + dataSize + d.indexBytes.Load() + free
+	}
+	d.capacity.Store(c)
+	d.reserve.Store(uint64(min(max(c/64, 1<<20), 256<<20)) / blockBytes)
+}
+
+func (d *Disk) fixedBytes() int64 { return d.super.journal + superCopies*blockBytes }
+
+func (d *Disk) maxBlocks() uint64 {
+	return uint64(max(0, d.capacity.Load()-d.fixedBytes())) / blockBytes
+}
+
+// grow extends the data file, leaving the file system some room for the index.
+func (d *Disk) grow(blocks uint64) error {
+	size := int64(blocks) * blockBytes
+	old, err := d.data.Size()
+	if err != nil {
+		return err
+	}
+	_, free, err := d.opts.layer.Space(d.dir)
+	if err != nil {
+		return err
+	}
+	if keep := int64(d.reserve.Load()) * blockBytes; size-old > free-keep {
+		return fmt.Errorf("file system of %s: %d bytes free, %d kept back for the index: %w", d.dir, free, keep, ErrNoSpace)
+	}
+	err = d.data.Allocate(size)
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("grow %s: %w", d.path(dataName), ErrNoSpace)
+	}
+	return err
+}
+
+// replay brings the index and the overlay to the end of the journal.
+func (d *Disk) replay() error {
+	from := d.super.checkpoint
+	groups := 0
+	err := d.journal.replay(from, d.super.clean, d.log, func(seq uint64, r *redo) error {
+		groups++
+		b := d.db.NewBatch()
+		defer b.Close()
+		if err := applyKV(r.kv, pebbleBatch{b}); err != nil {
+			return err
+		}
+		if err := d.db.Apply(b, pebble.NoSync); err != nil {
+			return err
+		}
+		for _, f := range r.frees {
+			if f.count > 1<<32 {
+				return fmt.Errorf("free of %d blocks: %w", f.count, ErrCorrupt)
+			}
+			d.overlay.drop(f)
+		}
+		for _, w := range r.blocks {
+			d.overlay.put(w.phys, w.data)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	j := d.journal
+	d.applied = checkpoint{pos: j.pos, seq: j.seq, link: j.link}
+	d.keeper.done = from
+	if groups > 0 {
+		d.log.Info("store: journal replayed", "dir", d.dir, "groups", groups, "blocks", d.overlay.len())
+	}
+	return nil
+}
+
+// pebbleBatch makes a pebble.Batch an indexBatch.
+type pebbleBatch struct{ b *pebble.Batch }
+
+func (p pebbleBatch) set(k, v []byte) error { return p.b.Set(k, v, nil) }
+func (p pebbleBatch) delete(k []byte) error { return p.b.Delete(k, nil) }
+func (p pebbleBatch) deleteRange(from, to []byte) error {
+	return p.b.DeleteRange(from, to, nil)
+}
+
+// fail stops the store for good: what is on the medium is no longer certain.
+func (d *Disk) fail(err error) {
+	err = fmt.Errorf("store %s stopped: %w", d.dir, err)
+	if d.failure.CompareAndSwap(nil, &err) {
+		d.log.Error("store: stopped after an error; restart the OSD when the cause is removed", "dir", d.dir, "err", err)
+		close(d.failedCh)
+		d.keeper.wake()
+	}
+}
+
+func (d *Disk) failed() error {
+	if p := d.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// writeSuper changes the superblock and makes it durable.
+func (d *Disk) writeSuper(change func(*superblock)) error {
+	d.superMu.Lock()
+	defer d.superMu.Unlock()
+	next := d.super
+	change(&next)
+	next.generation++
+	if err := writeSuperblock(d.superFile, &next); err != nil {
+		return fmt.Errorf("%s: %w", d.path(superName), err)
+	}
+	d.super = next
+	return nil
+}
+
+// Identity implements Store.
+func (d *Disk) Identity() Identity {
+	d.superMu.Lock()
+	defer d.superMu.Unlock()
+	return d.super.id
+}
+
+// SetIdentity implements Store.
+func (d *Disk) SetIdentity(id Identity) error {
+	if d.queue.isClosed() {
+		return ErrClosed
+	}
+	if err := d.failed(); err != nil {
+		return err
+	}
+	if err := checkIdentity(d.Identity(), id); err != nil {
+		return err
+	}
+	return d.writeSuper(func(s *superblock) { s.id = id })
+}
+
+// Close implements Store.
+func (d *Disk) Close() error {
+	d.closeOnce.Do(func() {
+		d.queue.close()
+		<-d.committed
+		d.workers.Wait()
+		d.idleT.Stop()
+		d.keeper.stop()
+		if d.failed() == nil {
+			if err := d.checkpoint(); err != nil {
+				d.closeErr = err
+			} else if err := d.writeSuper(func(s *superblock) { s.clean = true }); err != nil {
+				d.closeErr = err
+			}
+		}
+		d.life.Lock()
+		d.closed = true
+		err := d.closeFiles()
+		d.life.Unlock()
+		if d.closeErr == nil {
+			d.closeErr = err
+		}
+	})
+	return d.closeErr
+}
+
+func (d *Disk) closeFiles() error {
+	var errs []error
+	if d.db != nil {
+		errs = append(errs, d.db.Close())
+	}
+	if d.cache != nil {
+		d.cache.Unref()
+	}
+	if d.journal != nil {
+		errs = append(errs, d.journal.f.Close())
+	}
+	for _, f := range []file{d.data, d.superFile} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Usage implements Store.
+func (d *Disk) Usage() Usage {
+	used, waiting, _ := d.alloc.counts()
+	u := Usage{Capacity: d.capacity.Load(), Data: int64(used-waiting-1) * blockBytes}
+	index := d.indexBytes.Load()
+	u.Omap = min(d.omapBytes.Load(), index)
+	u.Meta = d.fixedBytes() + blockBytes + index - u.Omap
+	u.Used = u.Data + u.Omap + u.Meta
+	u.Available = max(0, u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used)
+	d.view.RLock()
+	defer d.view.RUnlock()
+	for k, s := range d.stats {
+		if k.sp == Objects {
+			u.Objects += s.objects
+		}
+	}
+	return u
+}
+
+// PGUsage implements Store.
+func (d *Disk) PGUsage(pg placement.PGID) (objects, bytes int64) {
+	d.view.RLock()
+	defer d.view.RUnlock()
+	s := d.stats[spaceKey{pg, Objects}]
+	return s.objects, s.bytes
+}
+
+// checkRoom decides whether add more bytes fit, keeping back keep blocks.
+func (d *Disk) checkRoom(add int64, keep uint64) error {
+	used, _, _ := d.alloc.counts()
+	have := int64(used)*blockBytes + d.fixedBytes() + d.indexBytes.Load()
+	if c := d.capacity.Load(); have+int64(keep)*blockBytes > c {
+		return fmt.Errorf("store %s: %d bytes more wanted, %d of %d used: %w", d.dir, add, have, c, ErrNoSpace)
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/cairnstore/cairn/placement"
+)
+
+// indexFormat is the Pebble format stores are made with; raising it is a
+// change of the disk format.
+const indexFormat = pebble.FormatNewest
+
+const indexMemTable = 4 << 20
+
+// pebbleLog passes Pebble's messages on; its chatter is for developers.
+type pebbleLog struct{ log *slog.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.log.Debug("index", "msg", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Warn("index", "msg", fmt.Sprintf(format, args...))
+}
+
+// Fatalf must not return: Pebble calls it when its state cannot be trusted.
+func (l pebbleLog) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (d *Disk) openIndex() error {
+	d.cache = pebble.NewCache(d.opts.CacheBytes)
+	o := &pebble.Options{
+		FS: d.opts.layer.Pebble(), Cache: d.cache, DisableWAL: true, FormatMajorVersion: indexFormat,
+		MemTableSize: indexMemTable, MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold: 4, L0StopWritesThreshold: 64,
+		MaxOpenFiles: 256, Logger: pebbleLog{d.log}, ErrorIfNotExists: true,
+	}
+	o.EnsureDefaults()
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
+		if errors.Is(err, pebble.ErrCancelledCompaction) {
+			return
+		}
+		d.fail(fmt.Errorf("index %s: %w", d.path(indexName), explain(err)))
+	}}
+	o.EventListener.EnsureDefaults(o.Logger)
+	db, err := pebble.Open(d.path(indexName), o)
+	if err != nil {
+		return err
+	}
+	d.db = db
+	v, ok, err := d.get(metaStoreKey)
+	switch {
+	case err != nil:
+		return err
+	case !ok || len(v) != 16:
+		return fmt.Errorf("it does not say which store it belongs to: %w", ErrCorrupt)
+	case placement.UUID(v) != d.super.id.Store:
+		return fmt.Errorf("it belongs to store %s, the superblock to %s: the files of two stores are mixed up", placement.UUID(v), d.super.id.Store)
+	}
+	return nil
+}
+
+// corrupt turns Pebble's checksum errors into ours.
+func corrupt(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) {
+		return fmt.Errorf("index: %w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// get returns a copy of an index value.
+func (d *Disk) get(key []byte) ([]byte, bool, error) {
+	v, c, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, corrupt(err)
+	}
+	defer c.Close()
+	return cloneBytes(v), true, nil
+}
+
+func (d *Disk) getHead(key []byte) (head, bool, error) {
+	v, c, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return head{}, false, nil
+	}
+	if err != nil {
+		return head{}, false, corrupt(err)
+	}
+	defer c.Close()
+	h, err := decodeHead(v)
+	return h, err == nil, err
+}
+
+// getSegment returns nil when there is none.
+func (d *Disk) getSegment(key []byte) (*segment, error) {
+	v, c, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, corrupt(err)
+	}
+	defer c.Close()
+	return decodeSegment(v)
+}
+
+// eachPair calls f for up to n index entries in [lo, hi) and says whether more
+// follow. The slices are valid only during the call.
+func (d *Disk) eachPair(lo, hi []byte, n int, f func(key, value []byte)) (count int, more bool, err error) {
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		return 0, false, corrupt(err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		if count == n {
+			more = true
+			break
+		}
+		v, verr := it.ValueAndErr()
+		if verr != nil {
+			it.Close()
+			return count, false, corrupt(verr)
+		}
+		count++
+		f(it.Key(), v)
+	}
+	return count, more, corrupt(it.Close())
+}
+
+func (d *Disk) eachKey(lo, hi []byte, n int, f func(key []byte)) (int, bool, error) {
+	return d.eachPair(lo, hi, n, func(k, _ []byte) { f(k) })
+}
+
+func (d *Disk) eachSegment(oid uint64, f func(idx uint32, s *segment)) error {
+	lo := appendSegKey(nil, oid, 0)
+	var bad error
+	_, _, err := d.eachPair(lo, keyAfter(lo[:9]), -1, func(k, v []byte) {
+		_, idx, ok := parseSegKey(k)
+		s, err := decodeSegment(v)
+		if !ok {
+			err = fmt.Errorf("index key %x: %w", k, ErrCorrupt)
+		}
+		if err != nil {
+			bad = err
+			return
+		}
+		f(idx, s)
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// scan learns at open what memory holds of the index: generations, counters,
+// taken blocks, the last object number, removed spaces yet to be purged.
+func (d *Disk) scan() error {
+	if err := d.scanSpaces(); err != nil {
+		return err
+	}
+	if err := d.scanHeads(); err != nil {
+		return err
+	}
+	var bad error
+	_, _, err := d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(k, v []byte) {
+		if bad != nil {
+			return
+		}
+		s, err := decodeSegment(v)
+		if err == nil {
+			s.runs(func(_ int, r run) {
+				if err == nil {
+					err = d.alloc.claim(r)
+				}
+			})
+		}
+		if err != nil {
+			oid, idx, _ := parseSegKey(k)
+			bad = fmt.Errorf("index %s: object number %d, segment %d: %w", d.path(indexName), oid, idx, err)
+		}
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+func (d *Disk) scanSpaces() error {
+	var bad error
+	badKey := func(k []byte) { bad = fmt.Errorf("index %s: key %x: %w", d.path(indexName), k, ErrCorrupt) }
+	_, _, err := d.eachPair([]byte{keyDoomed}, []byte{keyGen + 1}, -1, func(k, v []byte) {
+		switch k[0] {
+		case keyDoomed:
+			s, rest, ok := parseSpace(k[1:])
+			if !ok || len(rest) != 4 {
+				badKey(k)
+				return
+			}
+			d.purges = append(d.purges, purge{s, binary.BigEndian.Uint32(rest)})
+		case keyGen:
+			s, _, ok := parseSpace(k[1:])
+			if !ok || len(v) != 4 {
+				badKey(k)
+				return
+			}
+			d.gens[s] = binary.BigEndian.Uint32(v)
+			d.planner.gens[s] = d.gens[s]
+		}
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+func (d *Disk) scanHeads() error {
+	var bad error
+	_, _, err := d.eachPair([]byte{keyHead}, []byte{keyHead + 1}, -1, func(k, v []byte) {
+		s, gen, _, ok := parseHeadKey(k)
+		h, err := decodeHead(v)
+		if !ok || err != nil {
+			bad = fmt.Errorf("index %s: key %x: %w", d.path(indexName), k, ErrCorrupt)
+			return
+		}
+		d.planner.oid = max(d.planner.oid, h.oid)
+		if gen == d.gens[s] {
+			st := d.stats[s]
+			d.stats[s] = spaceStat{st.objects + 1, st.bytes + int64(h.size)}
+		}
+	})
+	for s, st := range d.stats {
+		d.planner.stats[s] = st
+	}
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// measure asks the index how much of the disk it takes.
+func (d *Disk) measure() {
+	total := int64(d.db.Metrics().DiskSpaceUsage())
+	d.indexBytes.Store(total)
+	d.measured.Store(total)
+	if n, err := d.db.EstimateDiskUsage([]byte{keyOmap}, []byte{keyOmap + 1}); err == nil {
+		d.omapBytes.Store(min(int64(n), total))
+	}
+}

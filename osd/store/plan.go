@@ -1,0 +1,656 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// planner turns batches into a redo record. Only the committer uses it, one
+// group at a time: batches are planned one after the other on top of what the
+// earlier ones of the group will have done, each undone again if it fails.
+//
+// It keeps the objects it has touched in a cache, which is always the state
+// after the last planned batch, as nobody else changes objects.
+type planner struct {
+	d     *Disk
+	cache map[Key]*onode
+	segs  int // segments in the cache, about
+	gens  map[spaceKey]uint32
+	stats map[spaceKey]spaceStat
+	oid   uint64 // the last object number given out
+
+	// The group being planned.
+	rec       redo
+	blockAt   map[uint64]int32 // newest entry of rec.blocks for a block
+	dirty     []*onode
+	statDirty map[spaceKey]bool
+	genDirty  map[spaceKey]bool
+	arena     arena
+	scratch   []byte
+	later     int // bound of what finish adds
+
+	// The batch being planned.
+	txn    uint64
+	undo   []undoRec
+	allocs []run // taken by the planner for this batch
+	mark   planMark
+	keep   uint64 // blocks that must stay free: the reserve, or none
+	adds   int64  // bytes of index this batch adds for good
+	blocks uint64 // blocks this batch adds
+}
+
+type planMark struct{ kv, blocks, frees, dirty, arena, later int }
+
+// spaceStat counts the objects of a space and the sum of their sizes.
+type spaceStat struct{ objects, bytes int64 }
+
+// onode is the cached state of the object under one name, which may be none.
+type onode struct {
+	key   Key
+	gen   uint32 // generation of the space it was loaded in
+	dirty bool   // in planner.dirty
+	txn   uint64 // last batch that saved it for undo
+	body
+}
+
+// body is all that moves with a rename.
+type body struct {
+	exists bool
+	head
+	segs     map[uint32]*segment // nil value: known to be absent
+	all      bool                // segs is complete
+	dirtyIdx []uint32            // segments the group changed
+	newOmap  [][]byte            // omap keys the group set: not in the index yet
+	newAttrs [][]byte
+	omapN    uint64 // at most so many omap keys; never above omapMax
+	omapCut  bool   // the group deleted omap keys
+	low      []byte // no omap key in the index is below it
+	headDone bool   // the head in the index is up to date
+}
+
+type undoRec struct {
+	kind  uint8
+	on    *onode
+	saved onode
+	segs  map[uint32]*segment
+	idx   uint32
+	seg   *segment
+	had   bool
+	phys  uint64
+	entry int32
+	space spaceKey
+	gen   uint32
+	stat  spaceStat
+}
+
+const (
+	undoOnode = iota
+	undoSeg
+	undoBlock
+	undoGen
+	undoStat
+)
+
+// The planner's cache is dropped between groups when it grows beyond these.
+const (
+	cacheObjects  = 8192
+	cacheSegments = 4096 // 800 bytes each
+)
+
+func newPlanner(d *Disk) *planner {
+	return &planner{
+		d: d, cache: map[Key]*onode{}, gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
+		blockAt: map[uint64]int32{}, statDirty: map[spaceKey]bool{}, genDirty: map[spaceKey]bool{},
+	}
+}
+
+// arena is memory for changed blocks, reused by every group.
+type arena struct {
+	chunks [][]byte
+	n      int // blocks in use
+}
+
+const arenaBlocks = 64
+
+func (a *arena) block() []byte {
+	if a.n/arenaBlocks == len(a.chunks) {
+		a.chunks = append(a.chunks, alignedBytes(arenaBlocks*blockBytes))
+	}
+	off := a.n % arenaBlocks * blockBytes
+	b := a.chunks[a.n/arenaBlocks][off : off+blockBytes : off+blockBytes]
+	a.n++
+	return b
+}
+
+// reset ends the group.
+func (p *planner) reset() {
+	for _, on := range p.dirty {
+		on.dirty = false
+		for _, i := range on.dirtyIdx {
+			if s := on.segs[i]; s != nil {
+				s.listed = false
+			}
+		}
+		on.dirtyIdx, on.newOmap, on.newAttrs, on.omapCut = nil, nil, nil, false
+	}
+	clear(p.dirty)
+	p.dirty = p.dirty[:0]
+	if cap(p.rec.kv) > 4<<20 {
+		p.rec.kv = nil
+	}
+	clear(p.rec.blocks)
+	p.rec = redo{kv: p.rec.kv[:0], blocks: p.rec.blocks[:0], frees: p.rec.frees[:0]}
+	p.later = 0
+	clear(p.blockAt)
+	clear(p.statDirty)
+	clear(p.genDirty)
+	if len(p.arena.chunks) > 8 {
+		p.arena.chunks = p.arena.chunks[:8]
+	}
+	p.arena.n = 0
+	if len(p.cache) > cacheObjects || p.segs > cacheSegments {
+		clear(p.cache)
+		p.segs = 0
+	}
+}
+
+// empty reports whether the group changes nothing.
+func (p *planner) empty() bool {
+	return len(p.rec.kv) == 0 && len(p.rec.blocks) == 0 && len(p.dirty) == 0
+}
+
+// cost bounds the size of the group's record from above.
+func (p *planner) cost() int {
+	return len(p.rec.kv) + len(p.rec.frees)*16 + len(p.blockAt)*(blockBytes+10) + p.later
+}
+
+// What finish will add for an object, besides its name, and for a segment.
+const (
+	headCost = 160
+	segCost  = 880
+)
+
+// plan adds a batch to the group, or leaves the group as it was and says why.
+func (p *planner) plan(b *Batch, big []bigWrite) error {
+	p.begin()
+	p.keep = p.d.reserve.Load()
+	switch {
+	case onlyShrinks(b), usesReserve(b):
+		p.keep = 0
+	}
+	err := p.ops(b, big)
+	if err == nil && !onlyShrinks(b) {
+		err = p.room()
+	}
+	if err == nil && p.cost() > p.d.journal.maxPayload() {
+		err = errGroupFull
+	}
+	if err != nil {
+		p.rollback()
+	}
+	return err
+}
+
+// errGroupFull says that the batch does not fit behind the others of the group.
+var errGroupFull = errors.New("group full")
+
+func (p *planner) begin() {
+	p.txn++
+	p.undo, p.allocs = p.undo[:0], p.allocs[:0]
+	p.adds, p.blocks = 0, 0
+	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later}
+}
+
+func (p *planner) rollback() {
+	for i := len(p.undo) - 1; i >= 0; i-- {
+		switch u := &p.undo[i]; u.kind {
+		case undoOnode:
+			dirty := u.on.dirty
+			*u.on = u.saved
+			u.on.dirty = dirty
+		case undoSeg:
+			if u.had {
+				u.segs[u.idx] = u.seg
+			} else {
+				delete(u.segs, u.idx)
+			}
+		case undoBlock:
+			if u.entry < 0 {
+				delete(p.blockAt, u.phys)
+			} else {
+				p.blockAt[u.phys] = u.entry
+			}
+		case undoGen:
+			p.gens[u.space] = u.gen
+		case undoStat:
+			p.stats[u.space] = u.stat
+		}
+	}
+	clear(p.undo)
+	p.rec.kv = p.rec.kv[:p.mark.kv]
+	p.rec.blocks = p.rec.blocks[:p.mark.blocks]
+	p.rec.frees = p.rec.frees[:p.mark.frees]
+	for _, on := range p.dirty[p.mark.dirty:] {
+		on.dirty = false
+	}
+	p.dirty = p.dirty[:p.mark.dirty]
+	p.arena.n, p.later = p.mark.arena, p.mark.later
+	p.d.alloc.release(p.allocs)
+	p.allocs = p.allocs[:0]
+}
+
+// room checks the space the batch adds to the index against what is left.
+func (p *planner) room() error {
+	add := p.adds + int64(p.blocks)*blockBytes
+	if add == 0 {
+		return nil
+	}
+	return p.d.checkRoom(add, p.keep)
+}
+
+func (p *planner) ops(b *Batch, big []bigWrite) error {
+	for i := range b.Ops {
+		var pre *bigWrite
+		if len(big) > 0 && big[0].op == i {
+			pre, big = &big[0], big[1:]
+		}
+		if err := p.op(&b.Ops[i], pre); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) op(op *Op, pre *bigWrite) error {
+	switch op.Kind {
+	case OpRemoveSpace:
+		return p.removeSpace(op.Key.space())
+	case OpRemove:
+		on, err := p.get(op.Key)
+		if err != nil || !on.exists {
+			return err
+		}
+		return p.remove(on)
+	case OpRename:
+		return p.rename(op)
+	}
+	on, err := p.get(op.Key)
+	if err != nil {
+		return err
+	}
+	p.touch(on)
+	if !on.exists {
+		p.oid++
+		on.body = body{exists: true, head: head{oid: p.oid}, segs: map[uint32]*segment{}, all: true}
+		p.addStat(on.key.space(), 1, 0)
+		p.adds += int64(len(on.key.Name)) + 64
+	}
+	switch op.Kind {
+	case OpWrite:
+		return p.write(on, op.Off, op.Data, pre)
+	case OpZero:
+		return p.zero(on, op.Off, min(op.Off+op.Len, on.size))
+	case OpTruncate:
+		if op.Off < on.size {
+			if err := p.zero(on, op.Off, on.size); err != nil {
+				return err
+			}
+		}
+		p.resize(on, op.Off)
+	case OpSetAttr:
+		on.hasAttrs = on.hasAttrs || p.changeHead(on)
+		on.newAttrs = append(on.newAttrs, op.Name)
+		p.setKV(keyAttr, on.oid, op.Name, op.Value)
+	case OpRmAttr:
+		if on.hasAttrs {
+			p.delKV(keyAttr, on.oid, op.Name)
+		}
+	case OpOmapSet:
+		on.hasOmap = on.hasOmap || p.changeHead(on)
+		p.countOmap(on)
+		on.newOmap = append(on.newOmap, op.Name)
+		if string(op.Name) < string(on.low) {
+			on.low = nil
+		}
+		p.setKV(keyOmap, on.oid, op.Name, op.Value)
+	case OpOmapRm:
+		if on.hasOmap {
+			on.omapCut = true
+			p.delKV(keyOmap, on.oid, op.Name)
+		}
+	case OpOmapRmRange:
+		if on.hasOmap {
+			return p.rmOmapRange(on, op.Name, op.End)
+		}
+	case OpOmapClear:
+		if on.hasOmap {
+			on.hasOmap, on.omapMax, on.omapN = false, 0, 0
+			p.changeHead(on)
+			return p.rmOmapRange(on, nil, nil)
+		}
+	case OpSetVersion:
+		on.version, on.mtime = op.Version, op.Mtime
+		p.changeHead(on)
+	}
+	return nil
+}
+
+// changeHead notes that the head must be written; always true.
+func (p *planner) changeHead(on *onode) bool {
+	on.headDone = false
+	return true
+}
+
+// countOmap keeps the bound of the number of keys. The head is rewritten only
+// when the bound doubles, so setting a key costs one index entry, not two.
+func (p *planner) countOmap(on *onode) {
+	if on.omapN++; on.omapN > on.omapMax {
+		on.omapMax = max(8, 2*on.omapN)
+		p.changeHead(on)
+	}
+}
+
+// get finds the object under a name, in the cache or in the index.
+func (p *planner) get(k Key) (*onode, error) {
+	if on := p.cache[k]; on != nil {
+		return on, nil
+	}
+	on := &onode{key: k, gen: p.gens[k.space()]}
+	p.scratch = appendHeadKey(p.scratch[:0], &k, on.gen)
+	h, ok, err := p.d.getHead(p.scratch)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", k, err)
+	}
+	if ok {
+		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, headDone: true, omapN: h.omapMax}
+	}
+	p.cache[k] = on
+	return on, nil
+}
+
+// touch saves an object for undo and puts it on the group's list.
+func (p *planner) touch(on *onode) {
+	if on.txn != p.txn {
+		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, saved: *on})
+		on.txn = p.txn
+	}
+	if !on.dirty {
+		on.dirty = true
+		p.dirty = append(p.dirty, on)
+		p.later += headCost + len(on.key.Name)
+	}
+}
+
+// seg returns a segment for reading, nil when it maps nothing.
+func (p *planner) seg(on *onode, idx uint32) (*segment, error) {
+	s, ok := on.segs[idx]
+	if ok || on.all {
+		return s, nil
+	}
+	p.scratch = appendSegKey(p.scratch[:0], on.oid, idx)
+	s, err := p.d.getSegment(p.scratch)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", on.key, err)
+	}
+	on.segs[idx] = s
+	p.segs++
+	return s, nil
+}
+
+// change returns a segment for writing: a copy, as undo keeps the old one.
+func (p *planner) change(on *onode, idx uint32) (*segment, error) {
+	old, err := p.seg(on, idx)
+	if err != nil {
+		return nil, err
+	}
+	prev, had := on.segs[idx]
+	s := &segment{}
+	if old != nil {
+		*s = *old
+	} else {
+		p.segs++
+	}
+	p.undo = append(p.undo, undoRec{kind: undoSeg, segs: on.segs, idx: idx, seg: prev, had: had})
+	on.segs[idx] = s
+	if !s.listed {
+		s.listed = true
+		on.dirtyIdx = append(on.dirtyIdx, idx)
+		p.later += segCost
+	}
+	return s, nil
+}
+
+func (p *planner) saveStat(sp spaceKey) spaceStat {
+	st := p.stats[sp]
+	p.undo = append(p.undo, undoRec{kind: undoStat, space: sp, stat: st})
+	p.statDirty[sp] = true
+	return st
+}
+
+func (p *planner) addStat(sp spaceKey, objects, bytes int64) {
+	st := p.saveStat(sp)
+	p.stats[sp] = spaceStat{st.objects + objects, st.bytes + bytes}
+}
+
+func (p *planner) resize(on *onode, size uint64) {
+	if size != on.size {
+		p.addStat(on.key.space(), 0, int64(size)-int64(on.size))
+		on.size = size
+		p.changeHead(on)
+	}
+}
+
+// freeRun gives up blocks: their content in this group is void, and they are
+// used anew only after a checkpoint.
+func (p *planner) freeRun(r run) {
+	for b := r.start; b < r.end(); b++ {
+		if e, ok := p.blockAt[b]; ok {
+			p.undo = append(p.undo, undoRec{kind: undoBlock, phys: b, entry: e})
+			delete(p.blockAt, b)
+		}
+	}
+	if n := len(p.rec.frees); n > p.mark.frees && p.rec.frees[n-1].end() == r.start {
+		p.rec.frees[n-1].count += r.count
+		return
+	}
+	p.rec.frees = append(p.rec.frees, r)
+}
+
+// putBlock records a block's new content. data must stay unchanged until done.
+func (p *planner) putBlock(phys uint64, data []byte) {
+	e, ok := p.blockAt[phys]
+	if !ok {
+		e = -1
+	}
+	p.undo = append(p.undo, undoRec{kind: undoBlock, phys: phys, entry: e})
+	p.blockAt[phys] = int32(len(p.rec.blocks))
+	p.rec.blocks = append(p.rec.blocks, blockWrite{phys, data})
+}
+
+// blockNow reads the content a block has after what is planned so far, into b.
+func (p *planner) blockNow(on *onode, s *segment, i int, at uint64, b []byte) error {
+	if e, ok := p.blockAt[s.phys[i]]; ok {
+		clear(b[copy(b, p.rec.blocks[e].data):])
+		return nil
+	}
+	if err := p.d.readBlock(s.phys[i], s.sum[i], b); err != nil {
+		return fmt.Errorf("object %s: block at offset %d: %w", on.key, at, err)
+	}
+	return nil
+}
+
+// remove deletes an object with all it has.
+func (p *planner) remove(on *onode) error {
+	p.touch(on)
+	if err := p.removeStored(on); err != nil {
+		return err
+	}
+	p.addStat(on.key.space(), -1, -int64(on.size))
+	on.body = body{}
+	return nil
+}
+
+// removeStored records the deletion of all the index and the data file hold of
+// an object.
+func (p *planner) removeStored(on *onode) error {
+	if err := p.loadAll(on); err != nil {
+		return err
+	}
+	idxs := make([]uint32, 0, len(on.segs))
+	for i, s := range on.segs {
+		if s != nil {
+			idxs = append(idxs, i)
+		}
+	}
+	slices.Sort(idxs)
+	for _, i := range idxs {
+		on.segs[i].runs(func(_ int, r run) { p.freeRun(r) })
+		p.scratch = appendSegKey(p.scratch[:0], on.oid, i)
+		p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+	}
+	if on.hasAttrs {
+		if _, err := p.rmKeys(keyAttr, on.oid, nil, nil, on.newAttrs); err != nil {
+			return fmt.Errorf("object %s: %w", on.key, err)
+		}
+	}
+	if on.hasOmap {
+		if err := p.rmOmapRange(on, nil, nil); err != nil {
+			return err
+		}
+	}
+	p.scratch = appendHeadKey(p.scratch[:0], &on.key, on.gen)
+	p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+	return nil
+}
+
+// loadAll completes on.segs.
+func (p *planner) loadAll(on *onode) error {
+	if on.all {
+		return nil
+	}
+	err := p.d.eachSegment(on.oid, func(idx uint32, s *segment) {
+		if _, ok := on.segs[idx]; !ok {
+			on.segs[idx] = s
+			p.segs++
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("object %s: %w", on.key, err)
+	}
+	on.all = true
+	return nil
+}
+
+func (p *planner) rename(op *Op) error {
+	from, err := p.get(op.Key)
+	if err != nil {
+		return err
+	}
+	if !from.exists {
+		return fmt.Errorf("rename object %s to %s: %w", op.Key, op.To, ErrNotFound)
+	}
+	if op.Key == op.To {
+		return nil
+	}
+	to, err := p.get(op.To)
+	if err != nil {
+		return err
+	}
+	if to.exists {
+		if err := p.remove(to); err != nil {
+			return err
+		}
+	}
+	p.touch(from)
+	p.touch(to)
+	p.scratch = appendHeadKey(p.scratch[:0], &from.key, from.gen)
+	p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+	p.addStat(from.key.space(), -1, -int64(from.size))
+	p.addStat(to.key.space(), 1, int64(from.size))
+	to.gen = p.gens[to.key.space()]
+	to.body, from.body = from.body, body{}
+	p.changeHead(to)
+	return nil
+}
+
+// removeSpace empties a space at once, however much it holds: its objects stay
+// behind under the old generation and are purged by and by.
+func (p *planner) removeSpace(sp spaceKey) error {
+	if p.stats[sp].objects == 0 {
+		return nil
+	}
+	for k, on := range p.cache {
+		if k.space() != sp {
+			continue
+		}
+		// What this group made is not in the index, where the purge would look for it.
+		if on.dirty && on.exists {
+			if err := p.remove(on); err != nil {
+				return err
+			}
+		}
+	}
+	old := p.gens[sp]
+	p.undo = append(p.undo, undoRec{kind: undoGen, space: sp, gen: old})
+	p.gens[sp] = old + 1
+	p.genDirty[sp] = true
+	for k, on := range p.cache {
+		if k.space() == sp {
+			p.touchQuietly(on)
+			on.body, on.gen = body{}, old+1
+		}
+	}
+	p.saveStat(sp)
+	p.stats[sp] = spaceStat{}
+	p.scratch = appendDoomedKey(p.scratch[:0], sp, old)
+	p.rec.kv = appendKVSet(p.rec.kv, p.scratch, nil)
+	p.scratch = appendGenKey(p.scratch[:0], sp)
+	gen := []byte{byte((old + 1) >> 24), byte((old + 1) >> 16), byte((old + 1) >> 8), byte(old + 1)}
+	p.rec.kv = appendKVSet(p.rec.kv, p.scratch, gen)
+	return nil
+}
+
+// touchQuietly saves an object for undo without making the group write it.
+func (p *planner) touchQuietly(on *onode) {
+	if on.txn != p.txn {
+		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, saved: *on})
+		on.txn = p.txn
+	}
+}
+
+// finish adds the changed heads and segments to the record and drops blocks
+// that were overwritten or freed within the group.
+func (p *planner) finish() *redo {
+	for _, on := range p.dirty {
+		if !on.exists {
+			continue
+		}
+		if !on.headDone {
+			p.scratch = appendHeadKey(p.scratch[:0], &on.key, on.gen)
+			n := len(p.scratch)
+			p.scratch = on.head.append(p.scratch)
+			p.rec.kv = appendKVSet(p.rec.kv, p.scratch[:n], p.scratch[n:])
+			on.headDone = true
+		}
+		for _, i := range on.dirtyIdx {
+			p.scratch = appendSegKey(p.scratch[:0], on.oid, i)
+			n := len(p.scratch)
+			if s := on.segs[i]; s.mapped > 0 {
+				p.scratch = s.append(p.scratch)
+				p.rec.kv = appendKVSet(p.rec.kv, p.scratch[:n], p.scratch[n:])
+			} else {
+				on.segs[i] = nil
+				p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+			}
+		}
+	}
+	live := p.rec.blocks[:0]
+	for i, w := range p.rec.blocks {
+		if e, ok := p.blockAt[w.phys]; ok && int(e) == i {
+			live = append(live, w)
+		}
+	}
+	p.rec.blocks = live
+	return &p.rec
+}

@@ -1,0 +1,260 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// bigWrite is the whole-block part of an OpWrite that went to fresh blocks of
+// the data file before the batch was planned; only where it lies is journaled.
+type bigWrite struct {
+	op    int // index in Batch.Ops
+	first uint64
+	phys  []uint64
+	sums  []uint32
+	runs  []run
+}
+
+func (w *bigWrite) find(block uint64) (phys uint64, sum uint32, ok bool) {
+	if w == nil || block < w.first || block-w.first >= uint64(len(w.phys)) {
+		return 0, 0, false
+	}
+	return w.phys[block-w.first], w.sums[block-w.first], true
+}
+
+func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error {
+	if len(data) == 0 {
+		return nil
+	}
+	end, size := off+uint64(len(data)), on.size
+	var s *segment
+	segIdx := ^uint32(0)
+	for pos := off; pos < end; {
+		block, in := pos/blockBytes, pos%blockBytes
+		n := min(blockBytes-in, end-pos)
+		idx, i := uint32(block/segBlocks), int(block%segBlocks)
+		if idx != segIdx {
+			var err error
+			if s, err = p.change(on, idx); err != nil {
+				return err
+			}
+			segIdx = idx
+		}
+		part := data[pos-off : pos-off+n]
+		if phys, sum, ok := pre.find(block); ok {
+			if s.phys[i] != 0 {
+				p.freeRun(run{s.phys[i], 1})
+			} else {
+				p.blocks++
+			}
+			s.set(i, phys, sum)
+		} else if err := p.writeBlock(on, s, i, pos, part, in == 0 && pos+n >= size); err != nil {
+			return err
+		}
+		pos += n
+	}
+	if end > size {
+		p.resize(on, end)
+	}
+	return nil
+}
+
+// writeBlock journals a small write. all says that it replaces everything the
+// block holds of the object.
+func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []byte, all bool) error {
+	content := part
+	var sum uint32
+	if len(part) == blockBytes {
+		sum = checksum(part)
+	} else {
+		b, in := p.arena.block(), int(pos%blockBytes)
+		if s.phys[i] == 0 || all {
+			clear(b)
+			content = b[:in+len(part)] // the journal need not hold the zeros behind
+		} else {
+			if err := p.blockNow(on, s, i, pos&^blockMask, b); err != nil {
+				return err
+			}
+			content = b
+		}
+		copy(b[in:], part)
+		sum = checksum(b)
+	}
+	phys := s.phys[i]
+	if phys == 0 {
+		var hint uint64
+		switch {
+		case i > 0 && s.phys[i-1] != 0:
+			hint = s.phys[i-1] + 1
+		case i < segBlocks-1 && s.phys[i+1] > 1:
+			hint = s.phys[i+1] - 1
+		}
+		rs, err := p.d.alloc.alloc(1, p.keep, hint)
+		if err != nil {
+			return err
+		}
+		p.allocs = append(p.allocs, rs[0])
+		phys = rs[0].start
+		p.blocks++
+	}
+	s.set(i, phys, sum)
+	p.putBlock(phys, content)
+	return nil
+}
+
+// zero clears [off, end) of an object no shorter than end; whole blocks become holes.
+func (p *planner) zero(on *onode, off, end uint64) error {
+	for pos := off; pos < end; {
+		block, in := pos/blockBytes, pos%blockBytes
+		idx, i := uint32(block/segBlocks), int(block%segBlocks)
+		s, err := p.seg(on, idx)
+		if err != nil {
+			return err
+		}
+		if s == nil || s.mapped == 0 {
+			pos = (uint64(idx) + 1) * segBytes
+			continue
+		}
+		n := min(blockBytes-in, end-pos)
+		if s.phys[i] == 0 {
+			pos += n
+			continue
+		}
+		if s, err = p.change(on, idx); err != nil {
+			return err
+		}
+		if in == 0 && (n == blockBytes || pos+n == on.size) {
+			p.freeRun(run{s.phys[i], 1})
+			s.unmap(i)
+		} else {
+			b := p.arena.block()
+			if err := p.blockNow(on, s, i, pos-in, b); err != nil {
+				return err
+			}
+			clear(b[in : in+n])
+			s.set(i, s.phys[i], checksum(b))
+			p.putBlock(s.phys[i], b)
+		}
+		pos += n
+	}
+	return nil
+}
+
+func (p *planner) setKV(kind byte, oid uint64, name, value []byte) {
+	p.scratch = appendKV(p.scratch[:0], kind, oid, name)
+	p.rec.kv = appendKVSet(p.rec.kv, p.scratch, value)
+	p.adds += int64(len(name)+len(value)) + 16
+}
+
+func (p *planner) delKV(kind byte, oid uint64, name []byte) {
+	p.scratch = appendKV(p.scratch[:0], kind, oid, name)
+	p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+}
+
+// rmOmapRange deletes keys from start to end.
+func (p *planner) rmOmapRange(on *onode, start, end []byte) error {
+	from := start
+	if bytes.Compare(start, on.low) <= 0 {
+		// Skip the graveyard of keys deleted before: a log that is cut at its old end again
+		// and again would otherwise walk over all its dead entries every time.
+		from = on.low
+	}
+	if len(end) > 0 && bytes.Compare(from, end) >= 0 {
+		from = start
+	}
+	n, err := p.rmKeys(keyOmap, on.oid, from, end, on.newOmap)
+	if err != nil {
+		return fmt.Errorf("object %s: %w", on.key, err)
+	}
+	if !on.omapCut {
+		on.omapN -= min(on.omapN, uint64(n))
+		if on.omapMax > 64 && on.omapN < on.omapMax/4 {
+			on.omapMax = 2 * on.omapN
+			p.changeHead(on)
+		}
+	}
+	on.omapCut = true
+	if bytes.Compare(start, on.low) <= 0 && len(end) > 0 && bytes.Compare(end, on.low) > 0 {
+		on.low = cloneBytes(end)
+	}
+	return nil
+}
+
+// rmKeysMax is how many keys a range deletion deletes one by one. Beyond it
+// one range tombstone is cheaper, but many of those slow all reads of the index.
+const rmKeysMax = 256
+
+// rmKeys deletes the keys of an object from start to end, among them those the
+// group has set and the index does not show yet. It returns how many existed
+// for certain.
+func (p *planner) rmKeys(kind byte, oid uint64, start, end []byte, fresh [][]byte) (int, error) {
+	lo := appendKV(nil, kind, oid, start)
+	var hi []byte
+	if len(end) > 0 {
+		hi = appendKV(nil, kind, oid, end)
+	} else {
+		hi = keyAfter(appendKV(nil, kind, oid, nil))
+	}
+	if bytes.Compare(lo, hi) >= 0 {
+		return 0, nil
+	}
+	mark := len(p.rec.kv)
+	n, more, err := p.d.eachKey(lo, hi, rmKeysMax, func(key []byte) {
+		p.rec.kv = appendKVDelete(p.rec.kv, key)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if more {
+		p.rec.kv = appendKVDelRange(p.rec.kv[:mark], lo, hi)
+		return n, nil
+	}
+	for _, name := range fresh {
+		if bytes.Compare(name, start) >= 0 && (len(end) == 0 || bytes.Compare(name, end) < 0) {
+			p.delKV(kind, oid, name)
+		}
+	}
+	return n, nil
+}
+
+// purgeSome deletes up to n objects of a removed space in a group of its own
+// batch. done says that none is left.
+func (p *planner) purgeSome(sp spaceKey, gen uint32, n int) (done bool, err error) {
+	p.begin()
+	p.keep = 0
+	prefix := appendHeadPrefix(nil, sp, gen)
+	var victims []*onode
+	var bad error
+	_, more, err := p.d.eachPair(prefix, keyAfter(prefix), n, func(key, value []byte) {
+		_, _, name, ok := parseHeadKey(key)
+		h, err := decodeHead(value)
+		if !ok || err != nil {
+			bad = fmt.Errorf("purge removed space %d of PG %s: %w", sp.sp, sp.pg, ErrCorrupt)
+			return
+		}
+		on := &onode{key: Key{sp.pg, sp.sp, string(name)}, gen: gen}
+		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, headDone: true}
+		victims = append(victims, on)
+	})
+	if err == nil {
+		err = bad
+	}
+	for _, on := range victims {
+		if err != nil {
+			break
+		}
+		err = p.removeStored(on)
+		if p.cost() > p.d.journal.maxPayload()/2 {
+			more = true
+			break
+		}
+	}
+	if err != nil {
+		p.rollback()
+		return false, err
+	}
+	if !more {
+		p.rec.kv = appendKVDelete(p.rec.kv, appendDoomedKey(nil, sp, gen))
+	}
+	return !more, nil
+}

@@ -1,0 +1,418 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/placement"
+)
+
+// enter begins a read. Close waits for those inside.
+func (d *Disk) enter() error {
+	d.life.RLock()
+	if d.closed {
+		d.life.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+// lookup finds the head of an object; the caller holds view.
+func (d *Disk) lookup(k *Key) (head, error) {
+	if err := checkKey(k); err != nil {
+		return head{}, err
+	}
+	var room [320]byte
+	h, ok, err := d.getHead(appendHeadKey(room[:0], k, d.gens[k.space()]))
+	switch {
+	case err != nil:
+		return h, fmt.Errorf("object %s: %w", *k, err)
+	case !ok:
+		return h, fmt.Errorf("object %s: %w", *k, ErrNotFound)
+	}
+	return h, nil
+}
+
+// Stat implements Reader.
+func (d *Disk) Stat(k Key) (Info, error) {
+	if err := d.enter(); err != nil {
+		return Info{}, err
+	}
+	defer d.life.RUnlock()
+	d.view.RLock()
+	defer d.view.RUnlock()
+	h, err := d.lookup(&k)
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{Size: h.size, Version: h.version, Mtime: h.mtime, OmapKeys: h.omapMax}, nil
+}
+
+// Read implements Reader.
+func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.RUnlock()
+	// Blocks are read without holding view: meanwhile one may be overwritten at home, or freed
+	// and used again. The checksum tells, and the read begins anew. The last attempt
+	// holds view, so that nothing moves and a mismatch is damage.
+	const attempts = 4
+	var r reading
+	for i := 1; ; i++ {
+		hold := i == attempts
+		d.view.RLock()
+		err := r.prepare(d, &k, off, n)
+		if !hold || err != nil {
+			d.view.RUnlock()
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = r.finish(d, &k)
+		if hold {
+			d.view.RUnlock()
+		}
+		if err == nil {
+			return r.out, nil
+		}
+		if hold || !r.mismatch {
+			return nil, err
+		}
+	}
+}
+
+// reading is a read in two steps: what memory knows, then what the disk holds.
+type reading struct {
+	buf      []byte // whole blocks
+	out      []byte // the part asked for
+	first    uint64 // block of the object at buf[0]
+	parts    []part
+	mismatch bool // finish failed for a checksum
+}
+
+// part is a row of blocks to read from the data file.
+type part struct {
+	at   int // block in buf
+	run  run
+	sums []uint32
+}
+
+// prepare looks up the blocks and copies those in the overlay; the caller holds view.
+func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
+	r.parts, r.out = r.parts[:0], nil
+	h, err := d.lookup(k)
+	if err != nil {
+		return err
+	}
+	if off >= h.size || n == 0 {
+		return nil
+	}
+	n = min(n, h.size-off)
+	r.first = off / blockBytes
+	last := (off + n - 1) / blockBytes
+	r.buf = alignedBytes(int(last-r.first+1) * blockBytes)
+	r.out = r.buf[off-r.first*blockBytes:][:n:n]
+	var room [16]byte
+	for idx := uint32(r.first / segBlocks); idx <= uint32(last/segBlocks); idx++ {
+		s, err := d.getSegment(appendSegKey(room[:0], h.oid, idx))
+		if err != nil {
+			return fmt.Errorf("object %s: %w", *k, err)
+		}
+		if s == nil {
+			continue
+		}
+		base := uint64(idx) * segBlocks
+		from, to := max(r.first, base)-base, min(last, base+segBlocks-1)-base
+		for i := from; i <= to; i++ {
+			if s.phys[i] == 0 {
+				continue
+			}
+			at := int(base + i - r.first)
+			if b, ok := d.overlay.get(s.phys[i]); ok {
+				dst := r.buf[at*blockBytes:][:blockBytes]
+				copy(dst, b)
+				if checksum(dst) != s.sum[i] {
+					return fmt.Errorf("object %s: block at offset %d, in memory: %w", *k, (base+i)*blockBytes, ErrCorrupt)
+				}
+				continue
+			}
+			r.add(at, s.phys[i], s.sum[i])
+		}
+	}
+	return nil
+}
+
+func (r *reading) add(at int, phys uint64, sum uint32) {
+	if n := len(r.parts); n > 0 {
+		if p := &r.parts[n-1]; p.run.end() == phys && p.at+int(p.run.count) == at {
+			p.run.count++
+			p.sums = append(p.sums, sum)
+			return
+		}
+	}
+	r.parts = append(r.parts, part{at, run{phys, 1}, append(make([]uint32, 0, 8), sum)})
+}
+
+// finish reads and verifies the blocks that are only on disk.
+func (r *reading) finish(d *Disk, k *Key) error {
+	r.mismatch = false
+	for _, p := range r.parts {
+		b := r.buf[p.at*blockBytes:][:p.run.count*blockBytes]
+		off := int64(p.run.start) * blockBytes
+		if n, err := d.data.ReadAt(b, off); n < len(b) {
+			if err == io.EOF { // shorter than the index says: as good as garbage
+				err = ErrCorrupt
+			}
+			return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k, (r.first+uint64(p.at))*blockBytes, off, d.path(dataName), err)
+		}
+		for i, sum := range p.sums {
+			if checksum(b[i*blockBytes:][:blockBytes]) != sum {
+				r.mismatch = true
+				return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k,
+					(r.first+uint64(p.at+i))*blockBytes, off+int64(i)*blockBytes, d.path(dataName), ErrCorrupt)
+			}
+		}
+	}
+	return nil
+}
+
+// readBlock reads one block for the committer. Nothing moves under it: only
+// the committer changes objects, and a block being written home is in the overlay.
+func (d *Disk) readBlock(phys uint64, sum uint32, b []byte) error {
+	d.view.RLock()
+	o, ok := d.overlay.get(phys)
+	if ok {
+		copy(b, o)
+	}
+	d.view.RUnlock()
+	if !ok {
+		if n, err := d.data.ReadAt(b[:blockBytes], int64(phys)*blockBytes); n < blockBytes {
+			if err == io.EOF {
+				err = ErrCorrupt
+			}
+			return fmt.Errorf("offset %d of %s: %w", phys*blockBytes, d.path(dataName), err)
+		}
+	}
+	if checksum(b[:blockBytes]) != sum {
+		return fmt.Errorf("offset %d of %s: %w", phys*blockBytes, d.path(dataName), ErrCorrupt)
+	}
+	return nil
+}
+
+// Attrs implements Reader.
+func (d *Disk) Attrs(k Key) ([]KV, error) {
+	it, h, err := d.iterate(&k, keyAttr, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.life.RUnlock()
+	if !h.hasAttrs {
+		return nil, it.close(&k)
+	}
+	kvs, _ := it.take(1<<30, 1<<30)
+	return kvs, it.close(&k)
+}
+
+// Attr implements Reader.
+func (d *Disk) Attr(k Key, name []byte) ([]byte, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.RUnlock()
+	d.view.RLock()
+	defer d.view.RUnlock()
+	h, err := d.lookup(&k)
+	if err != nil {
+		return nil, err
+	}
+	if h.hasAttrs {
+		v, ok, err := d.get(appendKV(nil, keyAttr, h.oid, name))
+		if err != nil {
+			return nil, fmt.Errorf("object %s: attribute %q: %w", k, name, err)
+		}
+		if ok {
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("object %s: attribute %q: %w", k, name, ErrNotFound)
+}
+
+// OmapGet implements Reader.
+func (d *Disk) OmapGet(k Key, keys [][]byte) ([]KV, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.RUnlock()
+	d.view.RLock()
+	defer d.view.RUnlock()
+	h, err := d.lookup(&k)
+	if err != nil || !h.hasOmap {
+		return nil, err
+	}
+	var out []KV
+	for _, key := range keys {
+		v, ok, err := d.get(appendKV(nil, keyOmap, h.oid, key))
+		if err != nil {
+			return nil, fmt.Errorf("object %s: omap key %q: %w", k, key, err)
+		}
+		if ok {
+			out = append(out, KV{cloneBytes(key), v})
+		}
+	}
+	return out, nil
+}
+
+// OmapList implements Reader.
+func (d *Disk) OmapList(k Key, start, end []byte, limit int) ([]KV, bool, error) {
+	limit, err := checkLimit(limit)
+	if err != nil {
+		return nil, false, err
+	}
+	it, h, err := d.iterate(&k, keyOmap, start, end)
+	if err != nil {
+		return nil, false, err
+	}
+	defer d.life.RUnlock()
+	if !h.hasOmap {
+		return nil, false, it.close(&k)
+	}
+	kvs, more := it.take(limit, maxListBytes)
+	return kvs, more, it.close(&k)
+}
+
+// kvIter walks over the attributes or omap of one object, as of one moment.
+type kvIter struct{ it *pebble.Iterator }
+
+// iterate opens an iterator; when it succeeds the caller leaves life.
+func (d *Disk) iterate(k *Key, kind byte, start, end []byte) (kvIter, head, error) {
+	if err := d.enter(); err != nil {
+		return kvIter{}, head{}, err
+	}
+	d.view.RLock()
+	defer d.view.RUnlock()
+	h, err := d.lookup(k)
+	if err != nil {
+		d.life.RUnlock()
+		return kvIter{}, h, err
+	}
+	lo := appendKV(nil, kind, h.oid, start)
+	hi := keyAfter(appendKV(nil, kind, h.oid, nil))
+	if len(end) > 0 {
+		hi = appendKV(nil, kind, h.oid, end)
+	}
+	if slices.Compare(lo, hi) > 0 {
+		hi = lo
+	}
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
+	if err != nil {
+		d.life.RUnlock()
+		return kvIter{}, h, fmt.Errorf("object %s: %w", *k, corrupt(err))
+	}
+	return kvIter{it}, h, nil
+}
+
+// take returns the next pairs and whether more follow.
+func (i kvIter) take(limit, bytes int) (kvs []KV, more bool) {
+	size := 0
+	for ok := i.it.First(); ok; ok = i.it.Next() {
+		if len(kvs) == limit || size >= bytes {
+			return kvs, true
+		}
+		v, err := i.it.ValueAndErr()
+		if err != nil {
+			return nil, false // close reports it
+		}
+		kv := KV{cloneBytes(i.it.Key()[kvPrefix:]), cloneBytes(v)}
+		size += len(kv.Key) + len(kv.Value)
+		kvs = append(kvs, kv)
+	}
+	return kvs, false
+}
+
+func (i kvIter) close(k *Key) error {
+	err := i.it.Error()
+	if cerr := i.it.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("object %s: %w", *k, corrupt(err))
+	}
+	return nil
+}
+
+// List implements Reader.
+func (d *Disk) List(pg placement.PGID, sp Space, after string, limit int) ([]ListEntry, bool, error) {
+	limit, err := checkLimit(limit)
+	if err != nil {
+		return nil, false, err
+	}
+	if sp > Staging {
+		return nil, false, invalid("list space %d of PG %s: no such space", sp, pg)
+	}
+	if err := d.enter(); err != nil {
+		return nil, false, err
+	}
+	defer d.life.RUnlock()
+	s := spaceKey{pg, sp}
+	d.view.RLock()
+	prefix := appendHeadPrefix(nil, s, d.gens[s])
+	lo := append(cloneBytes(prefix), after...)
+	if after != "" {
+		lo = append(lo, 0) // the next name in order
+	}
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: keyAfter(prefix)})
+	d.view.RUnlock()
+	if err != nil {
+		return nil, false, fmt.Errorf("list space %d of PG %s: %w", sp, pg, corrupt(err))
+	}
+	var out []ListEntry
+	more := false
+	for ok := it.First(); ok; ok = it.Next() {
+		if len(out) == limit {
+			more = true
+			break
+		}
+		v, verr := it.ValueAndErr()
+		var h head
+		if verr == nil {
+			h, verr = decodeHead(v)
+		}
+		if verr != nil {
+			err = verr
+			break
+		}
+		out = append(out, ListEntry{Name: string(it.Key()[len(prefix):]), Version: h.version, Size: h.size})
+	}
+	if err == nil {
+		err = it.Error()
+	}
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list space %d of PG %s: %w", sp, pg, corrupt(err))
+	}
+	return out, more, nil
+}
+
+// PGs implements Reader.
+func (d *Disk) PGs() ([]placement.PGID, error) {
+	if err := d.enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.RUnlock()
+	d.view.RLock()
+	defer d.view.RUnlock()
+	var out []placement.PGID
+	for k, s := range d.stats {
+		if s.objects > 0 {
+			out = append(out, k.pg)
+		}
+	}
+	slices.SortFunc(out, comparePG)
+	return slices.Compact(out), nil
+}
