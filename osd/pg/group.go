@@ -136,6 +136,9 @@ func (g *Group) stray() bool {
 
 // erase removes everything the store holds of the PG.
 func (g *Group) erase() {
+	if g.fol.stream > 0 && !g.fol.broken && g.view.Exists {
+		g.reject("copy removed") // a primary with an older map may be teaching us
+	}
 	g.exists = false
 	g.st = state{complete: true}
 	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}

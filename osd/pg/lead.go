@@ -253,6 +253,14 @@ func (g *Group) tendPeers() {
 			p = &peer{id: id, incarnation: g.view.Peers[id].Incarnation}
 			ld.peers[id] = p
 		}
+		if p.phase != idle && p.phase != live && p.silentSince != 0 && g.now.Sub(p.silentSince) > 3*g.cfg.AckTimeout {
+			// Whatever it was to answer is lost. For a member the clock runs on (dead); a
+			// learner gets a fresh start.
+			g.breakStream(p)
+			if !g.view.Record.Has(id) {
+				p.silentSince = 0
+			}
+		}
 		if p.phase == idle && g.view.up(id) && g.now >= p.retryAt {
 			g.query(p)
 		}
