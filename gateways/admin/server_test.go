@@ -143,7 +143,7 @@ func TestRequests(t *testing.T) {
 		{"POST", "/pools", `{"name":"new/1"}`, 201, `"pg_num":8`},
 		{"POST", "/pools", `{"name":"new/1"}`, 409, "exists"},
 		{"POST", "/pools", `{"name":""}`, 422, "expected length"},
-		{"POST", "/pools", `{"name":"p","size":99}`, 422, "expected number <= 16"},
+		{"POST", "/pools", `{"name":"p","size":99}`, 422, "expected number <= 32"},
 		{"POST", "/pools", `{"name":"p","size":4}`, 422, "only 3 hosts"},
 		{"POST", "/pools", `{"name":"p","size":2,"min_size":3}`, 422, "min_size 3 is larger"},
 		{"POST", "/pools", `{"name":"p","crush_rule":"ec"}`, 404, "CRUSH rule"},

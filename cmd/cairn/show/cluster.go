@@ -113,16 +113,27 @@ func losses(m *api.PGSummary) []string {
 	return out
 }
 
+// volumes is the bytes part of traffic: a direction without operations is left out.
+func volumes(m *api.PGSummary) string {
+	s := ""
+	if m.ReadOps > 0 || m.ReadBytes >= 1 {
+		s += Bytes(int64(m.ReadBytes)) + "/s rd, "
+	}
+	if m.WriteOps > 0 || m.WriteBytes >= 1 {
+		s += Bytes(int64(m.WriteBytes)) + "/s wr, "
+	}
+	return s
+}
+
 func traffic(b *strings.Builder, m *api.PGSummary) {
-	client := m.ReadBytes >= 1 || m.WriteBytes >= 1 || m.ReadOps >= 1 || m.WriteOps >= 1
+	client := volumes(m)
 	recovery := m.RecoveringBytes >= 1 || m.RecoveringObjects >= 1
-	if !client && !recovery {
+	if client == "" && !recovery {
 		return
 	}
 	b.WriteString("  io:\n")
-	if client {
-		fmt.Fprintf(b, "    client:   %s/s rd, %s/s wr, %s op/s rd, %s op/s wr\n",
-			Bytes(int64(m.ReadBytes)), Bytes(int64(m.WriteBytes)), Count(int64(m.ReadOps)), Count(int64(m.WriteOps)))
+	if client != "" {
+		fmt.Fprintf(b, "    client:   %s%s op/s rd, %s op/s wr\n", client, Count(int64(m.ReadOps)), Count(int64(m.WriteOps)))
 	}
 	if recovery {
 		fmt.Fprintf(b, "    recovery: %s/s, %s objects/s\n", Bytes(int64(m.RecoveringBytes)), Count(int64(m.RecoveringObjects)))

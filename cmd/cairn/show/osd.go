@@ -95,8 +95,8 @@ func PGStat(w io.Writer, s api.PGSummary) error {
 	}
 	line := fmt.Sprintf("%d pgs: %s; %s data, %s used, %s / %s avail", s.PGs, strings.Join(states, ", "),
 		Bytes(s.Bytes), Bytes(s.Used), Bytes(s.Avail), Bytes(s.Total))
-	if s.ReadBytes >= 1 || s.WriteBytes >= 1 || s.ReadOps+s.WriteOps >= 1 {
-		line += fmt.Sprintf("; %s/s rd, %s/s wr, %s op/s", Bytes(int64(s.ReadBytes)), Bytes(int64(s.WriteBytes)), Count(int64(s.ReadOps+s.WriteOps)))
+	if v := volumes(&s); v != "" {
+		line += fmt.Sprintf("; %s%s op/s", v, Count(int64(s.ReadOps+s.WriteOps)))
 	}
 	for _, l := range losses(&s) {
 		line += "; " + l

@@ -2,6 +2,7 @@ package show
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func Count(n int64) string {
 
 func scaled(n, base int64, units []string) string {
 	if n < 0 {
-		return "-" + scaled(-max(n, -1<<62), base, units)
+		return "-" + scaled(-max(n, -math.MaxInt64), base, units)
 	}
 	unit, mult := 0, int64(1)
 	for whole := n; whole >= base && unit < len(units)-1; unit++ {

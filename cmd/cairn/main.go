@@ -1,0 +1,18 @@
+// Command cairn is the one binary of a cairn cluster: its daemons and the
+// commands that administer it. It parses, wires and prints; everything else
+// lives in the packages it uses.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, newEnv(), os.Args[1:])
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/tools/crushtool"
+)
+
+// commands lists what makes the commands below the root. A new command is a file
+// with its constructor and a line here. When two have the same name, as a daemon
+// ("cairn osd --data ...") and the commands about its kind ("cairn osd tree"), the
+// later one takes over the subcommands of the earlier one.
+func commands() []func(*env) *cobra.Command {
+	return []func(*env) *cobra.Command{
+		newStatusCommand,
+		newHealthCommand,
+		newDFCommand,
+		newMonCommand,
+		newOSDCommand,
+		newPGCommand,
+		newPoolCommand,
+		newObjectCommand,
+		newBucketCommand,
+		newUserCommand,
+		newMapCommand,
+		func(*env) *cobra.Command { return crushtool.NewCommand() },
+		newVersionCommand,
+	}
+}
+
+func newRoot(e *env) *cobra.Command {
+	root := group("cairn", "A distributed storage cluster")
+	root.Long = `cairn runs and administers a distributed storage cluster.
+
+Commands find the monitors by --admin, CAIRN_ADMIN, the file ./.cairn/admin or
+~/.config/cairn/admin (one HOST:PORT in each line), or at ` + defaultAdmin + `.
+If the monitors ask for a token, put it into CAIRN_ADMIN_TOKEN.`
+	refuse := root.Args
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return refuse(cmd, args)
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageErrorf("%s: %v", cmd.CommandPath(), err)
+	})
+	root.PersistentFlags().StringVar(&e.admin, "admin", "", "monitors' REST addresses, HOST:PORT[,HOST:PORT...]")
+	root.PersistentFlags().DurationVar(&e.timeout, "timeout", api.DefaultTimeout, "how long to wait for the cluster, such as 10s or 2m")
+	for _, newCommand := range commands() {
+		cmd := newCommand(e)
+		for _, old := range root.Commands() {
+			if old.Name() == cmd.Name() {
+				root.RemoveCommand(old)
+				cmd.AddCommand(old.Commands()...)
+			}
+		}
+		root.AddCommand(cmd)
+	}
+	root.AddCommand(&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText})
+	return root
+}
+
+// run carries out one command line and returns its exit code.
+func run(ctx context.Context, e *env, argv []string) int {
+	root := newRoot(e)
+	root.SetArgs(argv)
+	cmd, err := root.ExecuteContextC(ctx)
+	var health *healthError
+	if err == nil || errors.As(err, &health) {
+		return exitCode(err)
+	}
+	code := exitCode(err)
+	// Errors that begin with the path of the command do without our own "cairn".
+	text := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(err.Error()), "cairn: "), "cairn ")
+	fmt.Fprintf(e.stderr, "cairn: %s\n", text)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(e.stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+	}
+	return code
+}

@@ -1,0 +1,134 @@
+package show
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/api"
+)
+
+// Map prints the cluster map.
+func Map(w io.Writer, m api.Map) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "epoch %d\nfsid %s\ncreated %s\nmodified %s\nflags %s\n", m.Epoch, m.FSID, m.Created, m.Modified, shownFlags(m.Flags))
+	for _, mon := range m.Mons {
+		fmt.Fprintf(&b, "mon.%s addr %s raft %s admin %s\n", mon.Name, mon.Addr, mon.RaftAddr, mon.AdminAddr)
+	}
+	var pools strings.Builder
+	if err := PoolDetail(&pools, m.Pools); err != nil {
+		return err
+	}
+	b.WriteString(strings.TrimSuffix(pools.String(), "\n"))
+	highest := -1
+	for _, o := range m.OSDs {
+		highest = max(highest, o.ID)
+	}
+	fmt.Fprintf(&b, "max_osd %d\n", highest+1)
+	for _, o := range m.OSDs {
+		up, in, state := "down", "out", "exists"
+		if o.Up {
+			up, state = "up", "exists,up"
+		}
+		if o.In {
+			in = "in"
+		}
+		if o.AutoOut {
+			state += ",autoout"
+		}
+		fmt.Fprintf(&b, "osd.%d %-4s %-3s weight %s up_from %d down_at %d %s %s %s\n", o.ID, up, in,
+			strconv.FormatFloat(o.Reweight, 'g', 6, 64), o.UpFrom, o.DownAt, o.Addr, state, o.UUID)
+	}
+	for _, s := range m.Services {
+		fmt.Fprintf(&b, "service %s.%s %s\n", s.Kind, s.Name, s.Addr)
+	}
+	for _, pg := range m.PGs {
+		fmt.Fprintf(&b, "pg %s term %d version %d primary %d in_sync %s", pg.PGID, pg.Term, pg.Version, pg.Primary, list(pg.InSync))
+		if !pg.Created {
+			b.WriteString(" creating")
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Buckets prints a list of buckets.
+func Buckets(w io.Writer, buckets []api.Bucket) error {
+	t := newTable(column{"BUCKET", left, left}, column{"OWNER", left, left}, column{"OBJECTS", right, right}, column{"SIZE", right, right},
+		column{"CREATED", left, left})
+	for _, b := range buckets {
+		t.add(b.Name, b.Owner, Count(b.Objects), Bytes(b.Bytes), stamp(b.Created))
+	}
+	return t.write(w)
+}
+
+// Bucket prints one bucket.
+func Bucket(w io.Writer, b api.Bucket) error {
+	versioning := b.Versioning
+	if versioning == "" {
+		versioning = "off"
+	}
+	return fields(w, [][2]string{{"bucket", b.Name}, {"owner", b.Owner}, {"created", stamp(b.Created)},
+		{"objects", num(b.Objects)}, {"size", Bytes(b.Bytes)}, {"versioning", versioning}})
+}
+
+// Users prints a list of users without their secrets.
+func Users(w io.Writer, users []api.User) error {
+	t := newTable(column{"USER", left, left}, column{"DISPLAY NAME", left, left}, column{"ACCESS KEYS", left, left}, column{"STATE", left, left})
+	for _, u := range users {
+		var keys []string
+		for _, k := range u.Keys {
+			keys = append(keys, k.AccessKey)
+		}
+		t.add(u.Name, u.DisplayName, strings.Join(keys, ","), state(&u))
+	}
+	return t.write(w)
+}
+
+// User prints one user, with secrets if they are there.
+func User(w io.Writer, u api.User) error {
+	rows := [][2]string{{"user", u.Name}, {"display name", u.DisplayName}, {"state", state(&u)}}
+	for _, k := range u.Keys {
+		rows = append(rows, [2]string{"access key", k.AccessKey})
+		if k.SecretKey != "" {
+			rows = append(rows, [2]string{"secret key", k.SecretKey})
+		}
+	}
+	return fields(w, rows)
+}
+
+func state(u *api.User) string {
+	if u.Suspended {
+		return "suspended"
+	}
+	return "active"
+}
+
+// Object prints what is known of an object.
+func Object(w io.Writer, pool, name string, size uint64, mtime time.Time) error {
+	_, err := fmt.Fprintf(w, "%s/%s mtime %s, size %d\n", pool, name, mtime.UTC().Format("2006-01-02T15:04:05.000000-0700"), size)
+	return err
+}
+
+func fields(w io.Writer, rows [][2]string) error {
+	width := 0
+	for _, r := range rows {
+		width = max(width, len(r[0]))
+	}
+	for _, r := range rows {
+		if _, err := fmt.Fprintf(w, "%s %s\n", fmt.Sprintf("%-*s", width+1, r[0]+":"), r[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stamp(unix int64) string {
+	if unix <= 0 {
+		return "-"
+	}
+	return time.Unix(unix, 0).UTC().Format(time.RFC3339)
+}
