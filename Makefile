@@ -1,0 +1,61 @@
+# `make help` lists what there is. Variables that may be set:
+#   KEEP=1         make demo: leave the cluster running until interrupted
+#   FUZZTIME=5s    make fuzz: how long each target runs
+#   BENCH=.        make bench: which benchmarks, a regular expression
+#   PKG=./...      make test-short, race, bench: which packages
+
+GO       ?= go
+PKG      ?= ./...
+BENCH    ?= .
+FUZZTIME ?= 5s
+
+# A version only when the history has a tag; otherwise the program's own default.
+# `cairn version` shows the commit in either case.
+VERSION := $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null))
+LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
+
+# The linter has a module of its own: its dependencies stay out of cairn's.
+GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test test-deps test-short race lint lint-version bench fuzz generate clean help
+
+build: ## build bin/cairn
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
+
+demo: build ## a whole cluster in one process: stores, loses an OSD, heals (KEEP=1: stays up)
+	./bin/cairn demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
+
+test: test-deps ## everything CI runs: vet, all tests, the import rules
+	$(GO) vet ./...
+	$(GO) test -vet=off -timeout 12m ./...
+
+test-deps: ## install (root) or name (others) the programs that the tests drive
+	@./scripts/test-deps.sh
+
+test-short: ## the quick tests only; needs nothing but Go
+	$(GO) test -short -timeout 5m $(PKG)
+
+race: ## the quick tests under the race detector; needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(PKG)
+
+lint: ## golangci-lint, pinned; the first run builds it, which takes minutes
+	$(GOLANGCI) run
+
+lint-version: ## which golangci-lint is pinned
+	@$(GOLANGCI) version
+
+bench: ## all Go benchmarks, one package at a time
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 30m $(PKG)
+
+fuzz: ## every fuzz target for FUZZTIME
+	./scripts/fuzz.sh $(FUZZTIME)
+
+generate: ## regenerate the protobuf code; needs protoc (Debian: protobuf-compiler)
+	$(GO) generate ./...
+
+clean: ## remove what make built
+	rm -rf bin
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
