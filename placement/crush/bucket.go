@@ -19,8 +19,8 @@ type node struct {
 	aux []uint32
 }
 
-func newNode(id, typ int, alg Alg, items []Item, strawCalc int) node {
-	n := node{id: int32(id), typ: int32(typ), alg: alg, items: make([]int32, len(items)), weights: make([]uint32, len(items))}
+func newNode(id, typ int, alg Alg, items []Item, strawCalc int) *node {
+	n := &node{id: int32(id), typ: int32(typ), alg: alg, items: make([]int32, len(items)), weights: make([]uint32, len(items))}
 	n.equal = len(items) > 0 && items[0].Weight != 0
 	for i, it := range items {
 		n.items[i] = int32(it.ID)

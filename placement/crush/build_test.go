@@ -350,7 +350,9 @@ func TestFinalizeRefuses(t *testing.T) {
 		"unknown algorithm":   func(m *Map) { m.Buckets[1].Alg = 9 },
 		"type 99":             func(m *Map) { m.Buckets[1].Type = 99 },
 		"that of devices":     func(m *Map) { m.Buckets[1].Type = 0 },
-		"more than 65535":     func(m *Map) { m.Buckets[0].Items[0].Weight, m.Buckets[0].Items[1].Weight = MaxBucketWeight, MaxBucketWeight },
+		"more than 65535": func(m *Map) {
+			m.Buckets[0].Items[0].Weight, m.Buckets[0].Items[1].Weight = MaxBucketWeight, MaxBucketWeight
+		},
 		"used elsewhere":      func(m *Map) { m.Buckets[1].Shadows[0].ID = -1 },
 		"unknown operation":   func(m *Map) { m.Rules[0].Steps[0].Op = 99 },
 		"takes bucket -99":    func(m *Map) { m.Rules[0].Steps[0].Item = -99 },

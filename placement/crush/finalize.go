@@ -10,8 +10,8 @@ import (
 // index holds what lookups and the mapper need, derived from the exported fields
 // of a Map. It is never changed once made, so maps may share it.
 type index struct {
-	nodes     []node // bucket and shadow with id -1-i; alg 0: there is none
-	deviceEnd int    // highest device id + 1
+	nodes     []*node // bucket and shadow with id -1-i; nil: there is none
+	deviceEnd int     // highest device id + 1
 	names     map[string]int
 	parents   map[int][]int // buckets that contain an item, by descending id
 	shadows   map[int]shadowOf

@@ -17,7 +17,7 @@ const ItemNone = 0x7fffffff
 const (
 	MaxTextBytes   = 16 << 20 // size of a map's text or encoding
 	MaxDeviceID    = 1<<20 - 1
-	MaxBucketID    = 1 << 20 // bucket ids are -1 .. -MaxBucketID
+	MaxBucketID    = 1 << 18 // bucket ids are -1 .. -MaxBucketID
 	MaxDepth       = 32      // buckets on a path from a root to a device
 	MaxNameBytes   = 255
 	MaxTypeID      = 1<<16 - 1
@@ -25,7 +25,7 @@ const (
 	MaxRules       = 256
 	MaxRuleSteps   = 128
 	MaxClasses     = 64
-	MaxShadowItems = 4 << 20 // items of all class shadow buckets together
+	MaxShadowItems = 1 << 20 // items of all class shadow buckets together
 	MaxTries       = 10000   // any *_tries tunable or step
 	MaxReplicas    = 1024    // devices asked for in one mapping
 	MaxRuleSize    = 255     // min_size and max_size of a rule

@@ -136,7 +136,7 @@ func (w *walk) choose(s cstep, from, to, leaves []int32) int {
 		if item >= 0 {
 			continue // a device has nothing to choose from; neither has ItemNone
 		}
-		in := &w.idx.nodes[-1-item]
+		in := w.idx.nodes[-1-item]
 		if s.op == OpChooseFirstN || s.op == OpChooseleafFirstN {
 			leafTries := w.leafTries
 			switch {
@@ -251,7 +251,7 @@ func (c firstn) one(top *node, r0, pos, count int) (item int32, failed int, ok b
 					if item >= 0 {
 						return 0, failed, false // a device where a bucket was wanted
 					}
-					in, again = &c.idx.nodes[-1-item], true
+					in, again = c.idx.nodes[-1-item], true
 					continue
 				}
 				collide, reject = c.refuse(item, r, pos, count)
@@ -294,7 +294,7 @@ func (c firstn) refuse(item int32, r, pos, count int) (collide, reject bool) {
 				num = 1
 			}
 			leaf := firstn{walk: c.walk, num: num, out: c.leaves, tries: c.leafTries}
-			if leaf.choose(&c.idx.nodes[-1-item], pos, count, subR) <= pos {
+			if leaf.choose(c.idx.nodes[-1-item], pos, count, subR) <= pos {
 				return false, true
 			}
 		}
@@ -366,7 +366,7 @@ func (c indep) one(in *node, i, pos, end, parentR, failed int) bool {
 				}
 				return true
 			}
-			in = &c.idx.nodes[-1-item]
+			in = c.idx.nodes[-1-item]
 			continue
 		}
 		for _, o := range c.out[pos:end] {
@@ -379,7 +379,7 @@ func (c indep) one(in *node, i, pos, end, parentR, failed int) bool {
 				c.leaves[i] = item
 			} else {
 				leaf := indep{walk: c.walk, num: c.num, out: c.leaves, tries: c.leafTries}
-				leaf.choose(&c.idx.nodes[-1-item], i, 1, r)
+				leaf.choose(c.idx.nodes[-1-item], i, 1, r)
 				if c.leaves[i] == ItemNone {
 					return false
 				}

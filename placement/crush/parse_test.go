@@ -136,7 +136,7 @@ func TestParseErrors(t *testing.T) {
 		{"host a {", "osd a {", 7, 1, "type 0 is that of devices"},
 		{"host a {", "host osd.0 {", 7, 6, "already taken"},
 		{"host a {", "host a }", 7, 8, "expected \"{\""},
-		{"id -2", "id 2", 8, 5, "allowed are -1048576 to -1"},
+		{"id -2", "id 2", 8, 5, "allowed are -262144 to -1"},
 		{"id -1", "id -2", 18, 5, "id -2 is already taken"},
 		{"id -1", "id -1 id -3 class hdd id -3 class ssd", 18, 27, "id -3 is already taken"},
 		{"id -1", "id -1 id -3 class hdd id -4 class hdd", 18, 27, "two ids for class hdd"},

@@ -14,14 +14,21 @@ func (f *finalizer) shadowTrees(classes []string) error {
 	if len(classes) > MaxClasses {
 		return invalidf("%d device classes, at most %d are allowed", len(classes), MaxClasses)
 	}
+	if n := len(m.Buckets) * (1 + len(classes)); n > MaxBucketID {
+		return invalidf("%d buckets with the shadows for %d device classes, at most %d are allowed", n, len(classes), MaxBucketID)
+	}
+	classNo := make(map[string]int, len(classes))
+	for i, c := range classes {
+		classNo[c] = i
+	}
 	used := make(map[int]bool, len(m.Buckets))
 	for i := range m.Buckets {
 		used[m.Buckets[i].ID] = true
 	}
-	ids := make([]map[string]int, len(m.Buckets))
+	ids := make([][]int, len(m.Buckets)) // of shadows, by position in Map.Buckets and class
 	for i := range m.Buckets {
 		b := &m.Buckets[i]
-		ids[i] = make(map[string]int, len(classes))
+		ids[i] = make([]int, len(classes))
 		for _, s := range b.Shadows {
 			if err := validName(s.Class); err != nil {
 				return err
@@ -32,22 +39,22 @@ func (f *finalizer) shadowTrees(classes []string) error {
 			if used[s.ID] {
 				return invalidf("the %s shadow of bucket %s has id %d, which is used elsewhere", s.Class, b.Name, s.ID)
 			}
-			if _, dup := ids[i][s.Class]; dup {
+			if ids[i][classNo[s.Class]] != 0 {
 				return invalidf("bucket %s has two shadows for class %s", b.Name, s.Class)
 			}
 			used[s.ID] = true
-			ids[i][s.Class] = s.ID
+			ids[i][classNo[s.Class]] = s.ID
 		}
 	}
 
-	g := &shadower{f: f, used: used, ids: ids, next: -1, nodes: make(map[int]node, len(m.Buckets)*(1+len(classes)))}
+	g := &shadower{f: f, used: used, class: classes, ids: ids, next: -1, nodes: make(map[int]*node, len(m.Buckets)*(1+len(classes)))}
 	for i := range m.Buckets {
 		g.addNode(&m.Buckets[i], m.Buckets[i].ID, m.Buckets[i].Items)
 	}
 	roots := append([]int(nil), f.idx.roots...)
 	sort.Ints(roots)
 	for _, root := range roots {
-		for _, class := range classes {
+		for class := range classes {
 			if _, _, err := g.narrow(root, class); err != nil {
 				return err
 			}
@@ -58,7 +65,7 @@ func (f *finalizer) shadowTrees(classes []string) error {
 	order := orderClasses(m, classes)
 	for i := range m.Buckets {
 		for _, class := range order {
-			f.shadowIDs[i] = append(f.shadowIDs[i], ClassID{Class: class, ID: ids[i][class]})
+			f.shadowIDs[i] = append(f.shadowIDs[i], ClassID{Class: class, ID: ids[i][classNo[class]]})
 		}
 	}
 	low := -1
@@ -66,7 +73,7 @@ func (f *finalizer) shadowTrees(classes []string) error {
 		low = min(low, id)
 	}
 	if len(g.nodes) > 0 {
-		f.idx.nodes = make([]node, -low)
+		f.idx.nodes = make([]*node, -low)
 	}
 	for id, n := range g.nodes {
 		f.idx.nodes[-1-id] = n
@@ -97,19 +104,21 @@ func orderClasses(m *Map, classes []string) []string {
 type shadower struct {
 	f     *finalizer
 	used  map[int]bool
-	ids   []map[string]int // by position in Map.Buckets
-	next  int              // where to look for a free id
-	nodes map[int]node
+	class []string
+	ids   [][]int // by position in Map.Buckets and class; 0: none yet
+	next  int     // where to look for a free id
+	nodes map[int]*node
 	total int // items of all shadows so far
 }
 
 // narrow makes the shadow of a bucket after those of the buckets in it, and
 // returns its id and weight.
-func (g *shadower) narrow(id int, class string) (int, Weight, error) {
+func (g *shadower) narrow(id, class int) (int, Weight, error) {
 	m := g.f.m
 	pos := sort.Search(len(m.Buckets), func(i int) bool { return m.Buckets[i].ID <= id })
 	b := &m.Buckets[pos]
-	if sid, ok := g.ids[pos][class]; ok {
+	sid := g.ids[pos][class]
+	if sid != 0 {
 		if n, done := g.nodes[sid]; done { // a second parent led here
 			return sid, n.sum, nil
 		}
@@ -118,7 +127,7 @@ func (g *shadower) narrow(id int, class string) (int, Weight, error) {
 	var sum uint64
 	for _, it := range b.Items {
 		if it.ID >= 0 {
-			if g.f.class[it.ID] != class {
+			if g.f.class[it.ID] != g.class[class] {
 				continue
 			}
 		} else {
@@ -132,24 +141,23 @@ func (g *shadower) narrow(id int, class string) (int, Weight, error) {
 		sum += uint64(it.Weight)
 	}
 	if sum > math.MaxUint32 {
-		return 0, 0, invalidf("the weights of class %s below bucket %s add up to more than 65535", class, b.Name)
+		return 0, 0, invalidf("the weights of class %s below bucket %s add up to more than 65535", g.class[class], b.Name)
 	}
 	if g.total += 1 + len(items); g.total > MaxShadowItems {
 		return 0, 0, invalidf("the buckets of all device classes together have more than %d items: use fewer classes", MaxShadowItems)
 	}
-	sid, ok := g.ids[pos][class]
-	if !ok {
+	if sid == 0 {
 		for g.used[g.next] {
 			g.next--
 		}
 		if sid = g.next; sid < -MaxBucketID {
-			return 0, 0, invalidf("no bucket ids are left for class %s: %d are allowed", class, MaxBucketID)
+			return 0, 0, invalidf("no bucket ids are left for class %s: %d are allowed", g.class[class], MaxBucketID)
 		}
 		g.used[sid] = true
 		g.ids[pos][class] = sid
 	}
 	g.addNode(b, sid, items)
-	g.f.idx.shadows[sid] = shadowOf{orig: b.ID, class: class}
+	g.f.idx.shadows[sid] = shadowOf{orig: b.ID, class: g.class[class]}
 	return sid, Weight(sum), nil
 }
 

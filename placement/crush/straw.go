@@ -1,9 +1,6 @@
 package crush
 
-import (
-	"math"
-	"math/big"
-)
+import "math"
 
 // strawLengths computes the 16.16 factors that a straw bucket multiplies its draws
 // with. Version 0 has two known flaws (equal weights are grouped, and items of
@@ -31,7 +28,9 @@ func strawLengths(weights []uint32, version int) []uint32 {
 		if version == 0 && next == weights[at] {
 			continue
 		}
-		below += (float64(weights[at]) - last) * float64(left)
+		// The conversion keeps the product from being fused with the sum, which some
+		// processors would do, for another result.
+		below += float64((float64(weights[at]) - last) * float64(left))
 		if version == 0 {
 			for j := i; j < size && weights[order[j]] == next; j++ {
 				left--
@@ -67,37 +66,39 @@ func root(a float64, n int) float64 {
 	if n == 1 || a == 1 {
 		return a
 	}
-	const prec = 200
-	num := func(f float64) *big.Float { return new(big.Float).SetPrec(prec).SetFloat64(f) }
-	// Newton's iteration for the exact n-th root doubles the 50 good bits twice.
-	exactA, bigN := num(a), num(float64(n))
-	x := num(math.Pow(a, 1/float64(n)))
-	for range 2 {
-		p := power(x, n-1, prec)
-		t := new(big.Float).SetPrec(prec).Mul(p, x)
-		t.Sub(t, exactA)
-		t.Quo(t, p.Mul(p, bigN))
-		x.Sub(x, t)
-	}
+	// One step of Newton's iteration for the exact n-th root doubles the good bits of
+	// x; the correction is kept apart, as it is smaller than the last bit of x.
+	x := math.Pow(a, 1/float64(n))
+	p := power(x, n-1)
+	px := p.times(double{hi: x})
+	fix := -((px.hi - a) + px.lo) / (float64(n) * p.hi)
 	// The exponent is 1/n*(1+d) with a tiny d, so the result is the root times
-	// exp(d*ln(a)/n), for which two terms of the series are plenty.
-	d := new(big.Float).SetPrec(prec).Mul(num(1/float64(n)), bigN)
-	d.Sub(d, num(1))
-	d.Mul(d, num(math.Log(a)/float64(n)))
-	x.Add(x, d.Mul(d, x))
-	f, _ := x.Float64()
-	return f
+	// exp(d*ln(a)/n), of which one term is plenty.
+	y := 1 / float64(n)
+	d := math.FMA(y, float64(n), -1)
+	fix += x * d * math.Log(a) / float64(n)
+	return x + fix
+}
+
+// double is a number of twice the precision of a float64: the sum of hi and a much
+// smaller lo.
+type double struct{ hi, lo float64 }
+
+func (a double) times(b double) double {
+	p := a.hi * b.hi
+	e := math.FMA(a.hi, b.hi, -p) + (a.hi*b.lo + a.lo*b.hi)
+	hi := p + e
+	return double{hi: hi, lo: e - (hi - p)}
 }
 
 // power returns x^n by repeated squaring.
-func power(x *big.Float, n int, prec uint) *big.Float {
-	out := new(big.Float).SetPrec(prec).SetInt64(1)
-	sq := new(big.Float).SetPrec(prec).Set(x)
+func power(x float64, n int) double {
+	out, sq := double{hi: 1}, double{hi: x}
 	for ; n > 0; n >>= 1 {
 		if n&1 != 0 {
-			out.Mul(out, sq)
+			out = out.times(sq)
 		}
-		sq.Mul(sq, sq)
+		sq = sq.times(sq)
 	}
 	return out
 }
