@@ -1,7 +1,6 @@
 package crush
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -541,6 +540,3 @@ func (m *Map) dropUnusedClasses() {
 		b.Shadows = slices.DeleteFunc(b.Shadows, func(s ClassID) bool { return !used[s.Class] })
 	}
 }
-
-// IsNotFound reports whether an error is about something the map does not have.
-func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -254,9 +254,6 @@ func TestBuildErrors(t *testing.T) {
 			t.Errorf("%s: got %v, want %v with %q", c.name, c.err, c.is, c.msg)
 		}
 	}
-	if IsNotFound(m.RemoveRule("x")) != true || IsNotFound(nil) {
-		t.Error("IsNotFound is wrong")
-	}
 	if diff := cmp.Diff(before, m.String()); diff != "" {
 		t.Errorf("a refused change left traces:\n%s", diff)
 	}

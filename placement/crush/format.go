@@ -47,7 +47,7 @@ func (w *writer) line(format string, args ...any) {
 }
 
 func (w *writer) tunables() {
-	t, old := w.m.Tunables, legacyTunables
+	t, old := w.m.Tunables, LegacyTunables()
 	for _, v := range []struct {
 		name     string
 		val, old int
@@ -126,12 +126,13 @@ func (w *writer) rule(r *Rule) {
 		w.line("\tmax_size %d", r.MaxSize)
 	}
 	for _, s := range r.Steps {
-		w.line("\tstep %s", w.m.stepText(s))
+		w.line("\tstep %s", w.m.StepText(s))
 	}
 	w.line("}")
 }
 
-func (m *Map) stepText(s Step) string {
+// StepText returns a rule's step as the text language writes it.
+func (m *Map) StepText(s Step) string {
 	name := ""
 	switch s.Op {
 	case OpTake:

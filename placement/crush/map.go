@@ -108,16 +108,15 @@ type Tunables struct {
 	AllowedBucketAlgs        uint32 // bit set of Alg; advice for editors, not enforced here
 }
 
-// LegacyTunables are those of a map text that sets none.
-var legacyTunables = Tunables{
-	ChooseLocalTries:         2,
-	ChooseLocalFallbackTries: 5,
-	ChooseTotalTries:         19,
-	AllowedBucketAlgs:        1<<Uniform | 1<<List | 1<<Straw,
-}
-
 // LegacyTunables returns the values that hold for a map text that sets none.
-func LegacyTunables() Tunables { return legacyTunables }
+func LegacyTunables() Tunables {
+	return Tunables{
+		ChooseLocalTries:         2,
+		ChooseLocalFallbackTries: 5,
+		ChooseTotalTries:         19,
+		AllowedBucketAlgs:        1<<Uniform | 1<<List | 1<<Straw,
+	}
+}
 
 // DefaultTunables returns the values of new maps, which are Ceph's "jewel" profile.
 func DefaultTunables() Tunables {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -179,18 +178,14 @@ func TestDoErrors(t *testing.T) {
 	}
 }
 
-// TestExhausted: a map that cannot be satisfied, with absurd tries, ends soon. The
-// bound is on work, not on time; the deadline only catches a mapping that hangs.
+// TestExhausted: a map that cannot be satisfied, with absurd tries, ends with an
+// error instead of running for hours.
 func TestExhausted(t *testing.T) {
 	m := cluster(t, 1, 200, 3, equal)
 	must(t, m.SetTunables(Tunables{ChooseTotalTries: MaxTries, ChooseLocalTries: MaxTries, ChooseLocalFallbackTries: MaxTries}))
-	start := time.Now()
 	_, err := m.Do(0, 0, MaxReplicas, nil)
 	if !errors.Is(err, ErrExhausted) || !strings.Contains(err.Error(), "lower the tries") {
 		t.Errorf("got %v, want ErrExhausted", err)
-	}
-	if d := time.Since(start); d > time.Minute {
-		t.Errorf("it took %v", d)
 	}
 }
 

@@ -19,7 +19,7 @@ func Parse(text string) (*Map, error) {
 	}
 	p := &parser{
 		lex:   newLexer(text),
-		m:     &Map{Tunables: legacyTunables},
+		m:     &Map{Tunables: LegacyTunables()},
 		names: map[string]int{}, ids: map[int]bool{}, typeIDs: map[int]bool{}, types: map[string]int{},
 		ruleNames: map[string]bool{}, ruleIDs: map[int]bool{}, classSeen: map[string]bool{},
 		bucketWeight: map[int]Weight{}, depth: map[int]int{},
