@@ -1,0 +1,508 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/gateways/admin"
+	"github.com/cairnstore/cairn/gateways/admin/admintest"
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// cluster is a fake cluster behind a real REST interface.
+type cluster struct {
+	backend *admintest.Backend
+	buckets *admintest.Buckets
+	url     string
+	objects map[string][]byte // of pool rbd
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{backend: admintest.New(), buckets: &admintest.Buckets{}, objects: map[string][]byte{}}
+	s, err := admin.New(admin.Options{
+		Backend: c.backend, Buckets: c.buckets, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now: func() time.Time { return admintest.Now },
+		PGQuery: func(_ context.Context, id placement.PGID) (json.RawMessage, error) {
+			return json.RawMessage(fmt.Sprintf(`{"pgid":%q,"state":"active+clean","head":18446744073709551615}`, id)), nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	t.Cleanup(func() {
+		srv.Close()
+		s.Close()
+	})
+	c.url = strings.TrimPrefix(srv.URL, "http://")
+	return c
+}
+
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// cairn runs one command line. vars are NAME=VALUE; a file is @NAME=CONTENT.
+func (c *cluster) cairn(t *testing.T, stdin string, vars []string, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	e := newEnv()
+	e.stdin, e.stdout, e.stderr = strings.NewReader(stdin), &out, &errs
+	e.getenv = func(name string) string {
+		for _, v := range vars {
+			if k, val, _ := strings.Cut(v, "="); k == name {
+				return val
+			}
+		}
+		return ""
+	}
+	e.readFile = func(name string) ([]byte, error) {
+		if v := e.getenv("@" + name); v != "" {
+			return []byte(v), nil
+		}
+		return nil, fs.ErrNotExist
+	}
+	e.openPool = func(_ context.Context, mons []string, pool string, _ time.Duration) (objectPool, io.Closer, error) {
+		if d := cmp.Diff([]string{"127.0.0.1:3300", "127.0.0.1:3301", "127.0.0.1:3302"}, mons); d != "" {
+			t.Errorf("monitors of the map (-want +got):\n%s", d)
+		}
+		return &memPool{pool: pool, objects: c.objects}, io.NopCloser(nil), nil
+	}
+	code := run(context.Background(), e, args)
+	return result{code, out.String(), errs.String()}
+}
+
+func (c *cluster) admin(t *testing.T, args ...string) result {
+	t.Helper()
+	return c.cairn(t, "", []string{"CAIRN_ADMIN=" + c.url}, args...)
+}
+
+// memPool is a pool in memory. It lists three names at a time.
+type memPool struct {
+	pool    string
+	objects map[string][]byte
+}
+
+func (p *memPool) fail(object string, err error) error {
+	return &client.OpError{Pool: p.pool, Object: object, Index: -1, Err: err}
+}
+
+func (p *memPool) Read(_ context.Context, object string, _, _ uint64) ([]byte, error) {
+	data, ok := p.objects[object]
+	if !ok {
+		return nil, p.fail(object, client.ErrNotFound)
+	}
+	return data, nil
+}
+
+func (p *memPool) WriteFull(_ context.Context, object string, data []byte) error {
+	p.objects[object] = data
+	return nil
+}
+
+func (p *memPool) Stat(_ context.Context, object string) (client.Stat, error) {
+	data, ok := p.objects[object]
+	if !ok {
+		return client.Stat{}, p.fail(object, client.ErrNotFound)
+	}
+	return client.Stat{Size: uint64(len(data)), Version: 7, Mtime: admintest.Now}, nil
+}
+
+func (p *memPool) Remove(_ context.Context, object string) error {
+	if _, ok := p.objects[object]; !ok {
+		return p.fail(object, client.ErrNotFound)
+	}
+	delete(p.objects, object)
+	return nil
+}
+
+func (p *memPool) List(_ context.Context, from client.Cursor, _ int) ([]string, client.Cursor, error) {
+	var names []string
+	for i := int(from.Shard) * 3; i < int(from.Shard)*3+3 && i < len(p.objects); i++ {
+		names = append(names, fmt.Sprintf("o%d", i))
+	}
+	return names, client.Cursor{Shard: from.Shard + 1, End: int(from.Shard)*3+3 >= len(p.objects)}, nil
+}
+
+// TestTables compares what commands print, from the fake monitor to the terminal, with golden files.
+func TestTables(t *testing.T) {
+	tests := []struct {
+		name string
+		args string
+		edit func(*cluster)
+	}{
+		{"status", "status", nil},
+		{"status_osd_down", "status", func(c *cluster) { c.backend.KillOSD(2) }},
+		{"health", "health", nil},
+		{"health_detail", "health detail", func(c *cluster) { c.backend.KillOSD(2) }},
+		{"df", "df", nil},
+		{"mon_stat", "mon stat", nil},
+		{"osd_tree", "osd tree", nil},
+		{"osd_df", "osd df", nil},
+		{"osd_df_tree", "osd df tree", nil},
+		{"osd_stat", "osd stat", nil},
+		{"pg_stat", "pg stat", nil},
+		{"pg_ls", "pg ls -p s3.data", nil},
+		{"pg_ls_degraded", "pg ls --state degraded --osd osd.1 --pool s3.data", func(c *cluster) { c.backend.KillOSD(0) }},
+		{"pg_dump", "pg dump", nil},
+		{"pg_query", "pg query 1.3", nil},
+		{"pool_ls", "pool ls", nil},
+		{"pool_ls_detail", "pool ls detail", nil},
+		{"pool_get_all", "pool get rbd all", nil},
+		{"map_show", "map show --pgs", nil},
+		{"map_crush", "map show --crush", nil},
+		{"map_locate", "map locate rbd foo", nil},
+		{"help_exit_codes", "help exit-codes", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCluster(t)
+			if tt.edit != nil {
+				tt.edit(c)
+			}
+			r := c.admin(t, strings.Fields(tt.args)...)
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
+			file := filepath.Join("testdata", tt.name+".txt")
+			if *update {
+				if err := os.WriteFile(file, []byte(r.stdout), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), r.stdout); d != "" {
+				t.Errorf("cairn %s (-want +got):\n%s", tt.args, d)
+			}
+		})
+	}
+}
+
+// TestSession runs commands one after the other against one cluster.
+func TestSession(t *testing.T) {
+	c := newCluster(t)
+	c.buckets.Put(api.Bucket{Name: "full", Owner: "u", Objects: 3})
+	tests := []struct {
+		args   string
+		code   int
+		output string // in standard output, or in standard error if the code is not zero
+	}{
+		{"osd out 1 osd.2", 0, "marked out osd.1.\nmarked out osd.2.\n"},
+		{"osd stat", 0, "1 in"},
+		{"osd in 1 2", 0, "marked in osd.1.\nmarked in osd.2.\n"},
+		{"osd reweight 1 0.5", 0, "reweighted osd.1 to 0.5\n"},
+		{"osd reweight 1 1.5", 2, `weight "1.5": want a number from 0`},
+		{"osd reweight 1 NaN", 2, `weight "NaN"`},
+		{"osd reweight 9 1", 3, "osd.9: not found; see `cairn osd tree`"},
+		{"osd down 1", 0, "marked down osd.1.\n"},
+		{"osd out", 2, "requires at least 1 arg"},
+		{"osd out one", 2, `OSD "one": want a number or osd.NUMBER`},
+		{"osd out 77", 3, "osd.77: not found"},
+		{"osd set noout", 0, "noout is set\n"},
+		{"osd stat", 0, "flags noout\n"},
+		{"osd unset noout", 0, "noout is unset\n"},
+		{"osd set sortbitwise", 2, `unknown flag "sortbitwise": want noout or pause`},
+		{"osd tree extra", 2, `argument "extra" is one too many`},
+		{"osd df branch", 2, `unknown argument "branch": want tree or nothing`},
+		{"osd tre", 2, `unknown command "tre" for "cairn osd"; did you mean "tree"?`},
+		{"osd", 2, "osd: which command? It has df, down, in, out"},
+		{"health --check", 10, ""},
+		{"health -o json --check", 10, ""},
+		{"health wealth", 2, `unknown argument "wealth"`},
+		{"pg query 1.99", 3, "has only 8 PGs"},
+		{"pg query x", 2, "POOL.SHARD"},
+		{"pg ls -p nope", 3, `pool "nope": not found; see`},
+		{"pg ls --osd x", 2, `OSD "x"`},
+		{"pool create p --size 2", 0, "pool 'p' created\n"},
+		{"pool create p", 5, "exists"},
+		{"pool create q --size 4", 2, "only 3 hosts"},
+		{"pool create q --size 99", 2, "body.size"},
+		{"pool create q --size 2 --min-size 3", 2, "flag --min-size 3: want at most --size, which is 2"},
+		{"pool create q --size two", 2, "--size"},
+		{"pool create q --rule ec", 3, "CRUSH rule"},
+		{"pool create", 2, "argument NAME is missing"},
+		{"pool get p size", 0, "size: 2\n"},
+		{"pool get p colour", 2, `unknown setting "colour": want all or one of application, crush_rule, id`},
+		{"pool get nope size", 3, `pool "nope": not found`},
+		{"pool set p size 3", 0, "set pool 3 size to 3\n"},
+		{"pool set p size three", 2, "not a number"},
+		{"pool set p colour red", 2, `unknown setting "colour"`},
+		{"pool set p size", 2, "argument VALUE is missing"},
+		{"pool rm p", 5, `--confirm is missing, and all its objects would be lost for ever. If you mean it, add --confirm p`},
+		{"pool rm p --confirm q", 5, `--confirm says "q"`},
+		{"pool rm p --confirm p", 0, "pool 'p' removed\n"},
+		{"pool rm p --confirm p", 3, "not found"},
+		{"user create alice --display-name Alice", 0, "secret key:   secret-of-alice\n"},
+		{"user create alice", 5, "exists"},
+		{"user create bob --access-key AK", 2, "--access-key and --secret-key-file: give both"},
+		{"user create a/b", 2, "letters, digits"},
+		{"user ls", 0, "alice"},
+		{"user get alice", 0, "access key:   ACCESSalice\n"},
+		{"user get alice --show-secret", 0, "secret-of-alice"},
+		{"user get carol", 3, "see `cairn user ls`"},
+		{"bucket create pictures", 2, "flag --owner is missing"},
+		{"bucket create pictures --owner alice", 0, "bucket 'pictures' created for user 'alice'\n"},
+		{"bucket create pictures --owner alice", 5, "exists"},
+		{"bucket create other --owner nobody", 3, "cairn user ls"},
+		{"bucket ls", 0, "pictures"},
+		{"bucket stat pictures", 0, "owner:      alice\n"},
+		{"bucket stat none", 3, "cairn bucket ls"},
+		{"bucket rm pictures", 5, "--confirm pictures"},
+		{"bucket rm pictures --confirm pictures", 0, "bucket 'pictures' removed\n"},
+		{"bucket rm full --confirm full", 5, "holds 3 objects"},
+		{"user rm alice --confirm alice", 0, "user 'alice' removed\n"},
+		{"user rm alice --confirm alice", 3, "not found"},
+		{"map locate nope foo", 3, `pool "nope"`},
+		{"status -o yaml", 2, `flag -o/--output "yaml": want table or json`},
+		{"status --timeout 0s", 2, "flag --timeout 0s"},
+		{"status --timeout soon", 2, "--timeout"},
+		{"status --colour", 2, "status: unknown flag: --colour\nRun 'cairn status --help' for usage."},
+		{"staus", 2, `did you mean "status"?`},
+		{"version", 0, "cairn version "},
+		{"completion bash", 0, "bash completion"},
+		{"", 0, "Available Commands:"},
+		{"crush --help", 0, "CRUSH maps"},
+	}
+	for _, tt := range tests {
+		r := c.admin(t, strings.Fields(tt.args)...)
+		where, text := "standard output", r.stdout
+		if tt.code != 0 {
+			where, text = "standard error", r.stderr
+		}
+		if r.code != tt.code || !strings.Contains(text, tt.output) {
+			t.Errorf("cairn %s: exit code %d, output %q, errors %q; want %d with %q in %s", tt.args, r.code, r.stdout, r.stderr, tt.code, tt.output, where)
+		}
+		if tt.code != 0 && tt.code < 10 && (r.stdout != "" || !strings.HasPrefix(r.stderr, "cairn: ")) {
+			t.Errorf("cairn %s: output %q, errors %q; want nothing but an error that begins with cairn:", tt.args, r.stdout, r.stderr)
+		}
+	}
+}
+
+// TestJSON checks that every command that prints has a valid JSON form.
+func TestJSON(t *testing.T) {
+	c := newCluster(t)
+	c.objects["o0"] = []byte("x")
+	for _, args := range []string{
+		"status", "health detail", "df", "mon stat", "osd tree", "osd df", "osd stat", "osd out 1", "osd in 1", "osd reweight 1 1", "osd set pause", "osd unset pause",
+		"pg stat", "pg ls", "pg dump", "pg query 1.0", "pool create p", "pool ls", "pool ls detail", "pool get p size", "pool set p size 2", "pool rm p --confirm p",
+		"user create u", "user ls", "user get u", "bucket ls", "bucket create bbb --owner u", "bucket stat bbb", "bucket rm bbb --confirm bbb", "user rm u --confirm u",
+		"map show", "map locate rbd foo", "object ls -p rbd", "object stat o0 -p rbd", "object rm o0 -p rbd", "version",
+	} {
+		r := c.admin(t, append(strings.Fields(args), "-o", "json")...)
+		if r.code != 0 || !json.Valid([]byte(r.stdout)) {
+			t.Errorf("cairn %s -o json: exit code %d, %s, output %q", args, r.code, r.stderr, r.stdout)
+		}
+		if strings.Contains(r.stdout, "null") {
+			t.Errorf("cairn %s -o json: an empty list is null: %s", args, r.stdout)
+		}
+	}
+	// Numbers beyond 2^53 must survive.
+	if r := c.admin(t, "pg", "query", "1.0"); !strings.Contains(r.stdout, "18446744073709551615") {
+		t.Errorf("pg query: %s", r.stdout)
+	}
+	var st api.Status
+	if err := json.Unmarshal([]byte(c.admin(t, "status", "-o", "json").stdout), &st); err != nil || st.PGMap.PGs != 12 {
+		t.Errorf("status: %+v, %v", st.PGMap, err)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	c := newCluster(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "in")
+	if err := os.WriteFile(file, []byte("from a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	big := filepath.Join(dir, "big")
+	if err := os.WriteFile(big, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, store.MaxObjectBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	tests := []struct {
+		args, stdin string
+		code        int
+		output      string
+	}{
+		{"object put o0 - -p rbd", "from stdin", 0, ""},
+		{"object get o0 - -p rbd", "", 0, "from stdin"},
+		{"object put o1 " + file + " --pool rbd", "", 0, ""},
+		{"object get o1 " + out + " -p rbd", "", 0, ""},
+		{"object put o1 " + dir + "/none -p rbd", "", 1, "no such file"},
+		{"object put o1 " + big + " -p rbd", "", 2, "is longer than 64 MiB, the most one object holds; split it, or store it in a bucket"},
+		{"object put o2 - -p rbd", "", 0, ""},
+		{"object put o3 - -p rbd", "", 0, ""},
+		{"object ls -p rbd", "", 0, "o0\no1\no2\no3\n"},
+		{"object stat o1 -p rbd", "", 0, "rbd/o1 mtime 2026-11-22T10:15:00.000000+0000, size 11\n"},
+		{"object stat none -p rbd", "", 3, `object "none" in pool "rbd": not found`},
+		{"object get none - -p rbd", "", 3, "not found"},
+		{"object rm o3 -p rbd", "", 0, ""},
+		{"object rm o3 -p rbd", "", 3, "not found"},
+		{"object ls -p nope", "", 3, "pool \"nope\": not found; see `cairn pool ls`"},
+		{"object ls", "", 2, "flag -p/--pool is missing"},
+		{"object put o1", "", 2, "argument FILE is missing"},
+	}
+	for _, tt := range tests {
+		r := c.cairn(t, tt.stdin, []string{"CAIRN_ADMIN=" + c.url}, strings.Fields(tt.args)...)
+		text := r.stdout
+		if tt.code != 0 {
+			text = r.stderr
+		}
+		if r.code != tt.code || tt.code == 0 && text != tt.output || !strings.Contains(text, tt.output) {
+			t.Errorf("cairn %s: exit code %d, output %q, errors %q; want %d and %q", tt.args, r.code, r.stdout, r.stderr, tt.code, tt.output)
+		}
+	}
+	if got, err := os.ReadFile(out); err != nil || string(got) != "from a file" {
+		t.Errorf("object get into a file: %q, %v", got, err)
+	}
+	// A failed get leaves the file as it was.
+	c.cairn(t, "", []string{"CAIRN_ADMIN=" + c.url}, "object", "get", "none", out, "-p", "rbd")
+	if got, _ := os.ReadFile(out); string(got) != "from a file" {
+		t.Errorf("a failed get left %q in the file", got)
+	}
+}
+
+func TestSecretKeyFromStandardInput(t *testing.T) {
+	c := newCluster(t)
+	r := c.cairn(t, "hush\n", []string{"CAIRN_ADMIN=" + c.url}, "user", "create", "u", "--access-key", "AK", "--secret-key-file", "-")
+	if r.code != 0 || !strings.Contains(r.stdout, "secret key:   hush\n") {
+		t.Errorf("exit code %d, %q, %q", r.code, r.stdout, r.stderr)
+	}
+}
+
+// TestAddresses checks where the monitors' addresses come from, in order.
+func TestAddresses(t *testing.T) {
+	c := newCluster(t)
+	dead := deadAddr(t)
+	file := "@.cairn/admin="
+	home := "@/home/u/.config/cairn/admin="
+	tests := []struct {
+		name string
+		vars []string
+		args []string
+		code int
+		err  string
+	}{
+		{"flag before variable", []string{"CAIRN_ADMIN=" + dead}, []string{"health", "--admin", c.url}, 0, ""},
+		{"flag before the command", nil, []string{"--admin", c.url, "health"}, 0, ""},
+		{"URL", nil, []string{"health", "--admin", "http://" + c.url}, 0, ""},
+		{"second address", nil, []string{"health", "--admin", dead + "," + c.url}, 0, ""},
+		{"change at the second address", nil, []string{"osd", "set", "noout", "--admin", dead + "," + c.url}, 0, ""},
+		{"variable before file", []string{"CAIRN_ADMIN=" + c.url, file + dead}, []string{"health"}, 0, ""},
+		{"file here before file at home", []string{file + "# mons\n" + c.url + "  # a\n", "HOME=/home/u", home + dead}, []string{"health"}, 0, ""},
+		{"file at home", []string{"HOME=/home/u", home + dead + "\n" + c.url}, []string{"health"}, 0, ""},
+		{"configuration folder", []string{"XDG_CONFIG_HOME=/x", "@/x/cairn/admin=" + c.url}, []string{"health"}, 0, ""},
+		{"empty file", []string{file + "# nothing"}, []string{"health"}, 1, ".cairn/admin names no monitor"},
+		{"nobody there", nil, []string{"health", "--admin", dead}, 4, "no monitor answered: " + dead + ": connection refused; check that"},
+		{"no address", nil, []string{"health", "--admin", "localhost"}, 2, `--admin: invalid: monitor address "localhost": want HOST:PORT`},
+		{"not a host", nil, []string{"health", "--admin", "http://h:1/path"}, 2, "want HOST:PORT"},
+		{"only commas", nil, []string{"health", "--admin", ","}, 2, "0 monitor addresses"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := c.cairn(t, "", tt.vars, tt.args...)
+			if r.code != tt.code || !strings.Contains(r.stderr, tt.err) {
+				t.Errorf("exit code %d, errors %q; want %d with %q", r.code, r.stderr, tt.code, tt.err)
+			}
+		})
+	}
+}
+
+// deadAddr is an address where nobody listens.
+func deadAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func TestExitCodesOfTheCluster(t *testing.T) {
+	tests := []struct {
+		err  error
+		code int
+	}{
+		{api.ErrNotFound, 3}, {api.ErrExists, 5}, {api.ErrConflict, 5}, {api.ErrInvalid, 2}, {api.ErrNoQuorum, 4}, {api.ErrTryLater, 4},
+		{context.DeadlineExceeded, 4}, {fs.ErrClosed, 1},
+	}
+	for _, tt := range tests {
+		c := newCluster(t)
+		c.backend.Edit(func(s *admintest.State) { *s.Fail = fmt.Errorf("pool p: %w", tt.err) })
+		if r := c.admin(t, "osd", "set", "noout"); r.code != tt.code {
+			t.Errorf("%v: exit code %d (%s), want %d", tt.err, r.code, r.stderr, tt.code)
+		}
+	}
+	c := newCluster(t)
+	c.backend.Edit(func(s *admintest.State) { s.Quorum.Leader = "" })
+	r := c.admin(t, "status")
+	if r.code != 4 || !strings.Contains(r.stderr, "no leading monitor") || !strings.Contains(r.stderr, "cairn mon stat") {
+		t.Errorf("no leader: exit code %d, %q", r.code, r.stderr)
+	}
+	if r := c.admin(t, "mon", "stat"); r.code != 0 || !strings.Contains(r.stdout, "no quorum") {
+		t.Errorf("mon stat without leader: exit code %d, %q %q", r.code, r.stdout, r.stderr)
+	}
+}
+
+func TestHealthCheckCodes(t *testing.T) {
+	c := newCluster(t)
+	if r := c.admin(t, "health", "--check"); r.code != 0 || r.stdout != "HEALTH_OK\n" {
+		t.Errorf("healthy: %+v", r)
+	}
+	c.backend.Edit(func(s *admintest.State) { s.Reports[0].Report.Available = 0 })
+	if r := c.admin(t, "health", "--check"); r.code != 11 || !strings.HasPrefix(r.stdout, "HEALTH_ERR 1 full osd(s)") {
+		t.Errorf("full: %+v", r)
+	}
+	if r := c.admin(t, "health"); r.code != 0 {
+		t.Errorf("full, without --check: %+v", r)
+	}
+}
+
+// TestManualNamesEveryExitCode keeps the manual and the program together.
+func TestManualNamesEveryExitCode(t *testing.T) {
+	manual, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations", "cli.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotFound, exitUnreachable, exitConflict, exitHealthWarn, exitHealthErr, exitInterrupted} {
+		if !strings.Contains(string(manual), fmt.Sprintf("| %d |", code)) {
+			t.Errorf("docs/operations/cli.md lacks exit code %d", code)
+		}
+		if !strings.Contains(exitCodesText, fmt.Sprintf("%5d  ", code)) {
+			t.Errorf("help exit-codes lacks %d", code)
+		}
+	}
+	for _, cmd := range newRoot(newEnv()).Commands() {
+		if cmd.IsAvailableCommand() && !strings.Contains(string(manual), "`cairn "+cmd.Name()) {
+			t.Errorf("docs/operations/cli.md does not tell of `cairn %s`", cmd.Name())
+		}
+	}
+}
