@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,6 +32,10 @@ type identity struct {
 	Name    string `json:"name"`
 	Cluster string `json:"cluster,omitempty"` // 32 hexadecimal digits; empty until it is known
 	Joined  bool   `json:"joined"`            // the cluster's map has had this monitor
+
+	// The monitors of the newest map it had. Without its log, which is only applied
+	// when there is a leader, it would not know whom to tell a new address.
+	Mons []placement.Mon `json:"mons,omitempty"`
 }
 
 func (id *identity) cluster() (u placement.UUID, err error) {
@@ -164,17 +169,19 @@ func syncDir(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// setCluster remembers the cluster, once it is known.
-func (d *dir) setCluster(u placement.UUID, joined bool) error {
-	text := hex.EncodeToString(u[:])
+// remember writes down what the map says about the cluster and its monitors, if
+// it is news.
+func (d *dir) remember(m *placement.Map) error {
+	text := hex.EncodeToString(m.Cluster[:])
 	if d.id.Cluster != "" && d.id.Cluster != text {
 		have, _ := d.id.cluster()
-		return fmt.Errorf("monitor directory %s belongs to cluster %v, but its log is of cluster %v: it is damaged; remove it and join anew", d.path, have, u)
+		return fmt.Errorf("monitor directory %s belongs to cluster %v, but its log is of cluster %v: it is damaged; remove it and join anew", d.path, have, m.Cluster)
 	}
-	if d.id.Cluster == text && d.id.Joined == (joined || d.id.Joined) {
+	joined := d.id.Joined || listed(m, d.id.Name)
+	if d.id.Cluster == text && d.id.Joined == joined && slices.Equal(d.id.Mons, m.Mons) {
 		return nil
 	}
-	d.id.Cluster, d.id.Joined = text, joined || d.id.Joined
+	d.id.Cluster, d.id.Joined, d.id.Mons = text, joined, m.Mons
 	return d.writeIdentity()
 }
 

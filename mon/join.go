@@ -30,12 +30,7 @@ func (m *Monitor) begin(ctx context.Context) error {
 	// The cluster may exist already: this is the last of its monitors to start for
 	// the first time, or it has lost its disk. Then its vote must not count before
 	// it has the log: in the latter case it may have given it away already.
-	var others []string
-	for _, mon := range m.o.Initial {
-		if mon.Name != m.o.Name {
-			others = append(others, mon.Addr)
-		}
-	}
+	others := initialAddrs(m.o.Initial, m.o.Name)
 	if mp := m.probe(ctx, others); mp != nil {
 		if !listed(mp, m.o.Name) {
 			return fmt.Errorf("monitor %s: the monitors it should begin a new cluster with are those of cluster %v, which does not know it; to add it, start it with the address of one of them to join", m.o.Name, mp.Cluster)
@@ -182,15 +177,25 @@ func (m *Monitor) ask(ctx context.Context, mons []placement.Mon, b fsm.Body) err
 }
 
 // introduce sees to it that the map has this monitor with the addresses it has
-// now, which also makes one that has joined a voter. joined says whether the
-// map had it before this start.
+// now, which also makes one that has joined a voter. joined says whether a map
+// had it before this start.
 func (m *Monitor) introduce(ctx context.Context, joined bool) {
 	for {
+		// Without a map: wait for the leader to send the log, but not for ever, since
+		// with a new Raft address it cannot.
+		short, cancel := context.WithTimeout(ctx, joinRetry+2*m.o.HeartbeatTimeout)
+		err := m.waitApplied(short, func(s *fsm.State) bool { return !s.Map().Cluster.IsZero() })
+		cancel()
 		at := slices.IndexFunc(m.Map().Mons, func(o placement.Mon) bool { return o.Name == m.o.Name })
-		if at >= 0 && m.Map().Mons[at] == m.self || at < 0 && joined {
+		settled := at >= 0 && m.Map().Mons[at] == m.self && m.votes()
+		removed := at < 0 && err == nil && joined
+		if settled || removed {
 			return
 		}
-		err := m.introduceOnce(ctx)
+		if err != nil && !joined && ctx.Err() == nil {
+			continue
+		}
+		err = m.introduceOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -205,6 +210,14 @@ func (m *Monitor) introduce(ctx context.Context, joined bool) {
 	}
 }
 
+// votes reports whether this monitor has a vote, as far as it has heard.
+func (m *Monitor) votes() bool {
+	r, _, _ := m.leadState()
+	return slices.ContainsFunc(r.GetConfiguration().Configuration().Servers, func(s raft.Server) bool {
+		return s.ID == raft.ServerID(m.o.Name) && s.Suffrage == raft.Voter
+	})
+}
+
 func (m *Monitor) introduceOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
@@ -214,7 +227,7 @@ func (m *Monitor) introduceOnce(ctx context.Context) error {
 		return err
 	}
 	// Not through submit: with a new Raft address it hears of no leader.
-	if err := m.ask(ctx, m.Map().Mons, join); err != nil {
+	if err := m.ask(ctx, m.monitors(), join); err != nil {
 		return err
 	}
 	return m.waitApplied(ctx, func(s *fsm.State) bool { return slices.Contains(s.Map().Mons, m.self) })
@@ -244,7 +257,7 @@ func (m *Monitor) admit(r *raft.Raft, b *fsm.MonJoin, enc []byte) (fsm.Result, e
 	var err error
 	if b.Ready {
 		if at < 0 || servers[at].Suffrage != raft.Voter || servers[at].Address != addr {
-			err = r.AddVoter(id, addr, 0, m.o.ProposeTimeout).Error()
+			err = m.await(r.AddVoter(id, addr, 0, m.o.ProposeTimeout))
 		}
 		if err == nil {
 			return m.apply(r, enc)
@@ -257,10 +270,10 @@ func (m *Monitor) admit(r *raft.Raft, b *fsm.MonJoin, enc []byte) (fsm.Result, e
 			if m.answers(string(id)) && servers[at].Address != addr {
 				return refused(wirepb.Code_TRY_LATER, "monitor %s is alive at %s; stop it first, or choose another name", id, servers[at].Address), nil
 			}
-			err = r.RemoveServer(id, 0, m.o.ProposeTimeout).Error()
+			err = m.await(r.RemoveServer(id, 0, m.o.ProposeTimeout))
 		}
 		if err == nil {
-			err = r.AddNonvoter(id, addr, 0, m.o.ProposeTimeout).Error()
+			err = m.await(r.AddNonvoter(id, addr, 0, m.o.ProposeTimeout))
 		}
 		if err == nil {
 			m.log.Info("monitor joins", "name", id, "raft", addr)
@@ -301,7 +314,7 @@ func (m *Monitor) dismiss(ctx context.Context, r *raft.Raft, b *fsm.MonLeave, en
 	member := slices.ContainsFunc(f.Configuration().Servers, func(s raft.Server) bool { return s.ID == id })
 	if id == raft.ServerID(m.o.Name) && len(m.Map().Mons) > 1 {
 		// A leader that removes itself leaves the others to find out by timeout.
-		if err := r.LeadershipTransfer().Error(); err != nil {
+		if err := m.await(r.LeadershipTransfer()); err != nil {
 			return refused(wirepb.Code_TRY_LATER, "monitor %s leads, and could not hand the lead over: %v", id, err), nil
 		}
 		return fsm.Result{}, fmt.Errorf("%w: it handed the lead over, because it is to be removed", errNotLeading)
@@ -317,7 +330,7 @@ func (m *Monitor) dismiss(ctx context.Context, r *raft.Raft, b *fsm.MonLeave, en
 	if !member {
 		return res, nil
 	}
-	if err := r.RemoveServer(id, 0, m.o.ProposeTimeout).Error(); err != nil {
+	if err := m.await(r.RemoveServer(id, 0, m.o.ProposeTimeout)); err != nil {
 		return fsm.Result{}, membershipError(err)
 	}
 	m.log.Info("monitor removed", "name", id)

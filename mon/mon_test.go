@@ -177,15 +177,6 @@ func (c *cluster) follower() *node {
 	return nil
 }
 
-func closed(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
-}
-
 // poll waits until ok is true.
 func (c *cluster) poll(what string, ok func() bool) { c.t.Helper(); poll(c.t, what, ok) }
 
@@ -390,4 +381,11 @@ func (cl *client) changePG(c *fsm.PGChange) (placement.Epoch, error) {
 		return 0, err
 	}
 	return placement.Epoch(reply.Header.Epoch), nil
+}
+
+func wantErr(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("got error %v, want one that is %q", err, want)
+	}
 }

@@ -49,17 +49,20 @@ type Monitor struct {
 	notify chan bool
 
 	cluster atomic.Pointer[placement.UUID] // nil: not known yet
+	known   []placement.Mon                // from the directory, as of New
 
 	ctx    context.Context // ends when the monitor closes or fails
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup // every goroutine that ctx ends
 	tasks  chan struct{}  // one for each request being worked on
 	ready  chan struct{}  // closed when the messenger answers
+	down   chan struct{}  // closed when Raft has shut down
 	done   chan struct{}  // closed when everything has ended
 	kick   chan struct{}  // wakes the leader's loop
 
-	mu          sync.Mutex // guards below
-	raft        *raft.Raft // nil until this monitor may take part
+	mu          sync.Mutex   // guards below
+	raft        *raft.Raft   // nil until this monitor may take part
+	lobby       *wire.Server // until server is there
 	server      *wire.Server
 	peers       *wire.Peers
 	watch       *watch // nil unless this monitor leads
@@ -83,7 +86,7 @@ func New(o Options) (*Monitor, error) {
 		o: o, log: o.Log.With("mon", o.Name), machine: newMachine(),
 		notify: make(chan bool, 16),
 		tasks:  make(chan struct{}, tasksMax),
-		ready:  make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
+		ready:  make(chan struct{}), down: make(chan struct{}), done: make(chan struct{}), kick: make(chan struct{}, 1),
 		leaderNews: make(chan struct{}), failing: make(map[string]time.Time),
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
@@ -109,6 +112,7 @@ func (m *Monitor) open() error {
 	if !u.IsZero() {
 		m.cluster.Store(&u)
 	}
+	m.known = m.dir.id.Mons
 	var raftLn net.Listener
 	if m.ln, err = listen(o.Listener, o.Addr); err != nil {
 		return fmt.Errorf("monitor %s: messenger: %w", o.Name, err)
@@ -202,6 +206,7 @@ func (m *Monitor) Start() error {
 	m.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: m.stream, MaxPool: raftPoolMax, Timeout: raftIOTimeout, Logger: newRaftLog(m.log),
 	})
+	m.openLobby()
 	m.wg.Go(func() { m.pub.run(m.ctx) })
 	if used {
 		if err := m.startRaft(); err != nil {
@@ -219,7 +224,7 @@ func (m *Monitor) startRaft() error {
 	c.Logger = newRaftLog(m.log)
 	c.HeartbeatTimeout, c.ElectionTimeout = m.o.HeartbeatTimeout, m.o.HeartbeatTimeout
 	c.LeaderLeaseTimeout, c.CommitTimeout = m.o.LeaseTimeout, m.o.CommitTimeout
-	c.MaxAppendEntries, c.BatchApplyCh = applyBatch, true
+	c.MaxAppendEntries = applyBatch // BatchApplyCh stays off: what waits in its buffer at shutdown is never answered
 	c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = m.o.SnapshotEvery, snapshotPeriod, m.o.SnapshotEvery
 	c.NotifyCh = m.notify
 	c.NoLegacyTelemetry = true
@@ -257,7 +262,8 @@ func (m *Monitor) run(ctx context.Context, used bool) error {
 	if used && m.cluster.Load() != nil {
 		m.serve()
 	}
-	introduced := false
+	joined := m.dir.id.Joined
+	hello.Go(func() { m.introduce(ctx, joined) })
 	for {
 		m.machine.mu.RLock()
 		applied := m.machine.applied
@@ -265,11 +271,6 @@ func (m *Monitor) run(ctx context.Context, used bool) error {
 		if u := m.Map().Cluster; !u.IsZero() {
 			if err := m.belong(u); err != nil {
 				return err
-			}
-			if !introduced {
-				introduced = true
-				joined := m.dir.id.Joined
-				hello.Go(func() { m.introduce(ctx, joined) })
 			}
 			if m.dir.id.Joined && !listed(m.Map(), m.o.Name) {
 				return fmt.Errorf("monitor %s: %w: its directory %s is of no more use", m.o.Name, ErrRemoved, m.o.Dir)
@@ -297,7 +298,7 @@ func (m *Monitor) belong(u placement.UUID) error {
 	if want := m.o.Cluster; !want.IsZero() && want != u {
 		return fmt.Errorf("monitor %s: it is in cluster %v, not %v as configured", m.o.Name, u, want)
 	}
-	if err := m.dir.setCluster(u, listed(m.Map(), m.o.Name)); err != nil {
+	if err := m.dir.remember(m.Map()); err != nil {
 		return err
 	}
 	m.cluster.Store(&u)
@@ -315,19 +316,33 @@ func listed(mp *placement.Map, name string) bool {
 }
 
 // serve opens the messenger, once. It waits for the cluster to be known, so
-// that strangers are turned away in the handshake.
+// that strangers are turned away in the handshake. Only run calls it.
 func (m *Monitor) serve() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.server != nil || m.closing {
+	if closed(m.ready) {
 		return
 	}
-	self := wire.Identity{Entity: "mon." + m.o.Name, Cluster: m.clusterID(), Incarnation: uint64(time.Now().UnixNano())}
+	m.closeLobby()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing {
+		return
+	}
+	self := m.identity()
+	self.Incarnation = uint64(time.Now().UnixNano())
 	epoch := func() uint64 { return uint64(m.Map().Epoch) }
 	m.peers = wire.NewPeers(wire.Options{Self: self, Log: m.log, Epoch: epoch})
 	m.server = wire.Serve(m.ln, wire.Options{Self: self, Log: m.log, Epoch: epoch, Handler: (*handler)(m), QueueBytes: 64 << 20})
 	close(m.ready)
 	m.log.Info("monitor serves", "cluster", m.clusterID(), "addr", m.self.Addr, "raft", m.self.RaftAddr)
+}
+
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
 }
 
 // isNews filters Raft's observations.
@@ -427,7 +442,7 @@ func (l *leadership) stop() {
 // lead looks after the cluster while this monitor leads.
 func (m *Monitor) lead(ctx context.Context, r *raft.Raft, w *watch) {
 	// Before the barrier the map may lack what the last leader committed.
-	if err := r.Barrier(m.o.ProposeTimeout).Error(); err != nil {
+	if err := m.await(r.Barrier(m.o.ProposeTimeout)); err != nil {
 		m.log.Debug("barrier of a new leader", "err", err) // no leader any more
 		return
 	}
@@ -559,7 +574,7 @@ func (m *Monitor) Close() error {
 		return nil
 	}
 	if r != nil && leading && !failed && len(r.GetConfiguration().Configuration().Servers) > 1 {
-		if err := r.LeadershipTransfer().Error(); err != nil {
+		if err := m.await(r.LeadershipTransfer()); err != nil {
 			m.log.Debug("hand over the lead", "err", err) // the others will find out by themselves
 		}
 	}
@@ -578,6 +593,7 @@ func (m *Monitor) release() error {
 	server, peers, r := m.server, m.peers, m.raft
 	m.mu.Unlock()
 	var errs []error
+	m.closeLobby()
 	if server != nil {
 		errs = append(errs, server.Close())
 	} else if m.ln != nil {
@@ -586,6 +602,7 @@ func (m *Monitor) release() error {
 	if r != nil {
 		errs = append(errs, r.Shutdown().Error())
 	}
+	close(m.down)
 	if peers != nil {
 		errs = append(errs, peers.Close())
 	}

@@ -65,7 +65,7 @@ func (m *Monitor) proposeHere(r *raft.Raft, b fsm.Body) (fsm.Result, error) {
 // goroutines may call it: Raft writes what is waiting in one go.
 func (m *Monitor) apply(r *raft.Raft, enc []byte) (fsm.Result, error) {
 	f := r.Apply(enc, m.o.ProposeTimeout)
-	switch err := f.Error(); {
+	switch err := m.await(f); {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return fsm.Result{}, fmt.Errorf("%w: %w", errNotLeading, err)
@@ -79,6 +79,20 @@ func (m *Monitor) apply(r *raft.Raft, enc []byte) (fsm.Result, error) {
 		return fsm.Result{}, condition(api.ErrNoQuorum, "%v", r)
 	default:
 		return fsm.Result{}, condition(api.ErrNoQuorum, "the change has no outcome (%T)", r)
+	}
+}
+
+// await waits for a future of Raft, or for the end of Raft: it drops what it had
+// handed to the state machine when it is shut down, and such a future never ends.
+// Then, and only then, the goroutine made here stays behind.
+func (m *Monitor) await(f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-m.down:
+		return raft.ErrRaftShutdown
 	}
 }
 
@@ -144,6 +158,10 @@ func (m *Monitor) submitOnce(ctx context.Context, c fsm.Command, enc []byte) (fs
 	return callPropose(ctx, peers, addr, enc)
 }
 
+// lastWords is how long a leader that has been replaced may still answer: it
+// fails what it had under way.
+const lastWords = time.Second
+
 var errLeaderChanged = errors.New("another monitor leads now")
 
 // whileLed returns a context that ends when the leader is not the same any
@@ -160,10 +178,17 @@ func (m *Monitor) whileLed(ctx context.Context) (context.Context, context.Cancel
 				return
 			}
 			var now string
-			if _, now, news = m.leadState(); now != leader {
-				cancel(errLeaderChanged)
-				return
+			if _, now, news = m.leadState(); now == leader {
+				continue
 			}
+			t := time.NewTimer(lastWords)
+			defer t.Stop()
+			select {
+			case <-t.C:
+				cancel(errLeaderChanged)
+			case <-ctx.Done():
+			}
+			return
 		}
 	})
 	return ctx, func() { cancel(nil) }
@@ -229,10 +254,14 @@ func (m *Monitor) leaderAddr(r *raft.Raft) (string, error) {
 	return "", fmt.Errorf("%w, and knows no address of %s, which does", errNotLeading, id)
 }
 
-// monitors returns the monitors of the map, or those the cluster begins with.
+// monitors returns the monitors of the map; without a map those of the last one
+// it had, or those the cluster begins with.
 func (m *Monitor) monitors() []placement.Mon {
 	if mons := m.Map().Mons; len(mons) > 0 {
 		return mons
+	}
+	if len(m.known) > 0 {
+		return m.known
 	}
 	return m.o.Initial
 }
