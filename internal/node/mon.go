@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/gateways/admin"
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/mon"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// MonOptions configures StartMon.
+type MonOptions struct {
+	mon.Options
+	AdminListen string // host:port of the REST server; default 127.0.0.1:0
+	AdminToken  string // bearer token REST requests must carry; default none
+	S3Pool      string // pool of the S3 namespace, for `bucket` commands; default DefaultS3Pool
+}
+
+// DefaultS3Pool is the pool that S3 gateways keep buckets in unless told otherwise.
+const DefaultS3Pool = "s3"
+
+// Mon is a running monitor with its REST server.
+type Mon struct {
+	*mon.Monitor
+	Admin     *admin.Server
+	AdminAddr string
+
+	o     MonOptions
+	log   *slog.Logger
+	peers *wire.Peers
+	wg    sync.WaitGroup
+
+	mu      sync.Mutex // guards below
+	client  *client.Client
+	buckets *bucket.Service
+}
+
+// StartMon opens the monitor's directory and starts it and its REST server.
+func StartMon(o MonOptions) (*Mon, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.AdminListen == "" {
+		o.AdminListen = "127.0.0.1:0"
+	}
+	if o.S3Pool == "" {
+		o.S3Pool = DefaultS3Pool
+	}
+	ln, err := net.Listen("tcp", o.AdminListen)
+	if err != nil {
+		return nil, fmt.Errorf("monitor %s: REST server: %w", o.Name, err)
+	}
+	if o.AdminAddr == "" {
+		o.AdminAddr = ln.Addr().String()
+	}
+	n := &Mon{o: o, log: o.Log, AdminAddr: o.AdminAddr}
+	if n.Monitor, err = mon.New(o.Options); err != nil {
+		ln.Close()
+		return nil, err
+	}
+	n.peers = wire.NewPeers(wire.Options{Self: wire.Identity{Entity: "mon." + o.Name}, Log: o.Log})
+	n.Admin, err = admin.New(admin.Options{
+		Backend: n.Monitor, Buckets: buckets{n}, PGQuery: n.pgQuery, Log: o.Log, Token: o.AdminToken,
+	})
+	if err == nil {
+		err = n.Monitor.Start()
+	}
+	if err != nil {
+		ln.Close()
+		return nil, errors.Join(err, n.peers.Close(), n.Monitor.Close())
+	}
+	n.wg.Go(func() { // ends with Admin.Close
+		if err := n.Admin.Serve(ln); err != nil {
+			o.Log.Error("REST server stopped", "mon", o.Name, "err", err)
+		}
+	})
+	return n, nil
+}
+
+// Close stops the REST server and the monitor.
+func (n *Mon) Close() error {
+	err := n.Admin.Close()
+	n.wg.Wait()
+	n.mu.Lock()
+	c, b := n.client, n.buckets
+	n.client, n.buckets = nil, nil
+	n.mu.Unlock()
+	if b != nil {
+		err = errors.Join(err, b.Close(), c.Close())
+	}
+	return errors.Join(err, n.peers.Close(), n.Monitor.Close())
+}
+
+// pgQuery asks a PG's primary how it is.
+func (n *Mon) pgQuery(ctx context.Context, id placement.PGID) (json.RawMessage, error) {
+	m := n.Map()
+	rec := m.PG(id)
+	if rec == nil {
+		return nil, fmt.Errorf("PG %s: %w in map epoch %d", id, api.ErrNotFound, m.Epoch)
+	}
+	o := m.OSD(rec.Primary)
+	if o == nil || !o.Up {
+		return nil, fmt.Errorf("PG %s has no primary: it waits for one of its in-sync members %v to come back: %w", id, rec.InSync, api.ErrConflict)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := n.peers.Call(ctx, o.Addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgQueryState{
+		PgQueryState: &wirepb.PGQueryState{Pool: uint32(id.Pool), Shard: id.Shard}}}})
+	if err != nil {
+		return nil, fmt.Errorf("ask %s about PG %s: %w", rec.Primary, id, err)
+	}
+	return r.Header.GetPgQueryStateReply().GetJson(), nil
+}
+
+// service connects to the cluster when the first request about buckets comes.
+func (n *Mon) service(ctx context.Context) (*bucket.Service, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.buckets != nil {
+		return n.buckets, nil
+	}
+	c, err := client.Connect(ctx, client.Options{Mons: []string{n.Self().Addr}, Entity: "client.admin." + n.o.Name, Log: n.log, Timeout: 30 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.Pool(ctx, n.o.S3Pool)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	s, err := bucket.NewService(bucket.Options{Meta: p, Data: p, Log: n.log})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	n.client, n.buckets = c, s
+	return s, nil
+}

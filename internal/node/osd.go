@@ -1,0 +1,113 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/cairnstore/cairn/internal/monclient"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/osd"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// OSDOptions configures StartOSD. Zero values of the optional fields mean the defaults.
+type OSDOptions struct {
+	Dir          string   // data directory; a new store is made in it when it is empty or missing
+	Mons         []string // required: messenger addresses of some monitors
+	Listen       string   // default 127.0.0.1:0
+	Advertise    string
+	Class        string
+	Location     []osd.LocationPart // must have a host
+	Log          *slog.Logger
+	JournalBytes int64 // of a new store; default store.DefaultJournalBytes
+	Capacity     int64 // of a new store; default: the file system's
+	CacheBytes   int64
+	DirtyBytes   int64
+	Tune         func(*osd.Options) // changes what is not listed here; tests
+}
+
+// OSD is a running OSD with what it stands on.
+type OSD struct {
+	*osd.OSD
+	Store   *store.Disk
+	session *monclient.Session
+}
+
+// StartOSD opens or makes the store and starts the daemon on it.
+func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if err := makeStore(o); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(o.Dir, store.Options{CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	n := &OSD{Store: st}
+	n.session, err = monclient.Open(monclient.Options{Mons: o.Mons, Log: o.Log, Self: func() wire.Identity {
+		id := st.Identity()
+		if id.Cluster.IsZero() {
+			return wire.Identity{Entity: "osd"}
+		}
+		return wire.Identity{Entity: id.OSD.String(), Cluster: id.Cluster, Incarnation: id.Incarnation}
+	}})
+	if err != nil {
+		st.Close()
+		return nil, err
+	}
+	oo := osd.Options{
+		Store: st, Monitors: n.session, Listen: o.Listen, Advertise: o.Advertise, Class: o.Class,
+		Location: o.Location, Log: o.Log,
+	}
+	if o.Tune != nil {
+		o.Tune(&oo)
+	}
+	if n.OSD, err = osd.Start(ctx, oo); err != nil {
+		n.session.Close()
+		st.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// makeStore makes a store in a directory that has none. A directory with
+// anything else in it is refused by store.Create and left alone.
+func makeStore(o OSDOptions) error {
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("OSD data directory: %w", err)
+	}
+	if len(entries) > 0 {
+		return nil // store.Open tells whether it is ours
+	}
+	if err := os.MkdirAll(filepath.Dir(o.Dir), 0o755); err != nil {
+		return fmt.Errorf("OSD data directory: %w", err)
+	}
+	return store.Create(o.Dir, store.CreateOptions{
+		JournalBytes: o.JournalBytes, Capacity: o.Capacity, Log: o.Log, Identity: store.Identity{OSD: placement.NoOSD},
+	})
+}
+
+// Close stops the OSD in good order.
+func (n *OSD) Close() error {
+	err := n.OSD.Close()
+	return errors.Join(err, n.release())
+}
+
+// Kill stops the OSD without a word to the monitors or its peers.
+func (n *OSD) Kill() error {
+	err := n.OSD.Kill()
+	return errors.Join(err, n.release())
+}
+
+func (n *OSD) release() error {
+	return errors.Join(n.session.Close(), n.Store.Close())
+}

@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/gateways/s3"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+)
+
+// S3Options configures StartS3.
+type S3Options struct {
+	Mons      []string // required: messenger addresses of some monitors
+	Name      string   // of this gateway; default "s3"
+	Listen    string   // host:port; default 127.0.0.1:0
+	Advertise string   // host:port shown to people; default: the listener's address
+	Pool      string   // default DefaultS3Pool
+	Gateway   s3.Options
+	Log       *slog.Logger
+}
+
+// S3 is a running S3 gateway.
+type S3 struct {
+	Addr string
+
+	o       S3Options
+	client  *client.Client
+	buckets *bucket.Service
+	server  *s3.Server
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	failed  chan error
+}
+
+// StartS3 connects to the cluster and serves S3. The pool must exist.
+func StartS3(ctx context.Context, o S3Options) (*S3, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Name == "" {
+		o.Name = "s3"
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.Pool == "" {
+		o.Pool = DefaultS3Pool
+	}
+	c, err := client.Connect(ctx, client.Options{Mons: o.Mons, Entity: "client.s3." + o.Name, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	g := &S3{o: o, client: c, failed: make(chan error, 1)}
+	if err := g.start(ctx); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+func (g *S3) start(ctx context.Context) error {
+	pool, err := g.client.Pool(ctx, g.o.Pool)
+	if errors.Is(err, client.ErrNotFound) {
+		return fmt.Errorf("S3 gateway %s: pool %q does not exist; make it with `cairn pool create %s --application s3`", g.o.Name, g.o.Pool, g.o.Pool)
+	}
+	if err != nil {
+		return err
+	}
+	if g.buckets, err = bucket.NewService(bucket.Options{Meta: pool, Data: pool, Log: g.o.Log}); err != nil {
+		return err
+	}
+	so := g.o.Gateway
+	so.Buckets, so.Log = g.buckets, g.o.Log
+	so.Users = func(ctx context.Context, key string) (*wirepb.User, error) {
+		u, err := g.client.User(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		pu := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}
+		for _, k := range u.Keys {
+			pu.Keys = append(pu.Keys, &wirepb.AccessKey{AccessKey: k.AccessKey, SecretKey: k.SecretKey})
+		}
+		return pu, nil
+	}
+	if g.server, err = s3.New(so); err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", g.o.Listen)
+	if err != nil {
+		return fmt.Errorf("S3 gateway %s: %w", g.o.Name, err)
+	}
+	g.Addr = g.o.Advertise
+	if g.Addr == "" {
+		g.Addr = ln.Addr().String()
+	}
+	g.wg.Go(func() { // ends with server.Close
+		if err := g.server.Serve(ln); err != nil {
+			g.failed <- err
+		}
+	})
+	bctx, cancel := context.WithCancel(context.Background())
+	g.cancel = cancel
+	g.wg.Go(func() { g.beacons(bctx) }) // ends with cancel
+	return nil
+}
+
+// Failed delivers the error that ended the server, if one did.
+func (g *S3) Failed() <-chan error { return g.failed }
+
+// beacons tells the monitors that the gateway is there, and at the end that it leaves.
+func (g *S3) beacons(ctx context.Context) {
+	t := time.NewTicker(10 * time.Second)
+	defer t.Stop()
+	b := client.ServiceBeacon{Kind: "s3", Name: g.o.Name, Addr: g.Addr}
+	for {
+		bctx, cancel := context.WithTimeout(ctx, 8*time.Second)
+		if err := g.client.Beacon(bctx, b); err != nil && ctx.Err() == nil {
+			g.o.Log.Warn("monitors not told of the gateway", "gateway", g.o.Name, "err", err)
+		}
+		cancel()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			b.Leaving = true
+			bctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_ = g.client.Beacon(bctx, b) // if it is lost, the silence says the same later
+			cancel()
+			return
+		}
+	}
+}
+
+// Close stops the gateway after the requests under way.
+func (g *S3) Close() error {
+	var err error
+	if g.server != nil {
+		err = g.server.Close()
+	}
+	if g.cancel != nil {
+		g.cancel()
+	}
+	g.wg.Wait()
+	if g.buckets != nil {
+		err = errors.Join(err, g.buckets.Close())
+	}
+	return errors.Join(err, g.client.Close())
+}
