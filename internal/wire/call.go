@@ -130,9 +130,7 @@ func (c *Conn) Send(m *Message) error {
 func (c *Conn) Reply(req *Message, m *Message) error {
 	tag := req.Header.GetTag()
 	if tag == 0 {
-		if m != nil && m.Sent != nil {
-			m.Sent()
-		}
+		m.unsent()
 		return nil
 	}
 	s := stamp{tag: tag, reply: true, epoch: c.epoch()}

@@ -18,11 +18,14 @@ type Conn struct {
 	peer   agreed
 	remote string
 
+	flushOnce sync.Once
 	calls     sync.Pool // of *call
 	tags      atomic.Uint64
 	moreInput atomic.Bool  // the reader has more bytes at hand: a busy connection
 	lastWrite atomic.Int64 // when the last write ended, nanoseconds since clockBase
 	inHandle  atomic.Bool  // the reader is inside a Handler call
+
+	framesIn, bytesIn atomic.Uint64 // written by the reader
 
 	mu     sync.Mutex // guards below
 	err    error      // set once, when the connection ends
@@ -39,9 +42,11 @@ type Conn struct {
 	writable      sync.Cond     // the writer's: queue is not empty, or the end
 	room          chan struct{} // closed when the queue is below its limits again; nil: nobody waits
 	flushed       chan struct{} // closed when queue is empty and nobody writes; nil: nobody waits
-	progress      uint64        // writes done, for the stall check
-	stallProgress uint64        // progress at the last check
-	stallTicks    int           // checks without progress
+	framesOut     uint64
+	bytesOut      uint64
+	progress      uint64 // writes done, for the stall check
+	stallProgress uint64 // progress at the last check
+	stallTicks    int    // checks without progress
 
 	inbound  map[uint64]int // the peer's unanswered requests: tag to payload bytes
 	inCount  int            // those, and replies not yet written
@@ -102,6 +107,27 @@ func (c *Conn) RemoteAddr() string { return c.remote }
 // String names the peer and its address.
 func (c *Conn) String() string { return printable(c.peer.peer.Entity) + " at " + c.remote }
 
+// Stats counts what a connection has carried and what waits in it.
+type Stats struct {
+	FramesIn, BytesIn   uint64
+	FramesOut, BytesOut uint64
+	Queued, QueuedBytes int // frames to be written
+	Pending             int // our unanswered calls
+	Unanswered          int // the peer's unanswered requests
+}
+
+// Stats returns the connection's counters.
+func (c *Conn) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Stats{
+		FramesIn: c.framesIn.Load(), BytesIn: c.bytesIn.Load(),
+		FramesOut: c.framesOut, BytesOut: c.bytesOut,
+		Queued: c.queuedFrames, QueuedBytes: c.queuedBytes,
+		Pending: len(c.pending), Unanswered: len(c.inbound),
+	}
+}
+
 // Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
@@ -118,28 +144,32 @@ func (c *Conn) Err() error {
 // it may be called from inside one and with locks held that the handler takes.
 // It always returns nil.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	if c.err == nil && !c.ending {
-		c.ending = true
-		if len(c.queue) > 0 || c.writing {
-			c.flushed = make(chan struct{})
-			flushed := c.flushed
-			c.mu.Unlock()
-			_ = c.nc.SetWriteDeadline(time.Now().Add(flushTimeout))
-			select {
-			case <-flushed:
-			case <-c.done:
-			}
-			c.mu.Lock()
-		}
-	}
-	c.mu.Unlock()
+	c.flushOnce.Do(c.flush) // a second Close waits for the first one's flush
 	c.fail(errClosedHere)
 	<-c.writeDone
 	if !c.inHandle.Load() { // once failed, the reader enters no handler any more
 		<-c.readDone
 	}
 	return nil
+}
+
+// flush takes nothing new and waits until the queue is written, but not longer
+// than flushTimeout.
+func (c *Conn) flush() {
+	c.mu.Lock()
+	c.ending = true
+	if c.err != nil || len(c.queue) == 0 && !c.writing {
+		c.mu.Unlock()
+		return
+	}
+	flushed := make(chan struct{})
+	c.flushed = flushed
+	c.mu.Unlock()
+	_ = c.nc.SetWriteDeadline(time.Now().Add(flushTimeout)) // a write that runs into it fails the connection
+	select {
+	case <-flushed:
+	case <-c.done:
+	}
 }
 
 // fail ends the connection for the given reason; only the first call counts.
@@ -225,6 +255,6 @@ func (c *Conn) watch() {
 		cl.result <- result{err: c.timedOut()}
 	}
 	if stalled {
-		c.fail(fmt.Errorf("the peer read nothing for %v", c.o.StallTimeout))
+		c.fail(fmt.Errorf("the peer has not read for %v", c.o.StallTimeout))
 	}
 }

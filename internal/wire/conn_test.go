@@ -504,7 +504,7 @@ func TestStalledPeer(t *testing.T) {
 			}
 		}
 		<-c.Done()
-		if err := c.Err(); !strings.Contains(err.Error(), "the peer read nothing for 1m0s") || !strings.Contains(err.Error(), "osd.1") {
+		if err := c.Err(); !strings.Contains(err.Error(), "the peer has not read for 1m0s") || !strings.Contains(err.Error(), "osd.1") {
 			t.Errorf("ended with %v", err)
 		}
 		if took := time.Since(start); took < time.Minute || took > 2*time.Minute {

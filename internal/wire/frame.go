@@ -309,15 +309,12 @@ func (s stamp) append(b []byte, h *wirepb.Header) []byte {
 // encode makes a frame of m, which may be nil. Of a frame that cannot be made
 // the payload counts as sent.
 func encode(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
-	var sent func()
-	if m != nil {
-		sent = m.Sent
-	}
 	f, err := encodeFrame(k, m, s, unchecked)
-	if err != nil && sent != nil {
-		sent()
+	if err != nil {
+		m.unsent()
+	} else if m != nil {
+		f.sent = m.Sent
 	}
-	f.sent = sent
 	return f, err
 }
 

@@ -20,7 +20,8 @@ type Message struct {
 	// Sent, if not nil, is called once for each Send, Call, Reply or Peers.Send
 	// of the message, when the messenger no longer needs the payload: it has
 	// been written, copied or dropped, whatever the call returned. It must not
-	// block. Any goroutine may call it, even before the sending call returns.
+	// block or use the connection. Any goroutine may call it, even before the
+	// sending call returns.
 	Sent func()
 
 	buf *buffer // the pooled memory of the payload
@@ -46,6 +47,13 @@ func (m *Message) Release() {
 	b := m.buf
 	m.buf, m.Payload = nil, nil
 	b.release()
+}
+
+// unsent gives the payload of a message back that is not even encoded.
+func (m *Message) unsent() {
+	if m != nil && m.Sent != nil {
+		m.Sent()
+	}
 }
 
 // Identity says who stands at one end of a connection.

@@ -28,7 +28,7 @@ type Options struct {
 	DialTimeout      time.Duration // to connect; default 5 s
 	HandshakeTimeout time.Duration // from connected to established; default 10 s
 	CallTimeoutMax   time.Duration // a Call gives up after this even if its context does not; default 5 min, negative: never
-	StallTimeout     time.Duration // a peer that takes no byte of a pending write for this long is cut off; default 2 min, negative: never
+	StallTimeout     time.Duration // a peer that does not take the next piece (at most 4 MiB) of what is to be written is cut off; default 2 min, negative: never
 
 	QueueFrames    int    // frames waiting to be written per connection; default 4096
 	QueueBytes     int    // bytes waiting to be written per connection (one frame is always allowed); default 128 MiB

@@ -79,6 +79,7 @@ func (p *Peers) Get(ctx context.Context, addr string) (*Conn, error) {
 func (p *Peers) Call(ctx context.Context, addr string, m *Message) (*Message, error) {
 	c, err := p.Get(ctx, addr)
 	if err != nil {
+		m.unsent()
 		return nil, err
 	}
 	return c.Call(ctx, m)
@@ -93,9 +94,7 @@ func (p *Peers) Send(addr string, m *Message) error {
 	conn, _, err := p.ready(addr)
 	p.mu.Unlock()
 	if err != nil {
-		if m != nil && m.Sent != nil {
-			m.Sent()
-		}
+		m.unsent()
 		return err
 	}
 	if conn != nil {

@@ -45,6 +45,8 @@ func (c *Conn) readFrames() error {
 		if err != nil {
 			return readError(err)
 		}
+		c.framesIn.Add(1)
+		c.bytesIn.Add(uint64(prefixLen) + uint64(p.header) + uint64(p.payload))
 		if more := c.fr.br.Buffered() > 0; more != c.moreInput.Load() {
 			c.moreInput.Store(more)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -137,9 +138,11 @@ func (s *Server) establish(nc net.Conn) {
 		if counted {
 			s.leave(nil)
 		}
-		if s.ctx.Err() == nil {
-			s.o.Log.Warn("connection not accepted", "addr", nc.RemoteAddr().String(), "err", err)
+		level := slog.LevelWarn
+		if errors.Is(err, errPeerClosed) || s.ctx.Err() != nil {
+			level = slog.LevelDebug // a port check, or we are closing
 		}
+		s.o.Log.Log(context.Background(), level, "connection not accepted", "addr", nc.RemoteAddr().String(), "err", err)
 		return
 	}
 	established = true

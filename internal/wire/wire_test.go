@@ -54,6 +54,9 @@ func dialTo(tb testing.TB, s *Server, o Options) *Conn {
 		c.Close()
 		<-c.finished
 	})
+	if _, err := c.Ping(context.Background()); err != nil { // the server has it too
+		tb.Fatal(err)
+	}
 	return c
 }
 

@@ -196,6 +196,8 @@ func (c *Conn) pushRest(f frame, n int) {
 func (c *Conn) written(f frame) {
 	c.queuedFrames--
 	c.queuedBytes -= f.size
+	c.framesOut++
+	c.bytesOut += uint64(f.size)
 	if f.reply {
 		c.inCount--
 		c.inBytes -= f.size
