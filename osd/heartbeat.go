@@ -2,6 +2,7 @@ package osd
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -51,12 +52,17 @@ func (h *heartbeats) follow(m *placement.Map) {
 			ctx, cancel := context.WithCancel(h.d.ctx)
 			b = &beat{id: o.ID, kick: make(chan struct{}, 1), cancel: cancel, addr: o.Addr, incarnation: o.Incarnation}
 			h.peers[o.ID] = b
+			h.d.peers.Retry(o.Addr) // it has just booted, whatever we saw before
 			h.d.wg.Add(1)
 			go h.run(ctx, b) // until the peer is down or Close ends ctx
 		case o.Up:
 			b.mu.Lock()
+			news := b.incarnation != o.Incarnation
 			b.addr, b.incarnation = o.Addr, o.Incarnation
 			b.mu.Unlock()
+			if news {
+				h.d.peers.Retry(o.Addr)
+			}
 		case b != nil:
 			b.cancel()
 			delete(h.peers, o.ID)
@@ -109,8 +115,9 @@ func (h *heartbeats) run(ctx context.Context, b *beat) {
 		case ctx.Err() != nil:
 			return
 		default:
-			refused, silent := wire.IsRefused(err), now.Sub(answered)
-			if refused {
+			// Only a dial made now tells that nobody listens now; a backoff repeats old news.
+			refused, silent := wire.IsRefused(err) && !errors.Is(err, wire.ErrBackoff), now.Sub(answered)
+			if wire.IsRefused(err) {
 				next = d.o.HeartbeatEvery / 4
 			}
 			if (refused || silent >= d.o.SilentAfter) && (reported == 0 || now.Sub(reported) >= time.Second) {

@@ -83,6 +83,7 @@ type OSD struct {
 	cur         *placement.Map
 	table       *placement.Table
 	booting     bool
+	leaving     bool // Close has begun: being down is as it should be
 	failed      error
 	closed      bool
 	done        chan struct{}
@@ -166,7 +167,9 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 		Self:    wire.Identity{Entity: d.id.String(), Cluster: d.cluster, Incarnation: d.incarnation},
 		Handler: handler{d}, Log: o.Log, Epoch: d.epoch.Load,
 	}
-	d.peers = wire.NewPeers(wo)
+	po := wo
+	po.Unreachable = d.unreachable
+	d.peers = wire.NewPeers(po)
 	d.beats = newHeartbeats(d)
 	for i := 0; i < o.Shards; i++ {
 		d.shards = append(d.shards, newShard(d))
@@ -194,6 +197,23 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	go d.reportLoop() // until Close ends ctx
 	d.log.Info("osd up", "osd", d.id, "addr", d.addr, "epoch", d.epoch.Load(), "pgs", d.groupCount())
 	return d, nil
+}
+
+// unreachable tells the groups that messages to whoever lives at addr were lost.
+func (d *OSD) unreachable(addr string, _ error) {
+	d.mu.Lock()
+	m := d.cur
+	d.mu.Unlock()
+	if m == nil || d.ctx.Err() != nil {
+		return
+	}
+	for i := range m.OSDs {
+		if o := &m.OSDs[i]; o.Addr == addr && o.Up {
+			for _, s := range d.shards {
+				s.post(peerReset{o.ID})
+			}
+		}
+	}
 }
 
 // register asks the monitors for the store's OSD id, once in the store's life,
@@ -301,7 +321,7 @@ func (d *OSD) onMap(m *placement.Map) {
 		s.post(mapped{m, table})
 	}
 	me := m.OSD(d.id)
-	reboot := (me == nil || !me.Up) && !d.booting && d.booted.Load()
+	reboot := (me == nil || !me.Up) && !d.booting && !d.leaving && d.booted.Load()
 	if reboot {
 		d.booting = true
 	}
@@ -385,7 +405,8 @@ func (d *OSD) Err() error {
 // Close tells the monitors that the OSD goes away and stops it. Idempotent.
 func (d *OSD) Close() error {
 	d.mu.Lock()
-	inc, stopping := d.incarnation, d.closed
+	inc, stopping := d.incarnation, d.closed || d.leaving
+	d.leaving = true
 	d.mu.Unlock()
 	if !stopping && d.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(d.ctx, 2*time.Second)

@@ -37,6 +37,8 @@ type Options struct {
 	ConnsMax       int    // connections of a Server; default 8192
 	Features       uint64 // feature bits this side understands
 	Required       uint64 // feature bits the peer must understand
+	// Unreachable is told by Peers that a dial failed: messages sent to addr meanwhile are lost. It must not block.
+	Unreachable    func(addr string, err error)
 	NoPayloadCheck bool   // send payloads without a checksum (the stream is already protected, or the payload carries its own)
 
 	versionMin, versionMax uint32 // set by tests only

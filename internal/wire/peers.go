@@ -205,6 +205,18 @@ func (p *Peers) connect(addr string, e *peer, d *dialling) {
 	for i := range refused {
 		refused[i].release()
 	}
+	if err != nil && !closed && p.o.Unreachable != nil {
+		p.o.Unreachable(addr, err)
+	}
+}
+
+// Retry ends the backoff of an address, because something says that it answers again.
+func (p *Peers) Retry(addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.peers[addr]; e != nil {
+		e.retryAt, e.failures = time.Time{}, 0
+	}
 }
 
 // backoff returns how long to leave an address alone after that many failures
