@@ -87,10 +87,10 @@ func newRevision() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-func rootObject(b id) string             { return "s3." + b.String() }
-func partObject(b id, n uint64) string   { return fmt.Sprintf("s3.%s.%x", b, n) }
-func uploadObject(u id) string           { return "s3.up." + u.String() }
-func dataObject(d id, n uint32) string   { return fmt.Sprintf("s3.data.%s.%x", d, n) }
+func rootObject(b id) string               { return "s3." + b.String() }
+func partObject(b id, n uint64) string     { return fmt.Sprintf("s3.%s.%x", b, n) }
+func uploadObject(u id) string             { return "s3.up." + u.String() }
+func dataObject(d id, n uint32) string     { return fmt.Sprintf("s3.data.%s.%x", d, n) }
 func omapKey(kind byte, key string) string { return string(kind) + key }
 
 func intentKey(key string, x id) string { return string(kindIntent) + key + "\x00" + x.String() }

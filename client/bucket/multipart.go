@@ -245,7 +245,7 @@ func (b *Bucket) Parts(ctx context.Context, key, uploadID string, after, limit i
 
 // eachPart calls f with the parts above number after until it says false.
 func (s *Service) eachPart(ctx context.Context, u id, after, batch int, f func(p *bucketpb.Part) bool) error {
-	from := partKey(uint32(min(after, MaxParts)+1))
+	from := partKey(uint32(min(after, MaxParts) + 1))
 	for {
 		res, err := s.meta.Do(ctx, uploadObject(u), new(client.Op).OmapList(from, prefixEnd(string(kindPart)), batch))
 		if errors.Is(err, client.ErrNotFound) {
@@ -412,4 +412,23 @@ func (b *Bucket) Abort(ctx context.Context, key, uploadID string) error {
 		return guardErr(err)
 	})
 	return keyErr("abort upload of", b, key, err)
+}
+
+// CopyPart makes a part of size bytes of src from off on. wrap, if set, sees the
+// bytes on their way; finish is as in PartInput. src must come from Get.
+func (b *Bucket) CopyPart(ctx context.Context, key, uploadID string, number int, src *Object, off, size int64, wrap func(io.Reader) io.Reader, finish func() ([]Checksum, error)) (*Part, error) {
+	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
+		return nil, keyErr("copy part of", b, key, err)
+	}
+	defer b.svc.copies.Release(1)
+	r, err := src.open(ctx, off, size, false)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	in := PartInput{Body: r, Size: size, Finish: finish}
+	if wrap != nil {
+		in.Body = wrap(r)
+	}
+	return b.UploadPart(ctx, key, uploadID, number, in)
 }

@@ -532,3 +532,6 @@ func (b *Bucket) dropIntent(ctx context.Context, key string, x id, stale func(*b
 	})
 	return dropped, err
 }
+
+// Bucket returns the name of the object's bucket.
+func (o *Object) Bucket() string { return o.b.name }

@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -267,4 +268,13 @@ func (j *jobs) close() {
 	j.mu.Unlock()
 	j.cancel()
 	j.done.Wait()
+}
+
+// Ping asks the cluster for the registry, to see that it answers.
+func (s *Service) Ping(ctx context.Context) error {
+	_, err := s.meta.Do(ctx, registryObject, new(client.Op).Stat())
+	if errors.Is(err, client.ErrNotFound) {
+		return nil
+	}
+	return err
 }

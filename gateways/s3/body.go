@@ -1,0 +1,249 @@
+package s3
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"hash"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// payload is a request's body: decoded, and verified at its end. Its last Read
+// fails if anything that the client said about the body is not so.
+type payload struct {
+	in      io.Reader
+	size    int64
+	md5     []byte    // Content-MD5; whoever stores the body verifies it
+	sha     hash.Hash // nil: not to be verified
+	wantSHA string
+	sum     hash.Hash // nil: no checksum
+	alg     *checksumAlgorithm
+	want    []byte       // nil: in the trailer, or only to be computed
+	promise bool         // the trailer must bring want
+	chunked *chunkReader // with a trailer to take want from
+	value   []byte       // of sum, once the end was reached
+	err     error
+}
+
+// idleReader gives up on a client that sends nothing for a while.
+type idleReader struct {
+	r    io.Reader
+	c    *http.ResponseController
+	idle time.Duration
+	set  time.Time
+}
+
+func (i *idleReader) Read(b []byte) (int, error) {
+	// Moving the deadline costs a few hundred nanoseconds: once a second is enough.
+	if now := time.Now(); now.Sub(i.set) > time.Second {
+		_ = i.c.SetReadDeadline(now.Add(i.idle)) // not every ResponseWriter can; then there is no limit
+		i.set = now
+	}
+	n, err := i.r.Read(b)
+	if err != nil {
+		// The server watches the connection for the client going away once the body is read.
+		_ = i.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// body prepares the request's body. compute asks for a checksum even if the client sent none.
+func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
+	r := q.r
+	raw := io.Reader(&idleReader{r: r.Body, c: http.NewResponseController(q.w.ResponseWriter), idle: q.s.o.BodyIdle})
+	p := &payload{size: r.ContentLength}
+	mode := q.sig.payload
+	switch mode {
+	case streamSigned, streamSignedTrailer, streamUnsignedTrailer:
+		decoded := r.Header.Get("X-Amz-Decoded-Content-Length")
+		n, err := strconv.ParseInt(decoded, 10, 64)
+		if decoded == "" {
+			return nil, apiErr("MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header.")
+		}
+		if err != nil || n < 0 {
+			return nil, apiErr("InvalidArgument", "x-amz-decoded-content-length is not a length.")
+		}
+		var signer *chunkSigner
+		if mode != streamUnsignedTrailer {
+			signer = &chunkSigner{key: q.key256, stamp: q.sig.stamp, scope: q.sig.scope.String(), prev: q.sig.value}
+		}
+		p.size = n
+		p.chunked = newChunkReader(raw, signer, mode != streamSigned)
+		p.in = p.chunked
+	case unsignedBody:
+		p.in = raw
+	default:
+		if b, err := hex.DecodeString(mode); err != nil || len(b) != sha256.Size {
+			return nil, apiErr("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid sha256 value.")
+		}
+		p.in, p.sha, p.wantSHA = raw, sha256.New(), strings.ToLower(mode)
+	}
+	if p.size < 0 {
+		return nil, apiErr("MissingContentLength", "You must provide the Content-Length HTTP header.")
+	}
+	if m := r.Header.Get("Content-Md5"); m != "" {
+		b, err := base64.StdEncoding.DecodeString(m)
+		if err != nil || len(b) != md5.Size {
+			return nil, apiErr("InvalidDigest", "The Content-MD5 you specified is not valid.")
+		}
+		p.md5 = b
+	}
+	return p, p.setChecksum(r, compute)
+}
+
+func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *apiError) {
+	if p.alg, p.want, e = checksumHeader(r.Header); e != nil {
+		return e
+	}
+	for name := range strings.SplitSeq(strings.Join(r.Header.Values("X-Amz-Trailer"), ","), ",") {
+		suffix, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(name)), checksumPrefix)
+		if !ok {
+			continue
+		}
+		a := checksumByName(suffix)
+		switch {
+		case a == nil:
+			return notImplemented("the checksum algorithm " + strings.ToUpper(suffix))
+		case p.alg != nil:
+			return apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.")
+		case p.chunked == nil || !p.chunked.trailing:
+			return apiErr("InvalidRequest", "A trailer is announced but the body has none.")
+		}
+		p.alg, p.promise = a, true
+	}
+	if p.alg == nil {
+		p.alg = compute
+	} else if compute != nil && compute.name != p.alg.name {
+		return apiErr("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s", strings.ToLower(compute.name), strings.ToLower(p.alg.name))
+	}
+	if p.alg != nil {
+		p.sum = p.alg.new()
+	}
+	return nil
+}
+
+// Read implements io.Reader.
+func (p *payload) Read(b []byte) (int, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	n, err := p.in.Read(b)
+	if p.sha != nil {
+		p.sha.Write(b[:n])
+	}
+	if p.sum != nil {
+		p.sum.Write(b[:n])
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.EOF
+		if e := p.verify(); e != nil {
+			err = e
+		}
+	} else if err != nil {
+		err = bodyErr(err)
+	}
+	p.err = err
+	return n, err
+}
+
+// bodyErr says in S3's words why a body could not be read.
+func bodyErr(err error) error {
+	var api *apiError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &api):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return apiErr("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return apiErr("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
+	}
+	e := apiErr("IncompleteBody", "The body could not be read to its end.")
+	e.cause = err
+	return e
+}
+
+func (p *payload) verify() *apiError {
+	if p.sha != nil {
+		if got := hex.EncodeToString(p.sha.Sum(nil)); got != p.wantSHA {
+			return apiErr("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.").
+				with("ClientComputedContentSHA256", p.wantSHA).with("S3ComputedContentSHA256", got)
+		}
+	}
+	if p.sum == nil {
+		return nil
+	}
+	p.value = p.sum.Sum(nil)
+	if p.chunked != nil && p.want == nil {
+		a, want, err := checksumHeader(p.chunked.trailer)
+		if err != nil {
+			return err
+		}
+		if p.promise && a == nil {
+			return apiErr("MalformedTrailerError", "The trailer lacks the checksum that was announced.")
+		}
+		if a != nil && a.name != p.alg.name {
+			return apiErr("MalformedTrailerError", "The trailer has another checksum than was announced.")
+		}
+		p.want = want
+	}
+	if p.want != nil && !bytes.Equal(p.want, p.value) {
+		return apiErr("BadDigest", "The %s you specified did not match the calculated checksum.", p.alg.name)
+	}
+	return nil
+}
+
+// finish is what bucket.PutInput wants: the checksum, once the body was read.
+func (p *payload) finish() ([]bucket.Checksum, error) {
+	if p.sum == nil {
+		return nil, nil
+	}
+	return []bucket.Checksum{{Algorithm: p.alg.name, Value: p.value}}, nil
+}
+
+// readXML reads a document of at most limit bytes from the body; it reports
+// whether there was one.
+func (q *request) readXML(v any, limit int64) (bool, *apiError) {
+	p, e := q.body(nil)
+	if e != nil {
+		return false, e
+	}
+	if p.size > limit {
+		return false, apiErr("MaxMessageLengthExceeded", "Your request was too large: at most %d bytes.", limit)
+	}
+	b, err := io.ReadAll(io.LimitReader(p, limit+1))
+	if err != nil {
+		return false, toAPI(err)
+	}
+	if int64(len(b)) > limit {
+		return false, apiErr("MaxMessageLengthExceeded", "Your request was too large: at most %d bytes.", limit)
+	}
+	if p.md5 != nil {
+		if sum := md5.Sum(b); !bytes.Equal(sum[:], p.md5) {
+			return false, apiErr("BadDigest", "The Content-MD5 you specified did not match what we received.")
+		}
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return false, nil
+	}
+	d := xml.NewDecoder(bytes.NewReader(b))
+	if err := d.Decode(v); err != nil {
+		e := apiErr("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema.")
+		e.cause = err
+		return false, e
+	}
+	return true, nil
+}

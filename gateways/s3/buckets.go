@@ -1,0 +1,201 @@
+package s3
+
+import (
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+const (
+	xmlNS      = "http://s3.amazonaws.com/doc/2006-03-01/"
+	timeLayout = "2006-01-02T15:04:05.000Z"
+)
+
+func stamp(t time.Time) string { return t.UTC().Format(timeLayout) }
+
+type xmlOwner struct {
+	ID          string
+	DisplayName string
+}
+
+func (q *request) owner() xmlOwner {
+	name := q.user.DisplayName
+	if name == "" {
+		name = q.user.Name
+	}
+	return xmlOwner{ID: q.user.Name, DisplayName: name}
+}
+
+type xmlBuckets struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListAllMyBucketsResult"`
+	Owner   xmlOwner
+	Buckets []xmlBucket `xml:"Buckets>Bucket"`
+}
+
+type xmlBucket struct {
+	Name         string
+	CreationDate string
+}
+
+func (q *request) listBuckets() error {
+	infos, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
+	if err != nil {
+		return err
+	}
+	x := xmlBuckets{Owner: q.owner()}
+	for _, b := range infos {
+		x.Buckets = append(x.Buckets, xmlBucket{Name: b.Name, CreationDate: stamp(b.Created)})
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+type xmlCreateBucket struct {
+	XMLName            xml.Name `xml:"CreateBucketConfiguration"`
+	LocationConstraint string
+}
+
+const maxSmallXML = 64 << 10
+
+func (q *request) createBucket() error {
+	var in xmlCreateBucket
+	if _, e := q.readXML(&in, maxSmallXML); e != nil {
+		return e
+	}
+	if l := in.LocationConstraint; l != "" && l != "US" && l != q.s.o.Region {
+		return apiErr("InvalidLocationConstraint", "The specified location constraint is not valid; this gateway serves the region '%s'.", q.s.o.Region).with("LocationConstraint", l)
+	}
+	if q.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
+		return notImplemented("object lock")
+	}
+	if err := bucket.CheckName(q.bucket); err != nil {
+		return apiErr("InvalidBucketName", "The specified bucket is not valid: use 3 to 63 lower-case letters, digits, dots and dashes.").with("BucketName", q.bucket)
+	}
+	mine, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
+	if err != nil {
+		return err
+	}
+	if len(mine) >= q.s.o.MaxBuckets {
+		return apiErr("TooManyBuckets", "You have attempted to create more buckets than allowed (%d).", q.s.o.MaxBuckets)
+	}
+	b, err := q.s.o.Buckets.Create(q.ctx(), q.bucket, q.user.Name, q.s.o.Region)
+	if errors.Is(err, bucket.ErrBucketExists) {
+		if b.Info().Owner != q.user.Name {
+			return apiErr("BucketAlreadyExists", "The requested bucket name is not available. The bucket namespace is shared by all users. Select a different name and try again.").with("BucketName", q.bucket)
+		}
+		if q.s.o.Region != "us-east-1" { // where making one's own bucket again has always been no error
+			return apiErr("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.").with("BucketName", q.bucket)
+		}
+	} else if err != nil {
+		return err
+	}
+	q.w.Header().Set("Location", "/"+q.bucket)
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (q *request) headBucket() error {
+	b, err := q.s.o.Buckets.Fresh(q.ctx(), q.bucket)
+	if err != nil {
+		return err
+	}
+	if b.Info().Owner != q.user.Name {
+		return apiErr("AccessDenied", "Access Denied")
+	}
+	q.w.Header().Set("x-amz-bucket-region", q.s.o.Region)
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (q *request) deleteBucket() error {
+	b, err := q.s.o.Buckets.Fresh(q.ctx(), q.bucket)
+	if err != nil {
+		return err
+	}
+	if b.Info().Owner != q.user.Name {
+		return apiErr("AccessDenied", "Access Denied")
+	}
+	if err := q.s.o.Buckets.Delete(q.ctx(), q.bucket); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type xmlLocation struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ LocationConstraint"`
+	Region  string   `xml:",chardata"`
+}
+
+func (q *request) getBucketLocation() error {
+	if _, err := q.owned(q.bucket); err != nil {
+		return err
+	}
+	region := q.s.o.Region
+	if region == "us-east-1" {
+		region = "" // as S3 spells it
+	}
+	q.writeXML(http.StatusOK, xmlLocation{Region: region})
+	return nil
+}
+
+type xmlVersioning struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ VersioningConfiguration"`
+}
+
+func (q *request) getBucketVersioning() error {
+	if _, err := q.owned(q.bucket); err != nil {
+		return err
+	}
+	q.writeXML(http.StatusOK, xmlVersioning{}) // empty: never switched on
+	return nil
+}
+
+type xmlACL struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ AccessControlPolicy"`
+	Owner   xmlOwner
+	Grants  []xmlGrant `xml:"AccessControlList>Grant"`
+}
+
+type xmlGrant struct {
+	Grantee    xmlGrantee
+	Permission string
+}
+
+type xmlGrantee struct {
+	XSI         string `xml:"xmlns:xsi,attr"`
+	Type        string `xml:"xsi:type,attr"`
+	ID          string
+	DisplayName string
+}
+
+func (q *request) ownerACL() xmlACL {
+	o := q.owner()
+	return xmlACL{Owner: o, Grants: []xmlGrant{{
+		Grantee:    xmlGrantee{XSI: "http://www.w3.org/2001/XMLSchema-instance", Type: "CanonicalUser", ID: o.ID, DisplayName: o.DisplayName},
+		Permission: "FULL_CONTROL",
+	}}}
+}
+
+func (q *request) getBucketACL() error {
+	if _, err := q.owned(q.bucket); err != nil {
+		return err
+	}
+	q.writeXML(http.StatusOK, q.ownerACL())
+	return nil
+}
+
+func (q *request) getObjectACL() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	if _, err := b.Head(q.ctx(), q.key); err != nil {
+		return err
+	}
+	q.writeXML(http.StatusOK, q.ownerACL())
+	return nil
+}

@@ -1,0 +1,151 @@
+package s3
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+// source opens the object that x-amz-copy-source names and holds its conditions.
+func (q *request) source() (*bucket.Object, error) {
+	bad := apiErr("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey").with("ArgumentName", "x-amz-copy-source")
+	raw := q.r.Header.Get("X-Amz-Copy-Source")
+	path, query, _ := strings.Cut(raw, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, bad
+	}
+	if v := values.Get("versionId"); v != "" && v != "null" {
+		return nil, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.")
+	}
+	path, err = url.PathUnescape(path)
+	if err != nil {
+		return nil, bad
+	}
+	name, key, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if !ok || name == "" || bucket.CheckKey(key) != nil {
+		return nil, bad
+	}
+	b, err := q.owned(name)
+	if err != nil {
+		return nil, err
+	}
+	o, err := b.Get(q.ctx(), key)
+	if errors.Is(err, bucket.ErrNoSuchKey) {
+		return nil, apiErr("NoSuchKey", "The specified key does not exist.").with("Key", key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e := readConditions(q.r.Header, "X-Amz-Copy-Source-", o, true); e != nil {
+		return nil, e
+	}
+	return o, nil
+}
+
+type xmlCopy struct {
+	XMLName      xml.Name // CopyObjectResult or CopyPartResult
+	LastModified string
+	ETag         string
+	xmlSums
+}
+
+func (x *xmlCopy) set(sums []bucket.Checksum, parts int) {
+	for _, c := range sums {
+		if f := x.field(c.Algorithm); f != nil {
+			*f = checksumText(c, parts)
+		}
+	}
+}
+
+func (q *request) copyObject() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	cond, e := q.condition()
+	if e != nil {
+		return e
+	}
+	var headers *bucket.Headers
+	switch d := q.r.Header.Get("X-Amz-Metadata-Directive"); d {
+	case "", "COPY":
+	case "REPLACE":
+		h, e := q.headers()
+		if e != nil {
+			return e
+		}
+		headers = &h
+	default:
+		return apiErr("InvalidArgument", "Unknown metadata directive.").with("ArgumentName", "x-amz-metadata-directive").with("ArgumentValue", d)
+	}
+	if d := q.r.Header.Get("X-Amz-Tagging-Directive"); d == "REPLACE" {
+		return notImplemented("object tags")
+	}
+	if q.r.Header.Get("X-Amz-Checksum-Algorithm") != "" && checksumByName(q.r.Header.Get("X-Amz-Checksum-Algorithm")) == nil {
+		return notImplemented("the checksum algorithm " + q.r.Header.Get("X-Amz-Checksum-Algorithm"))
+	}
+	for try := 1; ; try++ {
+		src, err := q.source()
+		if err != nil {
+			return err
+		}
+		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key {
+			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+		}
+		o, err := b.Copy(q.ctx(), src, q.key, headers, cond)
+		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyObjectResult"}, LastModified: stamp(o.Modified), ETag: quote(o.ETag())}
+		x.set(o.Checksums, o.Parts)
+		q.writeXML(http.StatusOK, x)
+		return nil
+	}
+}
+
+func (q *request) uploadPartCopy() error {
+	b, number, u, err := q.part()
+	if err != nil {
+		return err
+	}
+	src, err := q.source()
+	if err != nil {
+		return err
+	}
+	off, size := int64(0), src.Size
+	if v := q.r.Header.Get("X-Amz-Copy-Source-Range"); v != "" {
+		s, e := parseRange(v, src.Size)
+		_, last, _ := strings.Cut(v, "-")
+		if n, err := strconv.ParseInt(last, 10, 64); e != nil || !s.partial || err != nil || n >= src.Size {
+			return apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy, within the source of %d bytes", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
+		}
+		off, size = s.off, s.size
+	}
+	if size > bucket.MaxPartBytes {
+		return apiErr("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(bucket.MaxPartBytes))
+	}
+	sum := &summing{alg: checksumByName(u.Algorithm)}
+	p, err := b.CopyPart(q.ctx(), q.key, u.ID, number, src, off, size, sum.wrap, sum.finish)
+	if err != nil {
+		return err
+	}
+	x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyPartResult"}, LastModified: stamp(p.Modified), ETag: quote(p.ETag)}
+	if p.Checksum != nil {
+		x.set([]bucket.Checksum{*p.Checksum}, 0)
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+// checksumValue encodes a checksum as S3 writes it.
+func checksumValue(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -1,0 +1,293 @@
+package s3
+
+import (
+	"encoding/base64"
+	"encoding/xml"
+	"net/http"
+	"strconv"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+type xmlPrefix struct{ Prefix string }
+
+type xmlObject struct {
+	Key               string
+	LastModified      string
+	ETag              string
+	ChecksumAlgorithm string `xml:",omitempty"`
+	ChecksumType      string `xml:",omitempty"`
+	Size              int64
+	Owner             *xmlOwner `xml:",omitempty"`
+	StorageClass      string
+}
+
+type xmlListV1 struct {
+	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+	Name           string
+	Prefix         string
+	Marker         string
+	NextMarker     string `xml:",omitempty"`
+	Delimiter      string `xml:",omitempty"`
+	EncodingType   string `xml:",omitempty"`
+	MaxKeys        int
+	IsTruncated    bool
+	Contents       []xmlObject
+	CommonPrefixes []xmlPrefix
+}
+
+type xmlListV2 struct {
+	XMLName               xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+	Name                  string
+	Prefix                string
+	Delimiter             string `xml:",omitempty"`
+	EncodingType          string `xml:",omitempty"`
+	MaxKeys               int
+	KeyCount              int
+	IsTruncated           bool
+	ContinuationToken     string `xml:",omitempty"`
+	NextContinuationToken string `xml:",omitempty"`
+	StartAfter            string `xml:",omitempty"`
+	Contents              []xmlObject
+	CommonPrefixes        []xmlPrefix
+}
+
+// number reads a parameter that limits or numbers; def when it is missing.
+func (q *request) number(name string, def, limit int) (int, *apiError) {
+	v := q.query.Get(name)
+	if v == "" {
+		return def, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil || n < 0 {
+		return 0, apiErr("InvalidArgument", "Argument %s must be an integer between 0 and 2147483647", name).with("ArgumentName", name).with("ArgumentValue", v)
+	}
+	return min(int(n), limit), nil
+}
+
+// encoder returns how names are written, by encoding-type.
+func (q *request) encoder() (func(string) string, *apiError) {
+	switch v := q.query.Get("encoding-type"); v {
+	case "":
+		return func(s string) string { return s }, nil
+	case "url":
+		return func(s string) string { return uriEncode(s, true) }, nil
+	default:
+		return nil, apiErr("InvalidArgument", "Invalid Encoding Method specified in Request").with("ArgumentName", "encoding-type").with("ArgumentValue", v)
+	}
+}
+
+// list is what both versions of ListObjects and ListObjectVersions share.
+func (q *request) list(after string) (*bucket.Listing, func(string) string, int, error) {
+	limit, e := q.number("max-keys", bucket.MaxListEntries, bucket.MaxListEntries)
+	if e != nil {
+		return nil, nil, 0, e
+	}
+	encode, e := q.encoder()
+	if e != nil {
+		return nil, nil, 0, e
+	}
+	for _, name := range []string{"prefix", "delimiter"} {
+		if len(q.query.Get(name)) > bucket.MaxKeyBytes {
+			return nil, nil, 0, apiErr("KeyTooLongError", "The %s is too long.", name)
+		}
+	}
+	if len(after) > bucket.MaxKeyBytes {
+		return nil, nil, 0, apiErr("KeyTooLongError", "The marker is too long.")
+	}
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	l, err := b.List(q.ctx(), bucket.ListInput{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), After: after, Max: limit})
+	return l, encode, limit, err
+}
+
+func (q *request) contents(l *bucket.Listing, encode func(string) string, owner bool) (objects []xmlObject, prefixes []xmlPrefix) {
+	for _, o := range l.Objects {
+		x := xmlObject{Key: encode(o.Key), LastModified: stamp(o.Modified), ETag: quote(o.ETag()), Size: o.Size, StorageClass: "STANDARD"}
+		if len(o.Checksums) > 0 {
+			x.ChecksumAlgorithm, x.ChecksumType = o.Checksums[0].Algorithm, checksumType(o.Checksums[0])
+		}
+		if owner {
+			w := q.owner()
+			x.Owner = &w
+		}
+		objects = append(objects, x)
+	}
+	for _, p := range l.Prefixes {
+		prefixes = append(prefixes, xmlPrefix{encode(p)})
+	}
+	return objects, prefixes
+}
+
+func (q *request) listObjects() error {
+	switch v := q.query.Get("list-type"); v {
+	case "":
+	case "2":
+		return q.listObjectsV2()
+	default:
+		return apiErr("InvalidArgument", "Invalid list-type").with("ArgumentName", "list-type").with("ArgumentValue", v)
+	}
+	marker := q.query.Get("marker")
+	l, encode, limit, err := q.list(marker)
+	if err != nil {
+		return err
+	}
+	x := xmlListV1{
+		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), Marker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
+		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
+	}
+	if l.Truncated {
+		x.NextMarker = encode(l.Last)
+	}
+	x.Contents, x.CommonPrefixes = q.contents(l, encode, true)
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+// Continuation tokens hold the last name of the page before, behind a version.
+const tokenVersion = "1"
+
+func (q *request) listObjectsV2() error {
+	start := q.query.Get("start-after")
+	after := start
+	token := q.query.Get("continuation-token")
+	if q.query.Has("continuation-token") {
+		b, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil || len(b) < 1 || string(b[:1]) != tokenVersion {
+			return apiErr("InvalidArgument", "The continuation token provided is incorrect").with("ArgumentName", "continuation-token")
+		}
+		after = string(b[1:])
+	}
+	l, encode, limit, err := q.list(after)
+	if err != nil {
+		return err
+	}
+	x := xmlListV2{
+		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), StartAfter: encode(start), Delimiter: encode(q.query.Get("delimiter")),
+		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
+		KeyCount: len(l.Objects) + len(l.Prefixes), ContinuationToken: token,
+	}
+	if l.Truncated {
+		x.NextContinuationToken = base64.RawURLEncoding.EncodeToString([]byte(tokenVersion + l.Last))
+	}
+	x.Contents, x.CommonPrefixes = q.contents(l, encode, q.query.Get("fetch-owner") == "true")
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+type xmlVersions struct {
+	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListVersionsResult"`
+	Name           string
+	Prefix         string
+	KeyMarker      string
+	NextKeyMarker  string `xml:",omitempty"`
+	NextVersion    string `xml:"NextVersionIdMarker,omitempty"`
+	Delimiter      string `xml:",omitempty"`
+	EncodingType   string `xml:",omitempty"`
+	MaxKeys        int
+	IsTruncated    bool
+	Versions       []xmlVersion `xml:"Version"`
+	CommonPrefixes []xmlPrefix
+}
+
+type xmlVersion struct {
+	xmlObject
+	VersionID string `xml:"VersionId"`
+	IsLatest  bool
+}
+
+// listVersions lists the objects as their only versions, for clients that empty
+// buckets that way.
+func (q *request) listVersions() error {
+	marker := q.query.Get("key-marker")
+	l, encode, limit, err := q.list(marker)
+	if err != nil {
+		return err
+	}
+	x := xmlVersions{
+		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), KeyMarker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
+		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
+	}
+	if l.Truncated {
+		x.NextKeyMarker, x.NextVersion = encode(l.Last), "null"
+	}
+	objects, prefixes := q.contents(l, encode, true)
+	for _, o := range objects {
+		x.Versions = append(x.Versions, xmlVersion{o, "null", true})
+	}
+	x.CommonPrefixes = prefixes
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+type xmlUploads struct {
+	XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
+	Bucket             string
+	KeyMarker          string
+	UploadIDMarker     string `xml:"UploadIdMarker"`
+	NextKeyMarker      string `xml:",omitempty"`
+	NextUploadIDMarker string `xml:"NextUploadIdMarker,omitempty"`
+	Prefix             string `xml:",omitempty"`
+	Delimiter          string `xml:",omitempty"`
+	EncodingType       string `xml:",omitempty"`
+	MaxUploads         int
+	IsTruncated        bool
+	Uploads            []xmlUpload `xml:"Upload"`
+	CommonPrefixes     []xmlPrefix
+}
+
+type xmlUpload struct {
+	Key               string
+	UploadID          string `xml:"UploadId"`
+	Initiator         xmlOwner
+	Owner             xmlOwner
+	StorageClass      string
+	Initiated         string
+	ChecksumAlgorithm string `xml:",omitempty"`
+}
+
+func (q *request) listUploads() error {
+	limit, e := q.number("max-uploads", bucket.MaxListEntries, bucket.MaxListEntries)
+	if e != nil {
+		return e
+	}
+	encode, e := q.encoder()
+	if e != nil {
+		return e
+	}
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	in := bucket.UploadsInput{
+		Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"),
+		AfterKey: q.query.Get("key-marker"), AfterUpload: q.query.Get("upload-id-marker"), Max: limit,
+	}
+	if len(in.Prefix) > bucket.MaxKeyBytes || len(in.AfterKey) > bucket.MaxKeyBytes || len(in.AfterUpload) > 64 {
+		return apiErr("InvalidArgument", "A marker or the prefix is too long.")
+	}
+	l, err := b.Uploads(q.ctx(), in)
+	if err != nil {
+		return err
+	}
+	x := xmlUploads{
+		Bucket: q.bucket, KeyMarker: encode(in.AfterKey), UploadIDMarker: in.AfterUpload, Prefix: encode(in.Prefix),
+		Delimiter: encode(in.Delimiter), EncodingType: q.query.Get("encoding-type"), MaxUploads: limit, IsTruncated: l.Truncated,
+	}
+	if l.Truncated {
+		x.NextKeyMarker, x.NextUploadIDMarker = encode(l.LastKey), l.LastUpload
+	}
+	for _, u := range l.Uploads {
+		x.Uploads = append(x.Uploads, xmlUpload{
+			Key: encode(u.Key), UploadID: u.ID, Initiator: q.owner(), Owner: q.owner(), StorageClass: "STANDARD",
+			Initiated: stamp(u.Started), ChecksumAlgorithm: u.Algorithm,
+		})
+	}
+	for _, p := range l.Prefixes {
+		x.CommonPrefixes = append(x.CommonPrefixes, xmlPrefix{encode(p)})
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}

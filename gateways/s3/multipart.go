@@ -1,0 +1,312 @@
+package s3
+
+import (
+	"encoding/xml"
+	"hash"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+type xmlInitiated struct {
+	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ InitiateMultipartUploadResult"`
+	Bucket   string
+	Key      string
+	UploadID string `xml:"UploadId"`
+}
+
+func (q *request) createUpload() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	headers, e := q.headers()
+	if e != nil {
+		return e
+	}
+	in := bucket.UploadInput{Headers: headers, Owner: q.user.Name}
+	name, typ := q.r.Header.Get("X-Amz-Checksum-Algorithm"), strings.ToUpper(q.r.Header.Get("X-Amz-Checksum-Type"))
+	if name != "" {
+		a := checksumByName(name)
+		if a == nil {
+			return notImplemented("the checksum algorithm " + name)
+		}
+		in.Algorithm = a.name
+		in.FullObject = typ == "FULL_OBJECT" || typ == "" && a.name == "CRC64NVME"
+		switch {
+		case typ != "" && typ != "FULL_OBJECT" && typ != "COMPOSITE":
+			return apiErr("InvalidRequest", "Value for x-amz-checksum-type header is invalid.")
+		case in.FullObject && a.poly == 0 || typ == "COMPOSITE" && a.name == "CRC64NVME":
+			return apiErr("InvalidRequest", "The %s checksum type cannot be used with the %s checksum algorithm.", typ, strings.ToLower(a.name))
+		}
+	} else if typ != "" {
+		return apiErr("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+	}
+	id, err := b.CreateUpload(q.ctx(), q.key, in)
+	if err != nil {
+		return err
+	}
+	if in.Algorithm != "" {
+		q.w.Header().Set("x-amz-checksum-algorithm", in.Algorithm)
+		q.w.Header().Set("x-amz-checksum-type", checksumType(bucket.Checksum{Composite: !in.FullObject}))
+	}
+	q.writeXML(http.StatusOK, xmlInitiated{Bucket: q.bucket, Key: q.key, UploadID: id})
+	return nil
+}
+
+// part finds the upload and the part that a request is about.
+func (q *request) part() (*bucket.Bucket, int, bucket.Upload, error) {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return nil, 0, bucket.Upload{}, err
+	}
+	n, err := strconv.Atoi(q.query.Get("partNumber"))
+	if err != nil || n < 1 || n > bucket.MaxParts {
+		return nil, 0, bucket.Upload{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
+	}
+	u, err := b.Upload(q.ctx(), q.key, q.query.Get("uploadId"))
+	return b, n, u, err
+}
+
+func (q *request) uploadPart() error {
+	b, number, u, err := q.part()
+	if err != nil {
+		return err
+	}
+	p, e := q.body(checksumByName(u.Algorithm))
+	if e != nil {
+		return e
+	}
+	if p.size > bucket.MaxPartBytes {
+		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size of a part.")
+	}
+	part, err := b.UploadPart(q.ctx(), q.key, u.ID, number, bucket.PartInput{Body: p, Size: p.size, MD5: p.md5, Finish: p.finish})
+	if err != nil {
+		return err
+	}
+	q.w.Header().Set("ETag", quote(part.ETag))
+	if part.Checksum != nil {
+		writeChecksums(q.w.Header(), []bucket.Checksum{*part.Checksum}, 0)
+	}
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// summing computes a checksum of what is copied, if the upload wants one.
+type summing struct {
+	alg *checksumAlgorithm
+	h   hash.Hash
+}
+
+func (s *summing) wrap(r io.Reader) io.Reader {
+	if s.alg == nil {
+		return r
+	}
+	s.h = s.alg.new()
+	return io.TeeReader(r, s.h)
+}
+
+func (s *summing) finish() ([]bucket.Checksum, error) {
+	if s.h == nil {
+		return nil, nil
+	}
+	return []bucket.Checksum{{Algorithm: s.alg.name, Value: s.h.Sum(nil)}}, nil
+}
+
+type xmlParts struct {
+	XMLName              xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListPartsResult"`
+	Bucket               string
+	Key                  string
+	UploadID             string `xml:"UploadId"`
+	Initiator            xmlOwner
+	Owner                xmlOwner
+	StorageClass         string
+	PartNumberMarker     int
+	NextPartNumberMarker int
+	MaxParts             int
+	IsTruncated          bool
+	ChecksumAlgorithm    string    `xml:",omitempty"`
+	ChecksumType         string    `xml:",omitempty"`
+	Parts                []xmlPart `xml:"Part"`
+}
+
+type xmlPart struct {
+	PartNumber   int
+	LastModified string
+	ETag         string
+	Size         int64
+	xmlSums
+}
+
+// xmlSums are the checksums of a part, in both directions.
+type xmlSums struct {
+	ChecksumCRC32     string `xml:",omitempty"`
+	ChecksumCRC32C    string `xml:",omitempty"`
+	ChecksumCRC64NVME string `xml:",omitempty"`
+	ChecksumSHA1      string `xml:",omitempty"`
+	ChecksumSHA256    string `xml:",omitempty"`
+}
+
+func (x *xmlSums) field(algorithm string) *string {
+	switch algorithm {
+	case "CRC32":
+		return &x.ChecksumCRC32
+	case "CRC32C":
+		return &x.ChecksumCRC32C
+	case "CRC64NVME":
+		return &x.ChecksumCRC64NVME
+	case "SHA1":
+		return &x.ChecksumSHA1
+	case "SHA256":
+		return &x.ChecksumSHA256
+	}
+	return nil
+}
+
+func (q *request) listParts() error {
+	limit, e := q.number("max-parts", bucket.MaxListEntries, bucket.MaxListEntries)
+	if e != nil {
+		return e
+	}
+	after, e := q.number("part-number-marker", 0, bucket.MaxParts)
+	if e != nil {
+		return e
+	}
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	l, err := b.Parts(q.ctx(), q.key, q.query.Get("uploadId"), after, limit)
+	if err != nil {
+		return err
+	}
+	x := xmlParts{
+		Bucket: q.bucket, Key: q.key, UploadID: l.Upload.ID, Initiator: q.owner(), Owner: q.owner(), StorageClass: "STANDARD",
+		PartNumberMarker: after, NextPartNumberMarker: l.Last, MaxParts: limit, IsTruncated: l.Truncated,
+	}
+	if l.Upload.Algorithm != "" {
+		x.ChecksumAlgorithm, x.ChecksumType = l.Upload.Algorithm, checksumType(bucket.Checksum{Composite: !l.Upload.FullObject})
+	}
+	for _, p := range l.Parts {
+		xp := xmlPart{PartNumber: p.Number, LastModified: stamp(p.Modified), ETag: quote(p.ETag), Size: p.Size}
+		if p.Checksum != nil {
+			if f := xp.field(p.Checksum.Algorithm); f != nil {
+				*f = checksumValue(p.Checksum.Value)
+			}
+		}
+		x.Parts = append(x.Parts, xp)
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+type xmlComplete struct {
+	XMLName xml.Name          `xml:"CompleteMultipartUpload"`
+	Parts   []xmlCompletePart `xml:"Part"`
+}
+
+type xmlCompletePart struct {
+	PartNumber int
+	ETag       string
+	xmlSums
+}
+
+type xmlCompleted struct {
+	XMLName  xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CompleteMultipartUploadResult"`
+	Location string
+	Bucket   string
+	Key      string
+	ETag     string
+	xmlSums
+	ChecksumType string `xml:",omitempty"`
+}
+
+const maxCompleteXML = 4 << 20
+
+func (q *request) completeUpload() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	cond, e := q.condition()
+	if e != nil {
+		return e
+	}
+	// The checksum headers of this request are of the object, not of this body.
+	for name, values := range q.r.Header {
+		if strings.HasPrefix(name, "X-Amz-Checksum-") && len(values) == 1 {
+			values[0], _, _ = strings.Cut(values[0], "-") // the number of parts follows
+		}
+	}
+	alg, want, e := checksumHeader(q.r.Header)
+	if e != nil {
+		return e
+	}
+	for name := range q.r.Header {
+		if strings.HasPrefix(name, "X-Amz-Checksum-") {
+			q.r.Header.Del(name)
+		}
+	}
+	var in xmlComplete
+	found, e := q.readXML(&in, maxCompleteXML)
+	switch {
+	case e != nil:
+		return e
+	case !found:
+		return apiErr("MissingRequestBodyError", "Request Body is empty")
+	case len(in.Parts) == 0 || len(in.Parts) > bucket.MaxParts:
+		return apiErr("MalformedXML", "An upload is completed with 1 to %d parts.", bucket.MaxParts)
+	}
+	c := bucket.CompleteInput{Cond: cond, Checksum: func(u bucket.Upload, parts []*bucket.Part) ([]bucket.Checksum, error) {
+		sums, err := combineChecksums(u, parts)
+		if err == nil && want != nil && len(sums) > 0 && sums[0].Algorithm == alg.name && string(sums[0].Value) != string(want) {
+			return nil, apiErr("BadDigest", "The %s you specified did not match the calculated checksum.", alg.name)
+		}
+		return sums, err
+	}}
+	if v := q.r.Header.Get("X-Amz-Mp-Object-Size"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return apiErr("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+		}
+		c.Size = n
+	}
+	for _, p := range in.Parts {
+		cp := bucket.CompletePart{Number: p.PartNumber, ETag: strings.Trim(strings.TrimSpace(p.ETag), `"`)}
+		for i := range checksumAlgorithms {
+			if a := &checksumAlgorithms[i]; *p.field(a.name) != "" {
+				if cp.Checksum, e = a.parse(*p.field(a.name)); e != nil {
+					return e
+				}
+			}
+		}
+		c.Parts = append(c.Parts, cp)
+	}
+	o, err := b.Complete(q.ctx(), q.key, q.query.Get("uploadId"), c)
+	if err != nil {
+		return err
+	}
+	x := xmlCompleted{Location: "http://" + q.r.Host + q.r.URL.EscapedPath(), Bucket: q.bucket, Key: q.key, ETag: quote(o.ETag())}
+	for _, c := range o.Checksums {
+		if f := x.field(c.Algorithm); f != nil {
+			*f, x.ChecksumType = checksumText(c, o.Parts), checksumType(c)
+		}
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
+
+func (q *request) abortUpload() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	if err := b.Abort(q.ctx(), q.key, q.query.Get("uploadId")); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusNoContent)
+	return nil
+}

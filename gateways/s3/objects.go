@@ -1,0 +1,462 @@
+package s3
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairnstore/cairn/client/bucket"
+)
+
+func quote(etag string) string { return `"` + etag + `"` }
+
+const (
+	metaPrefix   = "X-Amz-Meta-"
+	maxMetaBytes = 2 << 10
+)
+
+// headers reads what the client says about a new object.
+func (q *request) headers() (bucket.Headers, *apiError) {
+	h := q.r.Header
+	out := bucket.Headers{
+		ContentType: h.Get("Content-Type"), CacheControl: h.Get("Cache-Control"), ContentDisposition: h.Get("Content-Disposition"),
+		ContentLanguage: h.Get("Content-Language"), Expires: h.Get("Expires"),
+	}
+	// aws-chunked is the encoding of the request, not of the object.
+	var encodings []string
+	for e := range strings.SplitSeq(strings.Join(h.Values("Content-Encoding"), ","), ",") {
+		if e = strings.TrimSpace(e); e != "" && !strings.EqualFold(e, "aws-chunked") {
+			encodings = append(encodings, e)
+		}
+	}
+	out.ContentEncoding = strings.Join(encodings, ",")
+	size := 0
+	for name, values := range h {
+		key, ok := strings.CutPrefix(name, metaPrefix)
+		if !ok || key == "" {
+			continue
+		}
+		if out.Meta == nil {
+			out.Meta = map[string]string{}
+		}
+		value := strings.Join(values, ",")
+		out.Meta[strings.ToLower(key)] = value
+		if size += len(key) + len(value); size > maxMetaBytes {
+			return out, apiErr("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.").with("MaxSizeAllowed", itoa(maxMetaBytes))
+		}
+	}
+	if c := h.Get("X-Amz-Storage-Class"); c != "" && c != "STANDARD" {
+		return out, apiErr("InvalidStorageClass", "The storage class you specified is not valid; this gateway has STANDARD only.").with("StorageClassRequested", c)
+	}
+	return out, nil
+}
+
+// condition reads the conditions of a write.
+func (q *request) condition() (c bucket.Cond, e *apiError) {
+	if v := q.r.Header.Get("If-None-Match"); v != "" {
+		if v != "*" {
+			return c, notImplemented("If-None-Match of a write with anything but *")
+		}
+		c.Absent = true
+	}
+	if v := q.r.Header.Get("If-Match"); v != "" {
+		c.Match = strings.Trim(v, `"`)
+	}
+	if c.Absent && c.Match != "" {
+		return c, apiErr("InvalidRequest", "If-Match and If-None-Match exclude each other.")
+	}
+	return c, nil
+}
+
+func (q *request) putObject() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	headers, e := q.headers()
+	if e != nil {
+		return e
+	}
+	cond, e := q.condition()
+	if e != nil {
+		return e
+	}
+	p, e := q.body(nil)
+	if e != nil {
+		return e
+	}
+	if p.size > bucket.MaxPutBytes {
+		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
+			with("ProposedSize", strconv.FormatInt(p.size, 10)).with("MaxSizeAllowed", strconv.FormatInt(bucket.MaxPutBytes, 10))
+	}
+	o, err := b.Put(q.ctx(), q.key, bucket.PutInput{Body: p, Size: p.size, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
+	if err != nil {
+		return err
+	}
+	h := q.w.Header()
+	h.Set("ETag", quote(o.ETag()))
+	writeChecksums(h, o.Checksums, o.Parts)
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// matches reports whether an If-Match or If-None-Match list names the etag.
+func matches(list, etag string) bool {
+	for v := range strings.SplitSeq(list, ",") {
+		v = strings.Trim(strings.TrimPrefix(strings.TrimSpace(v), "W/"), `"`)
+		if v == "*" || v == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// readConditions holds the If- headers, with this prefix, against an object.
+// precondition says that a header that asks for "if changed" fails like the others.
+func readConditions(h http.Header, prefix string, o *bucket.Object, precondition bool) *apiError {
+	failed := func() *apiError {
+		return apiErr("PreconditionFailed", "At least one of the preconditions you specified did not hold.")
+	}
+	notModified := func() *apiError {
+		if precondition {
+			return failed()
+		}
+		return apiErr("NotModified", "Not Modified")
+	}
+	modified := o.Modified.Truncate(time.Second)
+	if v := h.Get(prefix + "If-Match"); v != "" {
+		if !matches(v, o.ETag()) {
+			return failed().with("Condition", "If-Match")
+		}
+	} else if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && modified.After(t) {
+		return failed().with("Condition", "If-Unmodified-Since")
+	}
+	if v := h.Get(prefix + "If-None-Match"); v != "" {
+		if matches(v, o.ETag()) {
+			return notModified()
+		}
+	} else if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !modified.After(t) {
+		return notModified()
+	}
+	return nil
+}
+
+// span is the part of an object that is asked for.
+type span struct {
+	off, size int64
+	partial   bool
+	parts     int // with partNumber: how many there are
+}
+
+// parseRange reads a Range header. S3 serves a single range; anything else, and
+// what is not well-formed, means the whole object.
+func parseRange(v string, size int64) (s span, e *apiError) {
+	s = span{size: size}
+	spec, ok := strings.CutPrefix(v, "bytes=")
+	if !ok || strings.Contains(spec, ",") {
+		return s, nil
+	}
+	first, last, ok := strings.Cut(strings.TrimSpace(spec), "-")
+	if !ok {
+		return s, nil
+	}
+	unsatisfiable := func() (span, *apiError) {
+		e := apiErr("InvalidRange", "The requested range is not satisfiable").with("RangeRequested", v).with("ActualObjectSize", strconv.FormatInt(size, 10))
+		e.Header = http.Header{"Content-Range": {"bytes */" + strconv.FormatInt(size, 10)}}
+		return s, e
+	}
+	number := func(t string) (int64, bool) {
+		n, err := strconv.ParseUint(t, 10, 64)
+		if err != nil && !errors.Is(err, strconv.ErrRange) || err == nil && t[0] == '+' {
+			return 0, false
+		}
+		return int64(min(n, 1<<62)), true
+	}
+	if first == "" {
+		n, ok := number(last)
+		switch {
+		case !ok:
+			return s, nil
+		case n == 0 || size == 0:
+			return unsatisfiable()
+		}
+		n = min(n, size)
+		return span{off: size - n, size: n, partial: true}, nil
+	}
+	from, ok := number(first)
+	if !ok {
+		return s, nil
+	}
+	to := size - 1
+	if last != "" {
+		if to, ok = number(last); !ok || to < from {
+			return s, nil
+		}
+	}
+	if from >= size {
+		return unsatisfiable()
+	}
+	to = min(to, size-1)
+	return span{off: from, size: to - from + 1, partial: true}, nil
+}
+
+// span finds out what part of the object is asked for.
+func (q *request) span(o *bucket.Object) (span, error) {
+	if q.query.Has("partNumber") {
+		n, err := strconv.Atoi(q.query.Get("partNumber"))
+		if err != nil || n < 1 || n > bucket.MaxParts {
+			return span{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+		}
+		if q.r.Header.Get("Range") != "" {
+			return span{}, apiErr("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+		}
+		off, size, err := o.Part(n)
+		if errors.Is(err, bucket.ErrInvalidPart) {
+			return span{}, apiErr("InvalidPartNumber", "The requested partnumber is not satisfiable")
+		}
+		return span{off: off, size: size, partial: size > 0, parts: max(o.Parts, 0)}, err
+	}
+	s, e := parseRange(q.r.Header.Get("Range"), o.Size)
+	if e != nil {
+		return s, e
+	}
+	return s, nil
+}
+
+// changedTries is how often a read begins anew because the object was replaced
+// before its first byte was read.
+const changedTries = 5
+
+func (q *request) getObject() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		o, err := b.Get(q.ctx(), q.key)
+		if err != nil {
+			return q.keyErr(err)
+		}
+		q.identify(o)
+		if e := readConditions(q.r.Header, "", o, false); e != nil {
+			return e
+		}
+		s, err := q.span(o)
+		if err != nil {
+			return err
+		}
+		body, err := o.Open(q.ctx(), s.off, s.size)
+		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		q.describe(o, s)
+		if s.partial {
+			q.w.WriteHeader(http.StatusPartialContent)
+		} else {
+			q.w.WriteHeader(http.StatusOK)
+		}
+		if _, err := io.Copy(q.w, body); err != nil {
+			if q.ctx().Err() == nil {
+				q.s.log.Debug("send an object", "request", q.id, "bucket", q.bucket, "err", err)
+			}
+			return err // too late for an answer: the connection is cut
+		}
+		return nil
+	}
+}
+
+func (q *request) keyErr(err error) error {
+	if errors.Is(err, bucket.ErrNoSuchKey) {
+		return apiErr("NoSuchKey", "The specified key does not exist.").with("Key", q.key)
+	}
+	return err
+}
+
+func (q *request) headObject() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	get := b.Head
+	if q.query.Has("partNumber") {
+		get = b.Get // the parts are listed beside the entry
+	}
+	o, err := get(q.ctx(), q.key)
+	if err != nil {
+		return err
+	}
+	q.identify(o)
+	if e := readConditions(q.r.Header, "", o, false); e != nil {
+		return e
+	}
+	s, err := q.span(o)
+	if err != nil {
+		return err
+	}
+	q.describe(o, s)
+	if s.partial {
+		q.w.WriteHeader(http.StatusPartialContent)
+	} else {
+		q.w.WriteHeader(http.StatusOK)
+	}
+	return nil
+}
+
+// identify sets what an answer says of the object even if it sends nothing of it.
+func (q *request) identify(o *bucket.Object) {
+	h := q.w.Header()
+	h.Set("ETag", quote(o.ETag()))
+	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
+}
+
+// overrides are the query parameters that replace a header of the answer.
+var overrides = map[string]string{
+	"response-content-type":        "Content-Type",
+	"response-content-language":    "Content-Language",
+	"response-expires":             "Expires",
+	"response-cache-control":       "Cache-Control",
+	"response-content-disposition": "Content-Disposition",
+	"response-content-encoding":    "Content-Encoding",
+}
+
+func (q *request) describe(o *bucket.Object, s span) {
+	h := q.w.Header()
+	set := func(name, value string) {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	h.Set("Content-Type", "binary/octet-stream")
+	set("Content-Type", o.Headers.ContentType)
+	set("Cache-Control", o.Headers.CacheControl)
+	set("Content-Disposition", o.Headers.ContentDisposition)
+	set("Content-Encoding", o.Headers.ContentEncoding)
+	set("Content-Language", o.Headers.ContentLanguage)
+	set("Expires", o.Headers.Expires)
+	for name, value := range o.Headers.Meta {
+		h.Set(metaPrefix+name, value)
+	}
+	for param, name := range overrides {
+		set(name, q.query.Get(param))
+	}
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Content-Length", strconv.FormatInt(s.size, 10))
+	if s.partial {
+		h.Set("Content-Range", "bytes "+strconv.FormatInt(s.off, 10)+"-"+strconv.FormatInt(s.off+s.size-1, 10)+"/"+strconv.FormatInt(o.Size, 10))
+	} else if strings.EqualFold(q.r.Header.Get("X-Amz-Checksum-Mode"), "ENABLED") {
+		writeChecksums(h, o.Checksums, o.Parts)
+	}
+	if s.parts > 0 {
+		h.Set("x-amz-mp-parts-count", itoa(s.parts))
+	}
+}
+
+func (q *request) deleteObject() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	cond, e := q.condition()
+	if e != nil {
+		return e
+	}
+	if cond.Absent {
+		return notImplemented("If-None-Match of a deletion")
+	}
+	if err := b.Delete(q.ctx(), q.key, cond); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type xmlDelete struct {
+	XMLName xml.Name `xml:"Delete"`
+	Quiet   bool
+	Objects []xmlDeleteKey `xml:"Object"`
+}
+
+type xmlDeleteKey struct {
+	Key       string
+	VersionID string `xml:"VersionId"`
+	ETag      string
+}
+
+type xmlDeleted struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
+	Deleted []xmlDeletedKey
+	Errors  []xmlDeleteError `xml:"Error"`
+}
+
+type xmlDeletedKey struct {
+	Key       string
+	VersionID string `xml:"VersionId,omitempty"`
+}
+
+type xmlDeleteError struct {
+	Key       string
+	VersionID string `xml:"VersionId,omitempty"`
+	Code      string
+	Message   string
+}
+
+const (
+	maxDeleteKeys = 1000
+	maxDeleteXML  = 8 << 20 // keys of 1024 bytes, each byte as an entity
+)
+
+func (q *request) deleteObjects() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	var in xmlDelete
+	found, e := q.readXML(&in, maxDeleteXML)
+	switch {
+	case e != nil:
+		return e
+	case !found:
+		return apiErr("MissingRequestBodyError", "Request Body is empty")
+	case len(in.Objects) == 0 || len(in.Objects) > maxDeleteKeys:
+		return apiErr("MalformedXML", "A request must name 1 to %d keys.", maxDeleteKeys)
+	}
+	var x xmlDeleted
+	report := func(k xmlDeleteKey, err error) {
+		if err == nil {
+			if !in.Quiet {
+				x.Deleted = append(x.Deleted, xmlDeletedKey{Key: k.Key, VersionID: k.VersionID})
+			}
+			return
+		}
+		e := toAPI(err)
+		if e.Status >= 500 {
+			q.s.log.Debug("delete an object", "request", q.id, "bucket", q.bucket, "err", err)
+		}
+		x.Errors = append(x.Errors, xmlDeleteError{Key: k.Key, VersionID: k.VersionID, Code: e.Code, Message: e.Message})
+	}
+	var keys []string
+	var plain []xmlDeleteKey
+	for _, k := range in.Objects {
+		switch {
+		case k.VersionID != "" && k.VersionID != "null":
+			report(k, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here."))
+		case k.ETag != "":
+			report(k, b.Delete(q.ctx(), k.Key, bucket.Cond{Match: strings.Trim(k.ETag, `"`)}))
+		default:
+			keys, plain = append(keys, k.Key), append(plain, k)
+		}
+	}
+	for i, err := range b.DeleteMany(q.ctx(), keys) {
+		report(plain[i], err)
+	}
+	q.writeXML(http.StatusOK, x)
+	return nil
+}

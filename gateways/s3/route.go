@@ -1,0 +1,145 @@
+package s3
+
+import (
+	"net/http"
+	"slices"
+)
+
+type handler func(q *request) error
+
+// subresources are the query parameters that choose another operation than the
+// plain one. Those in a route below are implemented; asking for another one is
+// refused by name. Any other parameter is ignored, as S3 does.
+var subresources = []string{
+	"accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering",
+	"inventory", "legal-hold", "lifecycle", "location", "logging", "metadataInventoryTable", "metadataJournalTable",
+	"metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+	"publicAccessBlock", "renameObject", "replication", "requestPayment", "restore", "retention", "select", "session",
+	"tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website", "partNumber",
+}
+
+// what a path names.
+const (
+	onService = iota
+	onBucket
+	onObject
+)
+
+type route struct {
+	level  int
+	method string
+	sub    string // "" for none
+}
+
+type operation struct {
+	name string
+	run  handler
+}
+
+var routes = map[route]operation{
+	{onService, http.MethodGet, ""}: {"ListBuckets", (*request).listBuckets},
+
+	{onBucket, http.MethodGet, ""}:           {"ListObjects", (*request).listObjects},
+	{onBucket, http.MethodGet, "location"}:   {"GetBucketLocation", (*request).getBucketLocation},
+	{onBucket, http.MethodGet, "versioning"}: {"GetBucketVersioning", (*request).getBucketVersioning},
+	{onBucket, http.MethodGet, "acl"}:        {"GetBucketAcl", (*request).getBucketACL},
+	{onBucket, http.MethodGet, "uploads"}:    {"ListMultipartUploads", (*request).listUploads},
+	{onBucket, http.MethodGet, "versions"}:   {"ListObjectVersions", (*request).listVersions},
+	{onBucket, http.MethodPut, ""}:           {"CreateBucket", (*request).createBucket},
+	{onBucket, http.MethodHead, ""}:          {"HeadBucket", (*request).headBucket},
+	{onBucket, http.MethodDelete, ""}:        {"DeleteBucket", (*request).deleteBucket},
+	{onBucket, http.MethodPost, "delete"}:    {"DeleteObjects", (*request).deleteObjects},
+
+	{onObject, http.MethodGet, ""}:            {"GetObject", (*request).getObject},
+	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", (*request).getObjectACL},
+	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", (*request).getObject},
+	{onObject, http.MethodHead, ""}:           {"HeadObject", (*request).headObject},
+	{onObject, http.MethodHead, "partNumber"}: {"HeadObject", (*request).headObject},
+	{onObject, http.MethodPut, ""}:            {"PutObject", (*request).putObject},
+	{onObject, http.MethodDelete, ""}:         {"DeleteObject", (*request).deleteObject},
+	{onObject, http.MethodPost, "uploads"}:    {"CreateMultipartUpload", (*request).createUpload},
+	{onObject, http.MethodPut, "uploadId"}:    {"UploadPart", (*request).uploadPart},
+	{onObject, http.MethodGet, "uploadId"}:    {"ListParts", (*request).listParts},
+	{onObject, http.MethodPost, "uploadId"}:   {"CompleteMultipartUpload", (*request).completeUpload},
+	{onObject, http.MethodDelete, "uploadId"}: {"AbortMultipartUpload", (*request).abortUpload},
+}
+
+// refusedHeaders ask for something that would change what is stored or who may
+// read it, and that this gateway does not do.
+var refusedHeaders = map[string]string{
+	"X-Amz-Server-Side-Encryption":                                "server-side encryption",
+	"X-Amz-Server-Side-Encryption-Customer-Algorithm":             "server-side encryption with customer keys",
+	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm": "server-side encryption with customer keys",
+	"X-Amz-Tagging":                       "object tags",
+	"X-Amz-Object-Lock-Mode":              "object lock",
+	"X-Amz-Object-Lock-Retain-Until-Date": "object lock",
+	"X-Amz-Object-Lock-Legal-Hold":        "object lock",
+	"X-Amz-Website-Redirect-Location":     "website redirects",
+	"X-Amz-Grant-Read":                    "access control lists",
+	"X-Amz-Grant-Write":                   "access control lists",
+	"X-Amz-Grant-Read-Acp":                "access control lists",
+	"X-Amz-Grant-Write-Acp":               "access control lists",
+	"X-Amz-Grant-Full-Control":            "access control lists",
+	"X-Amz-Write-Offset-Bytes":            "appending to objects",
+}
+
+// route chooses the operation.
+func (q *request) route() (handler, *apiError) {
+	level := onObject
+	switch {
+	case q.bucket == "":
+		level = onService
+	case q.key == "":
+		level = onBucket
+	}
+	sub := ""
+	for _, name := range subresources {
+		// uploadId wins over partNumber, which comes with it.
+		if q.query.Has(name) && (sub == "" || sub == "partNumber") && !(name == "partNumber" && sub != "") {
+			sub = name
+		}
+	}
+	op, ok := routes[route{level, q.r.Method, sub}]
+	if !ok {
+		return nil, q.refuse(level, sub)
+	}
+	q.op = op.name
+	switch {
+	case q.op == "ListObjects" && q.query.Get("list-type") == "2":
+		q.op = "ListObjectsV2"
+	case q.op == "PutObject" && q.r.Header.Get("X-Amz-Copy-Source") != "":
+		q.op, op.run = "CopyObject", (*request).copyObject
+	case q.op == "UploadPart" && q.r.Header.Get("X-Amz-Copy-Source") != "":
+		q.op, op.run = "UploadPartCopy", (*request).uploadPartCopy
+	}
+	if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
+		for name, what := range refusedHeaders {
+			if q.r.Header.Get(name) != "" {
+				return nil, notImplemented(what)
+			}
+		}
+		if acl := q.r.Header.Get("X-Amz-Acl"); acl != "" && acl != "private" && acl != "bucket-owner-full-control" {
+			return nil, notImplemented("the canned ACL " + acl)
+		}
+	}
+	if v := q.query.Get("versionId"); v != "" && v != "null" && level == onObject {
+		return nil, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.").with("Key", q.key).with("VersionId", v)
+	}
+	return op.run, nil
+}
+
+func (q *request) refuse(level int, sub string) *apiError {
+	method := q.r.Method
+	known := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead, http.MethodOptions}
+	switch {
+	case sub != "":
+		return notImplemented(method + " ?" + sub)
+	case level == onBucket && method == http.MethodPost:
+		return notImplemented("POST uploads from forms")
+	case method == http.MethodOptions:
+		return notImplemented("cross-origin requests (CORS)")
+	case !slices.Contains(known, method) || level == onService || method == http.MethodPost:
+		return apiErr("MethodNotAllowed", "The specified method is not allowed against this resource.").with("Method", method)
+	}
+	return apiErr("MethodNotAllowed", "The specified method is not allowed against this resource.").with("Method", method)
+}

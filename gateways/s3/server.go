@@ -1,0 +1,427 @@
+package s3
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+)
+
+// Options configures New. The zero value of every optional field means "use the default".
+type Options struct {
+	Buckets *bucket.Service // required; the caller closes it after the Server
+	// Users finds the user who has an access key; an error that is client.ErrNotFound
+	// says that nobody has. Required. Answers are kept for UserTTL.
+	Users func(ctx context.Context, accessKey string) (*wirepb.User, error)
+
+	Region  string   // default us-east-1
+	Domains []string // base domains for bucket.domain addresses; default none: path style only
+	HostID  string   // names this gateway in answers; default "cairn"
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // default: none
+	TLS     *tls.Config           // for Serve; default plain HTTP
+
+	UserTTL       time.Duration // how long a user's keys are remembered; default 10 s
+	MaxRequests   int           // served at a time, more are told to slow down; default 512
+	MaxBuckets    int           // of one user; default 1000
+	BodyIdle      time.Duration // a connection may be silent within a body; default 1 minute
+	IdleTimeout   time.Duration // and between requests; default 2 minutes
+	HeaderTimeout time.Duration // to send a request's header; default 20 s
+	Drain         time.Duration // Close waits for requests under way; default 15 s
+	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
+
+	Now func() time.Time // default time.Now
+}
+
+const maxHeaderBytes = 64 << 10
+
+func (o *Options) fill() error {
+	if o.Buckets == nil || o.Users == nil {
+		return errors.New("s3 gateway: Buckets and Users are required")
+	}
+	str := func(v *string, def string) {
+		if *v == "" {
+			*v = def
+		}
+	}
+	dur := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	str(&o.Region, "us-east-1")
+	str(&o.HostID, "cairn")
+	dur(&o.UserTTL, 10*time.Second)
+	dur(&o.BodyIdle, time.Minute)
+	dur(&o.IdleTimeout, 2*time.Minute)
+	dur(&o.HeaderTimeout, 20*time.Second)
+	dur(&o.Drain, 15*time.Second)
+	dur(&o.SweepPeriod, time.Hour)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.MaxRequests == 0 {
+		o.MaxRequests = 512
+	}
+	if o.MaxBuckets == 0 {
+		o.MaxBuckets = 1000
+	}
+	if o.MaxRequests < 1 || o.MaxBuckets < 1 {
+		return errors.New("s3 gateway: MaxRequests and MaxBuckets must be positive")
+	}
+	for i, d := range o.Domains {
+		o.Domains[i] = strings.ToLower(strings.Trim(d, "."))
+		if o.Domains[i] == "" {
+			return errors.New("s3 gateway: an empty domain")
+		}
+	}
+	return nil
+}
+
+// Server is an S3 gateway. It is an http.Handler; Serve is for those who have a
+// listener only.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	users   *userCache
+	metrics *metrics
+	slots   chan struct{}
+	stop    context.CancelFunc
+	sweeper sync.WaitGroup
+
+	mu      sync.Mutex // guards below
+	closed  bool
+	servers []*http.Server
+}
+
+// New makes a gateway and starts sweeping the buckets in the background. Close it.
+func New(o Options) (*Server, error) {
+	o.Domains = append([]string(nil), o.Domains...)
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Server{o: o, log: o.Log, users: newUserCache(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop}
+	if o.SweepPeriod > 0 {
+		s.sweeper.Add(1)
+		go s.sweep(ctx) // stopped by Close
+	}
+	return s, nil
+}
+
+func (s *Server) sweep(ctx context.Context) {
+	defer s.sweeper.Done()
+	t := time.NewTicker(s.o.SweepPeriod)
+	defer t.Stop()
+	for {
+		st, err := s.o.Buckets.Sweep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Warn("sweep the buckets", "err", err)
+		default:
+			s.log.Debug("swept the buckets", "buckets", st.Buckets, "outbox", st.Outbox, "abandoned", st.Abandoned, "pending", st.Pending)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// Serve answers requests on ln until Close; it then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: s.o.HeaderTimeout,
+		IdleTimeout:       s.o.IdleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         s.o.TLS,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errors.Join(errors.New("s3 gateway: closed"), ln.Close())
+	}
+	s.servers = append(s.servers, hs)
+	s.mu.Unlock()
+	var err error
+	if s.o.TLS != nil {
+		err = hs.ServeTLS(ln, "", "")
+	} else {
+		err = hs.Serve(ln)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("s3 gateway on %s: %w", ln.Addr(), err)
+}
+
+// Close stops taking requests, waits for those under way for the Drain time,
+// then cuts them off. It is idempotent.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	servers := s.servers
+	s.servers = nil
+	s.mu.Unlock()
+	s.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.Drain)
+	defer cancel()
+	var errs []error
+	for _, hs := range servers {
+		if err := hs.Shutdown(ctx); err != nil {
+			errs = append(errs, hs.Close())
+		}
+	}
+	s.sweeper.Wait()
+	return errors.Join(errs...)
+}
+
+// request is one request on its way through.
+type request struct {
+	s      *Server
+	w      *answer
+	r      *http.Request
+	id     string
+	query  url.Values
+	op     string
+	bucket string
+	key    string
+	sig    *signature
+	key256 []byte // signing key
+	user   *wirepb.User
+}
+
+func (q *request) ctx() context.Context { return q.r.Context() }
+
+// answer watches what is sent, and that the client takes it.
+type answer struct {
+	http.ResponseWriter
+	ctl    *http.ResponseController
+	idle   time.Duration
+	set    time.Time
+	wrote  bool
+	status int
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if !a.wrote {
+		a.wrote, a.status = true, status
+		a.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if !a.wrote {
+		a.WriteHeader(http.StatusOK)
+	}
+	if now := time.Now(); now.Sub(a.set) > time.Second {
+		_ = a.ctl.SetWriteDeadline(now.Add(a.idle)) // not every ResponseWriter can; then there is no limit
+		a.set = now
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	q := &request{s: s, r: r, op: "Unknown", w: &answer{ResponseWriter: w, ctl: http.NewResponseController(w), idle: s.o.BodyIdle}}
+	var id [8]byte
+	rand.Read(id[:])
+	q.id = strings.ToUpper(hex.EncodeToString(id[:]))
+	h := w.Header()
+	h.Set("x-amz-request-id", q.id)
+	h.Set("x-amz-id-2", s.o.HostID)
+	h.Set("Server", "cairn")
+	code := "OK"
+	defer func() {
+		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				s.metrics.done(q.op, code, time.Since(began), r.ContentLength, q.w.bytes)
+				panic(http.ErrAbortHandler)
+			}
+			s.log.Error("request handler panicked", "request", q.id, "op", q.op, "panic", p, "stack", string(debug.Stack()))
+			code = "InternalError"
+			if !q.w.wrote {
+				q.fail(apiErr("InternalError", "The gateway met an internal error."))
+			}
+		}
+		if !q.w.set.IsZero() {
+			_ = q.w.ctl.SetWriteDeadline(time.Time{})
+		}
+		s.metrics.done(q.op, code, time.Since(began), r.ContentLength, q.w.bytes)
+		s.log.Debug("request", "request", q.id, "op", q.op, "bucket", q.bucket, "key", q.key, "status", q.w.status, "code", code, "sent", q.w.bytes, "took", time.Since(began), "from", r.RemoteAddr)
+	}()
+	if err := q.serve(); err != nil {
+		e := toAPI(err)
+		code = e.Code
+		if e.Status >= 500 && e.Code != "NotImplemented" && e.Code != "SlowDown" && q.ctx().Err() == nil {
+			s.log.Warn("request failed", "request", q.id, "op", q.op, "bucket", q.bucket, "err", err)
+		}
+		q.fail(e)
+	}
+}
+
+func (q *request) serve() error {
+	s := q.s
+	if q.r.Method == http.MethodGet && q.r.URL.Path == healthPath {
+		return q.health()
+	}
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+		s.metrics.inflight.Inc()
+		defer s.metrics.inflight.Dec()
+	default:
+		return apiErr("SlowDown", "The gateway serves as many requests as it can. Reduce your request rate.")
+	}
+	var err error
+	if q.query, err = url.ParseQuery(q.r.URL.RawQuery); err != nil || len(q.r.URL.RawQuery) > 16<<10 {
+		return apiErr("InvalidURI", "Couldn't parse the specified URI.")
+	}
+	if e := q.address(); e != nil {
+		return e
+	}
+	run, refused := q.route() // first, so that the operation has a name in logs and metrics
+	if e := q.authenticate(); e != nil {
+		return e
+	}
+	if refused != nil {
+		return refused
+	}
+	return run(q)
+}
+
+// healthPath cannot be a bucket: names have three characters at least.
+const healthPath = "/-/health"
+
+func (q *request) health() error {
+	q.op = "Health"
+	ctx, cancel := context.WithTimeout(q.ctx(), 5*time.Second)
+	defer cancel()
+	if err := q.s.o.Buckets.Ping(ctx); err != nil {
+		e := apiErr("ServiceUnavailable", "The cluster does not answer.")
+		e.cause = err
+		return e
+	}
+	q.w.Header().Set("Content-Type", "text/plain")
+	_, err := q.w.Write([]byte("ok\n"))
+	if err != nil {
+		q.s.log.Debug("send an answer", "request", q.id, "err", err)
+	}
+	return nil
+}
+
+// address finds bucket and key in the host and the path. The path is taken as it
+// was sent: nothing in it is cleaned.
+func (q *request) address() *apiError {
+	path := q.r.URL.Path
+	host := q.r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(host)
+	for _, d := range q.s.o.Domains {
+		if b, ok := strings.CutSuffix(host, "."+d); ok && b != "" {
+			q.bucket, q.key = b, strings.TrimPrefix(path, "/")
+			return q.checkKey()
+		}
+	}
+	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return q.checkKey()
+}
+
+func (q *request) checkKey() *apiError {
+	switch {
+	case q.key == "":
+		return nil
+	case q.bucket == "":
+		return apiErr("InvalidURI", "The path names a key but no bucket.")
+	case len(q.key) > bucket.MaxKeyBytes:
+		return apiErr("KeyTooLongError", "Your key is too long.").with("Size", itoa(len(q.key))).with("MaxSizeAllowed", itoa(bucket.MaxKeyBytes))
+	case bucket.CheckKey(q.key) != nil:
+		return apiErr("InvalidArgument", "The key must be UTF-8 without NUL bytes.")
+	}
+	return nil
+}
+
+// authenticate finds out who asks.
+func (q *request) authenticate() *apiError {
+	sig, e := parseSignature(q.r, q.query)
+	if e != nil {
+		return e
+	}
+	if sig == nil {
+		return apiErr("AccessDenied", "Access Denied. Anonymous requests are not allowed.")
+	}
+	now := q.s.o.Now()
+	if e := sig.checkClaim(q.r, now, q.s.o.Region); e != nil {
+		return e
+	}
+	user, secret, err := q.s.users.find(q.ctx(), sig.accessKey, now)
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return apiErr("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.").with("AWSAccessKeyId", sig.accessKey)
+	case err != nil:
+		e := apiErr("ServiceUnavailable", "The gateway cannot look up users now. Try again.")
+		e.cause = err
+		return e
+	}
+	key := q.s.users.signingKey(secret, sig)
+	if e := sig.verify(q.r, key); e != nil {
+		return e
+	}
+	if user.Suspended {
+		return apiErr("AccessDenied", "The user is suspended.")
+	}
+	q.sig, q.key256, q.user = sig, key, user
+	return nil
+}
+
+// owned opens a bucket that the user may use.
+func (q *request) owned(name string) (*bucket.Bucket, error) {
+	b, err := q.s.o.Buckets.Bucket(q.ctx(), name)
+	if err != nil {
+		return nil, err
+	}
+	if b.Info().Owner != q.user.Name {
+		// The handle may be of a bucket that is no more: whose is it now?
+		if b, err = q.s.o.Buckets.Fresh(q.ctx(), name); err != nil {
+			return nil, err
+		}
+		if b.Info().Owner != q.user.Name {
+			return nil, apiErr("AccessDenied", "Access Denied. The bucket belongs to somebody else.")
+		}
+	}
+	return b, nil
+}
