@@ -3,11 +3,12 @@ package admin
 import (
 	"context"
 
+	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/internal/api"
 )
 
 // Buckets is what the REST interface needs of the S3 namespace. Errors wrap the
-// conditions of package api or of package client.
+// conditions of packages api, client or bucket.
 type Buckets interface {
 	List(ctx context.Context) ([]api.Bucket, error)
 	Stat(ctx context.Context, name string) (api.Bucket, error)
@@ -15,3 +16,65 @@ type Buckets interface {
 	// Remove removes an empty bucket; one with objects is a conflict.
 	Remove(ctx context.Context, name string) error
 }
+
+// Limits of counting a bucket.
+const (
+	bucketCountMax  = 100_000
+	bucketCountPage = 1000
+)
+
+// FromService makes a bucket service the Buckets of a Server. A bucket's index
+// keeps no totals, so Stat counts by listing, up to a limit, and List does not count.
+func FromService(s *bucket.Service) Buckets { return service{s} }
+
+type service struct{ s *bucket.Service }
+
+func (b service) List(ctx context.Context) ([]api.Bucket, error) {
+	infos, err := b.s.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var out []api.Bucket
+	for _, in := range infos {
+		out = append(out, bucketJSON(in))
+	}
+	return out, nil
+}
+
+func bucketJSON(in bucket.Info) api.Bucket {
+	return api.Bucket{Name: in.Name, Owner: in.Owner, Created: unix(in.Created), Objects: -1, Bytes: -1}
+}
+
+func (b service) Stat(ctx context.Context, name string) (api.Bucket, error) {
+	h, err := b.s.Fresh(ctx, name)
+	if err != nil {
+		return api.Bucket{}, err
+	}
+	out := bucketJSON(h.Info())
+	out.Objects, out.Bytes = 0, 0
+	for after := ""; ; {
+		page, err := h.List(ctx, bucket.ListInput{After: after, Max: bucketCountPage})
+		if err != nil {
+			return api.Bucket{}, err
+		}
+		for _, o := range page.Objects {
+			out.Objects++
+			out.Bytes += o.Size
+		}
+		switch {
+		case !page.Truncated:
+			return out, nil
+		case out.Objects >= bucketCountMax:
+			out.Partial = true
+			return out, nil
+		}
+		after = page.Last
+	}
+}
+
+func (b service) Create(ctx context.Context, owner, name string) error {
+	_, err := b.s.Create(ctx, name, owner, "")
+	return err
+}
+
+func (b service) Remove(ctx context.Context, name string) error { return b.s.Delete(ctx, name) }

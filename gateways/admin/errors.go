@@ -3,12 +3,14 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/internal/api"
 )
 
-// conditions maps what the object client says to what this interface says.
+// conditions maps what the object client and its buckets say to what this interface says.
 var conditions = []struct{ from, to error }{
 	{client.ErrNotFound, api.ErrNotFound},
 	{client.ErrExists, api.ErrExists},
@@ -17,6 +19,12 @@ var conditions = []struct{ from, to error }{
 	{client.ErrNotPermitted, api.ErrNotPermitted},
 	{client.ErrUnsupported, api.ErrUnsupported},
 	{client.ErrTimeout, api.ErrTimeout},
+	{client.ErrNoSpace, api.ErrConflict},
+	{bucket.ErrNoSuchBucket, api.ErrNotFound},
+	{bucket.ErrBucketExists, api.ErrExists},
+	{bucket.ErrBucketNotEmpty, api.ErrConflict},
+	{bucket.ErrInvalidName, api.ErrInvalid},
+	{bucket.ErrBusy, api.ErrTryLater},
 }
 
 // nextSteps is what to do about a condition where the operation has no better advice.
@@ -47,6 +55,9 @@ func fail(err error, notFound string) error {
 		if next == "" && errors.Is(err, n.err) {
 			next = n.next
 		}
+	}
+	if strings.Contains(err.Error(), next) {
+		next = "" // said already
 	}
 	return api.NewProblem(err, next)
 }

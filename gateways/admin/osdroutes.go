@@ -65,7 +65,7 @@ func (s *Server) setWeight(ctx context.Context, id int32, weight uint32) error {
 }
 
 func (s *Server) known(id int32) error {
-	if s.backend.Map().OSD(placement.OSDID(id)) == nil {
+	if s.clusterMap().OSD(placement.OSDID(id)) == nil {
 		return noOSD(id)
 	}
 	return nil

@@ -37,7 +37,7 @@ func poolJSON(m *placement.Map, p *placement.Pool) api.Pool {
 }
 
 func (s *Server) pool(name string) (api.Pool, error) {
-	m := s.backend.Map()
+	m := s.clusterMap()
 	p := m.PoolByName(name)
 	if p == nil {
 		return api.Pool{}, notFound(seePools, "pool %q", name)
@@ -48,7 +48,7 @@ func (s *Server) pool(name string) (api.Pool, error) {
 func (s *Server) poolRoutes() {
 	handle(s, route{"GET", "/pools", "list-pools", "pools", "All pools", 0},
 		func(context.Context, *none) ([]api.Pool, error) {
-			m, out := s.backend.Map(), []api.Pool{}
+			m, out := s.clusterMap(), []api.Pool{}
 			for i := range m.Pools {
 				out = append(out, poolJSON(m, &m.Pools[i]))
 			}

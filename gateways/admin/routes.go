@@ -104,7 +104,7 @@ func (s *Server) stateRoutes() {
 		Flag string `path:"flag" enum:"noout,pause" doc:"noout: down OSDs are not marked out; pause: clients wait"`
 	}
 	handle(s, route{"GET", "/flags", "list-flags", "cluster", "The flags that are set", 0},
-		func(context.Context, *none) ([]string, error) { return flagNames(s.backend.Map().Flags), nil })
+		func(context.Context, *none) ([]string, error) { return flagNames(s.clusterMap().Flags), nil })
 	set := func(on bool) func(ctx context.Context, in *flagInput) error {
 		return func(ctx context.Context, in *flagInput) error {
 			f, ok := flagByName(in.Flag)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/placement"
+	"github.com/cairnstore/cairn/placement/crush"
 )
 
 // Limits of the server.
@@ -167,7 +168,7 @@ func (s *Server) watch() {
 		case <-s.stop:
 			return
 		case <-t.C:
-			s.since.observe(s.backend.Map())
+			s.since.observe(s.clusterMap())
 		}
 	}
 }
@@ -198,9 +199,24 @@ func (s *Server) Close() error {
 	return err
 }
 
+// clusterMap returns the monitor's map. One that has just started may have none,
+// or one without CRUSH map; then everything is empty.
+func (s *Server) clusterMap() *placement.Map {
+	m := s.backend.Map()
+	if m != nil && m.Crush != nil {
+		return m
+	}
+	empty := &placement.Map{}
+	if m != nil {
+		*empty = *m
+	}
+	empty.Crush = crush.NewDefault()
+	return empty
+}
+
 // view takes a consistent look at the cluster.
 func (s *Server) view() *View {
-	m := s.backend.Map()
+	m := s.clusterMap()
 	up, in := s.since.observe(m)
 	return &View{
 		Map: m, Quorum: s.backend.Quorum(), Reports: s.backend.Reports(), Services: s.backend.Services(),

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/client/clienttest"
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/gateways/admin/admintest"
 	"github.com/cairnstore/cairn/internal/api"
@@ -400,6 +402,79 @@ func TestOtherSitesMayNotChange(t *testing.T) {
 	}
 	if a := do(t, s, "PUT", "http://127.0.0.1:7480"+api.Prefix+"/flags/pause", "", "Origin", "http://evil.example"); a.code != 403 {
 		t.Errorf("a change with another origin: %d, want 403", a.code)
+	}
+}
+
+// TestNoMapYet: a monitor that has just started answers, too.
+func TestNoMapYet(t *testing.T) {
+	for _, m := range []*placement.Map{nil, {}} {
+		s := newServer(t, admin.Options{Backend: newborn{admintest.New(), m}})
+		for _, path := range []string{"/status", "/health", "/df", "/osds", "/osds/tree", "/osds/df", "/pgs", "/pools", "/map", "/flags", "/mons"} {
+			if a := do(t, s, "GET", api.Prefix+path, ""); a.code != 200 {
+				t.Errorf("%s: %d %s", path, a.code, a.body)
+			}
+		}
+		if a := do(t, s, "GET", "/metrics", ""); a.code != 200 {
+			t.Errorf("metrics: %d %s", a.code, a.body)
+		}
+	}
+}
+
+type newborn struct {
+	*admintest.Backend
+	m *placement.Map
+}
+
+func (n newborn) Map() *placement.Map { return n.m }
+
+// TestBucketService runs the bucket requests against a real bucket service in memory.
+func TestBucketService(t *testing.T) {
+	pool := clienttest.New(t)
+	svc := bucket.New(pool, pool)
+	defer svc.Close()
+	backend := admintest.New()
+	s := newServer(t, admin.Options{Backend: backend, Buckets: admin.FromService(svc)})
+	for _, tt := range []struct {
+		method, path, body string
+		code               int
+		want               string
+	}{
+		{"POST", "/users", `{"name":"alice"}`, 201, ""},
+		{"GET", "/buckets", "", 200, "[]"},
+		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 201, `"objects":0`},
+		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 409, "exists"},
+		{"POST", "/buckets", `{"name":"Not_A_Name","owner":"alice"}`, 422, ""},
+		{"GET", "/buckets/nothing", "", 404, "cairn bucket ls"},
+	} {
+		if a := do(t, s, tt.method, api.Prefix+tt.path, tt.body); a.code != tt.code || !strings.Contains(a.body, tt.want) {
+			t.Errorf("%s %s %s: %d %s, want %d with %q", tt.method, tt.path, tt.body, a.code, a.body, tt.code, tt.want)
+		}
+	}
+	b, err := svc.Bucket(context.Background(), "pictures")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if _, err := b.Put(context.Background(), fmt.Sprint("k", i), bucket.PutInput{Body: strings.NewReader("12345"), Size: 5}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := do(t, s, "GET", api.Prefix+"/buckets/pictures", ""); !strings.Contains(a.body, `"objects":3,"bytes":15`) {
+		t.Errorf("stat: %s, want 3 objects of 15 bytes", a.body)
+	}
+	if a := do(t, s, "GET", api.Prefix+"/buckets", ""); !strings.Contains(a.body, `"name":"pictures","owner":"alice"`) || !strings.Contains(a.body, `"objects":-1`) {
+		t.Errorf("list: %s", a.body)
+	}
+	if a := do(t, s, "DELETE", api.Prefix+"/buckets/pictures?confirm=pictures", ""); a.code != 409 || a.problem(t).Code != api.CodeConflict {
+		t.Errorf("remove with objects: %d %s", a.code, a.body)
+	}
+	for _, err := range b.DeleteMany(context.Background(), []string{"k0", "k1", "k2"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a := do(t, s, "DELETE", api.Prefix+"/buckets/pictures?confirm=pictures", ""); a.code != 204 {
+		t.Errorf("remove: %d %s", a.code, a.body)
 	}
 }
 

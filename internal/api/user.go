@@ -27,8 +27,9 @@ type Bucket struct {
 	Name       string `json:"name"`
 	Owner      string `json:"owner"`
 	Created    int64  `json:"created" doc:"Unix seconds"`
-	Objects    int64  `json:"objects"`
-	Bytes      int64  `json:"bytes"`
+	Objects    int64  `json:"objects" doc:"-1: not counted"`
+	Bytes      int64  `json:"bytes" doc:"-1: not counted"`
+	Partial    bool   `json:"partial,omitempty" doc:"Counting stopped: there is more than objects and bytes say"`
 	Versioning string `json:"versioning,omitempty" doc:"Enabled, Suspended or empty"`
 }
 

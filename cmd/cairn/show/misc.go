@@ -60,7 +60,7 @@ func Buckets(w io.Writer, buckets []api.Bucket) error {
 	t := newTable(column{"BUCKET", left, left}, column{"OWNER", left, left}, column{"OBJECTS", right, right}, column{"SIZE", right, right},
 		column{"CREATED", left, left})
 	for _, b := range buckets {
-		t.add(b.Name, b.Owner, Count(b.Objects), Bytes(b.Bytes), stamp(b.Created))
+		t.add(b.Name, b.Owner, counted(b.Objects, b.Partial, Count), counted(b.Bytes, b.Partial, Bytes), stamp(b.Created))
 	}
 	return t.write(w)
 }
@@ -72,7 +72,18 @@ func Bucket(w io.Writer, b api.Bucket) error {
 		versioning = "off"
 	}
 	return fields(w, [][2]string{{"bucket", b.Name}, {"owner", b.Owner}, {"created", stamp(b.Created)},
-		{"objects", num(b.Objects)}, {"size", Bytes(b.Bytes)}, {"versioning", versioning}})
+		{"objects", counted(b.Objects, b.Partial, num)}, {"size", counted(b.Bytes, b.Partial, Bytes)}, {"versioning", versioning}})
+}
+
+// counted prints a number that may be unknown, or only a lower bound.
+func counted(n int64, partial bool, print func(int64) string) string {
+	switch {
+	case n < 0:
+		return "-"
+	case partial:
+		return ">=" + print(n)
+	}
+	return print(n)
 }
 
 // Users prints a list of users without their secrets.

@@ -261,10 +261,10 @@ func TestPoolsMapAndOthers(t *testing.T) {
 			PGs:      []api.MapPG{{PGID: "1.0", Term: 2, Version: 7, Primary: 0, InSync: []int{0, 1}, Created: true}, {PGID: "1.1", Primary: -1}}})
 	})
 	golden(t, "bucket_ls", func(w io.Writer) error {
-		return show.Buckets(w, []api.Bucket{{Name: "pictures", Owner: "alice", Objects: 5320, Bytes: 20 * mib, Created: now}, {Name: "b", Owner: "bob"}})
+		return show.Buckets(w, []api.Bucket{{Name: "pictures", Owner: "alice", Objects: 5320, Bytes: 20 * mib, Created: now}, {Name: "b", Owner: "bob", Objects: -1, Bytes: -1}})
 	})
 	golden(t, "bucket_stat", func(w io.Writer) error {
-		return show.Bucket(w, api.Bucket{Name: "pictures", Owner: "alice", Objects: 5320})
+		return show.Bucket(w, api.Bucket{Name: "pictures", Owner: "alice", Objects: 5320, Bytes: 20 * mib, Partial: true, Versioning: "Enabled"})
 	})
 	users := []api.User{{Name: "alice", DisplayName: "Alice A.", Keys: []api.UserKey{{AccessKey: "AK1", SecretKey: "secret"}}}, {Name: "bob", Suspended: true}}
 	golden(t, "user_ls", func(w io.Writer) error { return show.Users(w, users) })
