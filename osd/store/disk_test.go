@@ -22,14 +22,37 @@ func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
 	return d, dir
 }
 
-func TestDiskRandom(t *testing.T) {
-	for seed := range uint64(3) {
-		d, _ := newDisk(t, store.Options{DirtyBytes: 2 << 20})
-		if err := storetest.Random(d, seed, 300); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		if err := d.Close(); err != nil {
+func TestDisk(t *testing.T) {
+	opts := store.Options{DirtyBytes: 2 << 20}
+	dirs := map[store.Store]string{}
+	open := func(t *testing.T) store.Store {
+		d, dir := newDisk(t, opts)
+		dirs[d] = dir
+		return d
+	}
+	reopen := func(t *testing.T, s store.Store) store.Store {
+		t.Helper()
+		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+		d, err := store.Open(dirs[s], opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Close() })
+		dirs[d] = dirs[s]
+		return d
 	}
+	small := func(t *testing.T) store.Store {
+		dir := filepath.Join(t.TempDir(), "osd")
+		if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 64 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := store.Open(dir, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	storetest.Run(t, open, storetest.WithReopen(reopen, nil), storetest.WithSmall(small))
 }

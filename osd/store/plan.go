@@ -227,6 +227,12 @@ func (p *planner) rollback() {
 			p.stats[u.space] = u.stat
 		}
 	}
+	for i := range p.undo {
+		if p.undo[i].kind == undoGen {
+			p.dropStale()
+			break
+		}
+	}
 	clear(p.undo)
 	p.rec.kv = p.rec.kv[:p.mark.kv]
 	p.rec.blocks = p.rec.blocks[:p.mark.blocks]
@@ -238,6 +244,16 @@ func (p *planner) rollback() {
 	p.arena.n, p.later = p.mark.arena, p.mark.later
 	p.d.alloc.release(p.allocs)
 	p.allocs = p.allocs[:0]
+}
+
+// dropStale forgets objects looked up after a removal of their space that has
+// been undone: they were looked for in a generation that is not to be.
+func (p *planner) dropStale() {
+	for k, on := range p.cache {
+		if on.gen != p.gens[k.space()] {
+			delete(p.cache, k)
+		}
+	}
 }
 
 // room checks the space the batch adds to the index against what is left.

@@ -18,15 +18,17 @@ func write(k store.Key, off uint64, data string) *store.Batch {
 }
 
 func TestSim(t *testing.T) {
-	for seed := range uint64(5) {
-		s := store.NewSim(store.SimOptions{})
-		if err := storetest.Random(s, seed, 200); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	storetest.Run(t, func(t *testing.T) store.Store { return store.NewSim(store.SimOptions{}) },
+		storetest.WithReopen(
+			func(t *testing.T, s store.Store) store.Store {
+				next, err := s.(*store.Sim).Reopen()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return next
+			},
+			func(t *testing.T, s store.Store) store.Store { return s.(*store.Sim).Crash(0) }),
+		storetest.WithSmall(func(t *testing.T) store.Store { return store.NewSim(store.SimOptions{Capacity: 32 << 20}) }))
 }
 
 func TestSimCrashLosesWhatWasNotCompleted(t *testing.T) {

@@ -122,7 +122,7 @@ func (w *Workload) op() store.Op {
 		op.Version = store.Version{Term: placement.Term(w.rng.Uint32N(9)), Seq: w.rng.Uint64N(1000)}
 	case r < 97:
 		op.Kind, op.To = store.OpRename, w.key()
-	case r < 98:
+	case r < 99:
 		op.Kind = store.OpRemoveSpace
 	default:
 		op.Kind = store.OpTouch
