@@ -23,7 +23,7 @@ var (
 	ErrTooLarge = errors.New("message too large")
 	// ErrBackoff is wrapped by Peers while it waits before dialling an address
 	// again; the last dial's error is wrapped too.
-	ErrBackoff = errors.New("not dialled yet again")
+	ErrBackoff = errors.New("waiting before dialling again")
 )
 
 var errClosedHere = errors.New("closed by this side")

@@ -30,16 +30,16 @@ type Options struct {
 	CallTimeoutMax   time.Duration // a Call gives up after this even if its context does not; default 5 min, negative: never
 	StallTimeout     time.Duration // a peer that does not take the next piece (at most 4 MiB) of what is to be written is cut off; default 2 min, negative: never
 
-	QueueFrames    int    // frames waiting to be written per connection; default 4096
-	QueueBytes     int    // bytes waiting to be written per connection (one frame is always allowed); default 128 MiB
-	InflightMax    int    // requests of the peer that may be unanswered before reading stops; default 1024
-	InflightBytes  int    // payload bytes of those requests and of their unwritten replies; default 256 MiB
-	ConnsMax       int    // connections of a Server; default 8192
-	Features       uint64 // feature bits this side understands
-	Required       uint64 // feature bits the peer must understand
+	QueueFrames   int    // frames waiting to be written per connection; default 4096
+	QueueBytes    int    // bytes waiting to be written per connection (one frame is always allowed); default 128 MiB
+	InflightMax   int    // requests of the peer that may be unanswered before reading stops; default 1024
+	InflightBytes int    // payload bytes of those requests and of their unwritten replies; default 256 MiB
+	ConnsMax      int    // connections of a Server; default 8192
+	Features      uint64 // feature bits this side understands
+	Required      uint64 // feature bits the peer must understand
 	// Unreachable is told by Peers that a dial failed: messages sent to addr meanwhile are lost. It must not block.
 	Unreachable    func(addr string, err error)
-	NoPayloadCheck bool   // send payloads without a checksum (the stream is already protected, or the payload carries its own)
+	NoPayloadCheck bool // send payloads without a checksum (the stream is already protected, or the payload carries its own)
 
 	versionMin, versionMax uint32 // set by tests only
 }
