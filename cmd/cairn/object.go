@@ -37,8 +37,7 @@ func openPool(ctx context.Context, mons []string, pool string, timeout time.Dura
 	}
 	p, err := c.Pool(ctx, pool)
 	if err != nil {
-		c.Close()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, c.Close())
 	}
 	return p, c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,10 +85,11 @@ func run(ctx context.Context, e *env, argv []string) int {
 	code := exitCode(err)
 	// Errors that begin with the path of the command do without our own "cairn".
 	text := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(err.Error()), "cairn: "), "cairn ")
-	fmt.Fprintf(e.stderr, "cairn: %s\n", text)
+	text = fmt.Sprintf("cairn: %s\n", text)
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(e.stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+		text += fmt.Sprintf("Run '%s --help' for usage.\n", cmd.CommandPath())
 	}
+	_, _ = io.WriteString(e.stderr, text) // what cannot be said there cannot be said elsewhere
 	return code
 }

@@ -29,7 +29,7 @@ var withoutLeader = map[string]bool{
 	api.Prefix + "/mons": true, api.Prefix + "/map": true, api.Prefix + "/map/locate": true,
 }
 
-// newForwarder returns the transport to other monitors, shared by all requests.
+// newForwardTransport returns the transport to other monitors, shared by all requests.
 func newForwardTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
@@ -81,7 +81,7 @@ func (s *Server) toLeader(c *gin.Context) {
 			r.Out.Header.Set(forwardedBy, q.Self)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			p := api.NewProblem(fmt.Errorf("%w: leading monitor %s at %s, to which monitor %s passed the request: %v",
+			p := api.NewProblem(fmt.Errorf("%w: leading monitor %s at %s, to which monitor %s passed the request: %w",
 				api.ErrNoQuorum, q.Leader, q.LeaderAdmin, q.Self, err), "retry in a moment; if it stays so, check that monitor "+q.Leader+" runs and is reachable")
 			writeProblem(w, p)
 		},

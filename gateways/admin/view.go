@@ -84,14 +84,6 @@ func (v *View) stats() map[placement.PGID]statEntry {
 	return out
 }
 
-func ints32(ids []int32) []int {
-	out := make([]int, len(ids))
-	for i, id := range ids {
-		out[i] = int(id)
-	}
-	return out
-}
-
 func intsOf(ids []placement.OSDID) []int {
 	out := make([]int, len(ids))
 	for i, id := range ids {

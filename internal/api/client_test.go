@@ -45,10 +45,12 @@ func newClient(t *testing.T, o api.ClientOptions) *api.Client {
 func problem(w http.ResponseWriter, p api.Problem) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p)
+	_ = json.NewEncoder(w).Encode(p)
 }
 
-func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"status":"HEALTH_OK","checks":{}}`) }
+func ok(w http.ResponseWriter, _ *http.Request) {
+	_, _ = fmt.Fprint(w, `{"status":"HEALTH_OK","checks":{}}`)
+}
 
 // hangUp ends the connection without an answer.
 func hangUp(w http.ResponseWriter, _ *http.Request) {
@@ -150,7 +152,7 @@ func TestConditionsCrossHTTP(t *testing.T) {
 			t.Errorf("got %v, want %v with the next step", err, want)
 		}
 		for _, other := range []error{api.ErrNotFound, api.ErrExists, api.ErrConflict} {
-			if other != want && errors.Is(err, other) {
+			if !errors.Is(want, other) && errors.Is(err, other) {
 				t.Errorf("%v is also %v", err, other)
 			}
 		}
@@ -159,9 +161,11 @@ func TestConditionsCrossHTTP(t *testing.T) {
 
 func TestStrangeServers(t *testing.T) {
 	tests := map[string]http.HandlerFunc{
-		"a web page":      func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"a web page":      func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "<html>") },
 		"a web page, 404": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 404) },
-		"a redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.com/", 302) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://example.com/", http.StatusFound)
+		},
 	}
 	for name, h := range tests {
 		_, err := newClient(t, api.ClientOptions{Addrs: []string{serve(t, h)}}).Health(context.Background())
@@ -176,7 +180,7 @@ func TestNamesAreEscaped(t *testing.T) {
 		var got string
 		c := newClient(t, api.ClientOptions{Addrs: []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 			got = r.URL.Path
-			fmt.Fprint(w, `{}`)
+			_, _ = fmt.Fprint(w, `{}`)
 		})}})
 		if _, err := c.Pool(context.Background(), name); err != nil || got != api.Prefix+"/pools/"+name {
 			t.Errorf("name %q: path %q, %v", name, got, err)
