@@ -451,13 +451,15 @@ func TestDeadlineText(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cl := newCluster(t, 1, 2)
-			c := cl.connect(func(o *client.Options) { o.Timeout, o.AttemptTimeout = 300*time.Millisecond, 100*time.Millisecond })
+			c := cl.connect(func(o *client.Options) { o.AttemptTimeout = 200 * time.Millisecond })
 			p := cl.pool(c)
 			tt.break_(cl)
 			if _, err := c.WaitMap(bg, cl.current().Epoch); err != nil {
 				t.Fatal(err)
 			}
-			err := p.WriteFull(bg, cl.objectIn(0), []byte("x"))
+			ctx, cancel := context.WithTimeout(bg, 500*time.Millisecond)
+			defer cancel()
+			err := p.WriteFull(ctx, cl.objectIn(0), []byte("x"))
 			if !errors.Is(err, client.ErrTimeout) {
 				t.Fatalf("got %v, want a timeout", err)
 			}

@@ -99,22 +99,22 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.mons.init(o.Mons)
 	c.flights.init(o.MaxInFlightBytes, o.MaxInFlightOps)
 	c.retries.init()
+	first := c.maps.load().changed
 	c.wg.Go(c.follow) // ends with c.ctx
 
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	v := c.maps.load()
 	select {
-	case <-v.changed:
+	case <-first:
 	case <-c.maps.broken:
 		c.cancel()
 		c.wg.Wait()
 		return nil, fmt.Errorf("connect to the cluster: %w", c.maps.err())
 	case <-ctx.Done():
-		err := ctx.Err()
+		err := fmt.Errorf("connect to the cluster: %w: no cluster map from any monitor: %s", timeout(ctx.Err()), c.mons.troubles())
 		c.cancel()
 		c.wg.Wait()
-		return nil, fmt.Errorf("connect to the cluster: %w: no cluster map from any monitor: %s", timeout(err), c.mons.troubles())
+		return nil, err
 	}
 	c.osds = wire.NewPeers(wire.Options{
 		Self:             wire.Identity{Entity: o.Entity, Cluster: c.Map().Cluster},

@@ -53,7 +53,7 @@ func TestUnknownMapVersion(t *testing.T) {
 // A monitor of another cluster cannot slip its map in.
 func TestOtherCluster(t *testing.T) {
 	cl := newCluster(t, 1, 1)
-	c := cl.connect(func(o *client.Options) { o.Timeout = 300 * time.Millisecond })
+	c := cl.connect()
 	other := cl.current().Clone()
 	other.Epoch, other.Cluster = 50, placement.UUID{9}
 	cl.mons[0].set(func(f *fakeMon) {
@@ -70,7 +70,9 @@ func TestOtherCluster(t *testing.T) {
 	}
 	// Who waits in vain learns the reason.
 	cl.osds[0].on(func(*wire.Conn, *wire.Message) bool { return true })
-	if err := cl.pool(c).WriteFull(bg, "o", nil); !errors.Is(err, client.ErrTimeout) || !strings.Contains(err.Error(), "another cluster") {
+	ctx, cancel := context.WithTimeout(bg, 300*time.Millisecond)
+	defer cancel()
+	if err := cl.pool(c).WriteFull(ctx, "o", nil); !errors.Is(err, client.ErrTimeout) || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("got %v, want a timeout that says why the map is old", err)
 	}
 }
