@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -82,7 +83,7 @@ func newFixture(t *testing.T, change func(o *Options)) *fixture {
 // service makes another service on the same pools, as another gateway would.
 func (f *fixture) service(change func(o *Options)) *Service {
 	f.t.Helper()
-	o := Options{Meta: f.meta, Data: f.data, InlineBytes: 100, ChunkBytes: 1000, Now: f.clock.now}
+	o := Options{Meta: f.meta, Data: f.data, InlineBytes: 100, ChunkBytes: 1000, Now: f.clock.now, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&o)
 	}

@@ -262,7 +262,11 @@ func (b *Bucket) onKey(ctx context.Context, key string, write bool, f func(v *vi
 		case errors.As(err, &closing):
 			v.drop(closing.p)
 			if wait.n >= 2 {
-				if err := b.heal(ctx, closing.p); err != nil && !retryable(err) {
+				err := b.heal(ctx, closing.p)
+				if errors.Is(err, errGone) {
+					err = b.refresh(ctx) // the deletion went through; the closed index waits to be removed
+				}
+				if err != nil && !retryable(err) {
 					return err
 				}
 			}

@@ -324,10 +324,13 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 	var parts []*Part
 	sum := md5.New()
 	for i, want := range in.Parts {
+		if i > 0 && want.Number <= in.Parts[i-1].Number {
+			return nil, fmt.Errorf("%w: part %d follows part %d", ErrInvalidPartOrder, want.Number, in.Parts[i-1].Number)
+		}
+	}
+	for i, want := range in.Parts {
 		p := have[want.Number]
 		switch {
-		case i > 0 && want.Number <= in.Parts[i-1].Number:
-			return nil, fmt.Errorf("%w: part %d follows part %d", ErrInvalidPartOrder, want.Number, in.Parts[i-1].Number)
 		case p == nil || hex.EncodeToString(p.Md5) != want.ETag:
 			return nil, fmt.Errorf("%w: part %d", ErrInvalidPart, want.Number)
 		case want.Checksum != nil && (p.Checksum == nil || !bytes.Equal(want.Checksum, p.Checksum.Value)):

@@ -288,8 +288,10 @@ func (s *Service) removeDead(ctx context.Context, key string) (gone bool, err er
 		busy = busy || n.pending > 0
 		return err
 	})
-	if errors.Is(err, errGone) && len(partitions) == 0 {
-		err = nil // an earlier try removed the index, or it was never made
+	if errors.Is(err, errGone) {
+		// An earlier try, or another process, has begun to remove the index from its far end; that
+		// begins only when all of it is empty. Or it was never made.
+		err = nil
 	}
 	if err != nil || busy {
 		return false, err
@@ -316,6 +318,9 @@ func (s *Service) drain(ctx context.Context, object string) error {
 		from := string(kind)
 		for {
 			res, err := s.meta.Do(ctx, object, new(client.Op).OmapList(from, prefixEnd(string(kind)), 256))
+			if errors.Is(err, client.ErrNotFound) {
+				return errGone
+			}
 			if err != nil {
 				return err
 			}
@@ -347,7 +352,12 @@ func (s *Service) drain(ctx context.Context, object string) error {
 				op.OmapRm(kv.Key).OmapSet(outboxKey(due, newID()), encode(box))
 				from = kv.Key + "\x00"
 			}
-			if _, err := s.meta.Do(ctx, object, op); err != nil {
+			_, err = s.meta.Do(ctx, object, op)
+			if errors.Is(err, client.ErrConflict) {
+				from = string(kind) // another process drains it too
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			if !res.Items[0].More {
