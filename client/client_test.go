@@ -129,6 +129,7 @@ func TestRetries(t *testing.T) {
 		"TRY_LATER":     func(c *wire.Conn, m *wire.Message) { c.ReplyError(m, wirepb.Code_TRY_LATER, "peering") },
 		"STALE_MAP":     func(c *wire.Conn, m *wire.Message) { c.ReplyError(m, wirepb.Code_STALE_MAP, "old") },
 		"WRONG_PRIMARY": func(c *wire.Conn, m *wire.Message) { c.ReplyError(m, wirepb.Code_WRONG_PRIMARY, "not me") },
+		"pool unknown":  func(c *wire.Conn, m *wire.Message) { c.ReplyError(m, wirepb.Code_NOT_FOUND, "no such pool") },
 		"STALE_TERM":    func(c *wire.Conn, m *wire.Message) { c.ReplyError(m, wirepb.Code_STALE_TERM, "over") },
 		"connection lost": func(c *wire.Conn, m *wire.Message) {
 			go c.Close()
@@ -142,6 +143,9 @@ func TestRetries(t *testing.T) {
 				t.Fatal(err)
 			}
 			first, second := <-cl.osds[0].got, <-cl.osds[0].got
+			if a, b := first.GetOp().AgeMs, second.GetOp().AgeMs; a != 0 || b == 0 {
+				t.Errorf("ages %d and %d, want 0 and more", a, b)
+			}
 			if a, b := first.GetOp().Req, second.GetOp().Req; a.Client == 0 || a.Client != b.Client || a.Seq != b.Seq {
 				t.Errorf("request ids %v and %v, want the same", a, b)
 			}
@@ -218,6 +222,24 @@ func TestUnknownOutcome(t *testing.T) {
 	err := p.WriteFull(bg, "o", []byte("x"))
 	if !errors.Is(err, client.ErrTimeout) || !errors.Is(err, client.ErrNoSpace) {
 		t.Errorf("got %v, want a timeout that names the lack of space", err)
+	}
+}
+
+// A PG that no longer knows whether an old request was carried out says so.
+func TestForgottenRequest(t *testing.T) {
+	cl := newCluster(t, 1, 1)
+	p := cl.pool(cl.connect())
+	n := 0
+	cl.osds[0].on(func(c *wire.Conn, m *wire.Message) bool {
+		if n++; n == 1 {
+			go c.Close()
+		} else {
+			c.ReplyError(m, wirepb.Code_TIMED_OUT, "first sent long ago")
+		}
+		return true
+	})
+	if err := p.WriteFull(bg, "o", []byte("x")); !errors.Is(err, client.ErrTimeout) || !strings.Contains(err.Error(), "first sent long ago") {
+		t.Errorf("got %v, want a timeout with the OSD's words", err)
 	}
 }
 

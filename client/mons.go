@@ -254,10 +254,7 @@ func (c *Client) attend(conn *wire.Conn) error {
 		case <-conn.Done():
 			return conn.Err()
 		case <-ping.C:
-			ctx, cancel := context.WithTimeout(c.ctx, min(monPatience, c.o.AttemptTimeout))
-			_, err := conn.Ping(ctx)
-			cancel()
-			if err != nil {
+			if err := c.ping(conn); err != nil {
 				return err
 			}
 		case <-c.mons.suspect:
@@ -274,6 +271,13 @@ func (c *Client) attend(conn *wire.Conn) error {
 				wanted = 0
 			}
 			err := c.ask(conn, &wirepb.Header{Body: &wirepb.Header_MonGetMap{MonGetMap: &wirepb.MonGetMap{Have: have, Want: wanted}}})
+			if errors.Is(err, context.DeadlineExceeded) && wanted != 0 {
+				if c.epoch() >= wanted {
+					err = nil
+				} else if err = c.ping(conn); err == nil { // it waits for that epoch, as we do
+					err = &wire.Error{Code: wirepb.Code_TRY_LATER}
+				}
+			}
 			switch {
 			case err == nil && c.epoch() >= wanted:
 				misses = 0
@@ -288,6 +292,13 @@ func (c *Client) attend(conn *wire.Conn) error {
 			}
 		}
 	}
+}
+
+func (c *Client) ping(conn *wire.Conn) error {
+	ctx, cancel := context.WithTimeout(c.ctx, min(monPatience, c.o.AttemptTimeout))
+	defer cancel()
+	_, err := conn.Ping(ctx)
+	return err
 }
 
 // ask sends a request for maps and installs the answer, fetching a full map

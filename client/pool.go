@@ -40,9 +40,9 @@ func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	m, g := p.c.send(ctx, &request{
 		pool: p.id,
 		pg:   func(pool *placement.Pool) placement.PGID { return placement.PGOf(pool, object) },
-		header: func(pg placement.PGID) *wirepb.Header {
+		header: func(pg placement.PGID, age time.Duration) *wirepb.Header {
 			// A header is encoded before Call returns, so its body can be used again.
-			body.Shard = pg.Shard
+			body.Shard, body.AgeMs = pg.Shard, uint64(age.Milliseconds())
 			return &wirepb.Header{Body: &wirepb.Header_Op{Op: body}}
 		},
 		payload: payload,
@@ -180,7 +180,7 @@ func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGList
 	m, g := p.c.send(ctx, &request{
 		pool: p.id,
 		pg:   func(*placement.Pool) placement.PGID { return pg },
-		header: func(placement.PGID) *wirepb.Header {
+		header: func(placement.PGID, time.Duration) *wirepb.Header {
 			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
 				Pool: uint32(p.id), Shard: at.Shard, After: []byte(at.After), Limit: uint32(limit),
 			}}}

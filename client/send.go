@@ -26,7 +26,7 @@ const (
 type request struct {
 	pool    placement.PoolID
 	pg      func(*placement.Pool) placement.PGID
-	header  func(placement.PGID) *wirepb.Header // made anew for every attempt
+	header  func(pg placement.PGID, age time.Duration) *wirepb.Header // for every attempt; age of the first sent, 0 if none was
 	payload []byte
 	bytes   int64 // of request and answer, as far as known
 	write   bool  // may change something
@@ -42,9 +42,10 @@ type giveUp struct {
 type progress struct {
 	t        target
 	met      obstacle
-	last     error // of the last attempt, nil if none ended
-	silent   int   // attempts that were not answered
-	unknown  bool  // an attempt may have been carried out unseen
+	last     error     // of the last attempt, nil if none ended
+	silent   int       // attempts that were not answered
+	unknown  bool      // an attempt may have been carried out unseen
+	sent     time.Time // when the first attempt was, zero if none
 	backoff  time.Duration
 	attempts int
 }
@@ -118,6 +119,8 @@ func (c *Client) answered(r *request, p *progress, m *wire.Message) (*wire.Messa
 	case wirepb.Code_OK, wirepb.Code_NOT_FOUND, wirepb.Code_EXISTS, wirepb.Code_CONFLICT, wirepb.Code_INVALID:
 		// The PG knows request ids: this is the one outcome of all attempts.
 		return m, nil
+	case wirepb.Code_TIMED_OUT:
+		return nil, &giveUp{err: ErrTimeout, text: m.Header.GetError()} // it was carried out long ago or never: nobody knows any more
 	default:
 		// Said of this attempt only. An earlier one may have been carried out, so this must not look
 		// like a write that surely failed.
@@ -158,7 +161,13 @@ func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *prog
 	conn, err := c.osds.Get(actx, t.addr)
 	sent := err == nil
 	if sent {
-		m, err = conn.Call(actx, &wire.Message{Header: r.header(t.pg), Payload: r.payload})
+		var age time.Duration
+		if p.sent.IsZero() {
+			p.sent = time.Now()
+		} else {
+			age = max(time.Since(p.sent), time.Millisecond)
+		}
+		m, err = conn.Call(actx, &wire.Message{Header: r.header(t.pg, age), Payload: r.payload})
 	}
 	if m != nil {
 		return c.judge(m, p)
@@ -196,7 +205,12 @@ func (c *Client) judge(m *wire.Message, p *progress) (_ *wire.Message, again boo
 		if h.GetEpoch() <= c.epoch() {
 			c.want(0) // the OSD did not say which epoch it means, or knows less than we do
 		}
-	case wirepb.Code_TRY_LATER, wirepb.Code_STALE_TERM, wirepb.Code_TIMED_OUT:
+	case wirepb.Code_TRY_LATER, wirepb.Code_STALE_TERM:
+	case wirepb.Code_NOT_FOUND:
+		if h.Body != nil {
+			return m, false
+		}
+		c.want(0) // not the object but the pool is unknown there: either OSD or we have an old map
 	default:
 		return m, false
 	}
