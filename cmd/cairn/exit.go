@@ -121,7 +121,7 @@ func exitCode(err error) int {
 	case is(api.ErrInvalid, client.ErrInvalid):
 		return exitUsage
 	case errors.As(err, &unreachable),
-		is(api.ErrNoQuorum, api.ErrTryLater, api.ErrTimeout, client.ErrTimeout, context.DeadlineExceeded):
+		is(api.ErrNoQuorum, api.ErrTryLater, api.ErrTimeout, client.ErrTryLater, client.ErrTimeout, context.DeadlineExceeded):
 		return exitUnreachable
 	case is(api.ErrExists, api.ErrConflict, api.ErrNotPermitted, client.ErrExists, client.ErrConflict, client.ErrNotPermitted):
 		return exitConflict

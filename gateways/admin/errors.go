@@ -8,6 +8,7 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire"
 )
 
 // conditions maps what the object client and its buckets say to what this interface says.
@@ -19,6 +20,7 @@ var conditions = []struct{ from, to error }{
 	{client.ErrNotPermitted, api.ErrNotPermitted},
 	{client.ErrUnsupported, api.ErrUnsupported},
 	{client.ErrTimeout, api.ErrTimeout},
+	{client.ErrTryLater, api.ErrTryLater},
 	{client.ErrNoSpace, api.ErrConflict},
 	{bucket.ErrNoSuchBucket, api.ErrNotFound},
 	{bucket.ErrBucketExists, api.ErrExists},
@@ -41,6 +43,10 @@ var nextSteps = []struct {
 // fail turns the error of a backend into the problem the caller gets. notFound
 // says how to find out what does exist.
 func fail(err error, notFound string) error {
+	var we *wire.Error
+	if errors.As(err, &we) {
+		err = &translated{err, client.ErrorOf(we.Code)} // a daemon said it
+	}
 	for _, c := range conditions {
 		if errors.Is(err, c.from) && !errors.Is(err, c.to) {
 			err = &translated{err, c.to}

@@ -75,7 +75,11 @@ func (s *Server) queryPG(ctx context.Context, text string) (json.RawMessage, err
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("PG %s: %s did not answer: %w", id, rec.Primary, api.ErrTimeout)
 		}
-		return nil, fail(err, "see `cairn pg ls`")
+		var p *api.Problem
+		if err = fail(err, "see `cairn pg ls`"); errors.As(err, &p) && p.Code == api.CodeInternal {
+			p = api.NewProblem(fmt.Errorf("%w: PG %s: %s", api.ErrTryLater, id, p.Detail), "look at "+rec.Primary.String()+" in `cairn osd tree`, then retry")
+		}
+		return nil, p
 	}
 	if !json.Valid(raw) {
 		return nil, api.NewProblem(fmt.Errorf("PG %s: %s answered something that is not JSON", id, rec.Primary), "check that its version fits the monitors'")

@@ -23,6 +23,8 @@ import (
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/gateways/admin/admintest"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -86,6 +88,10 @@ func TestRequests(t *testing.T) {
 			return nil, context.DeadlineExceeded
 		case 2:
 			return nil, fmt.Errorf("pg 1.2: %w", client.ErrNotFound)
+		case 4:
+			return nil, &wire.Error{Code: wirepb.Code_TRY_LATER, Text: "peering"}
+		case 5:
+			return nil, errors.New("connection refused")
 		}
 		return json.RawMessage(`{`), nil
 	}
@@ -141,6 +147,8 @@ func TestRequests(t *testing.T) {
 		{"GET", "/pgs/1.1/query", "", 504, "did not answer"},
 		{"GET", "/pgs/1.2/query", "", 404, ""},
 		{"GET", "/pgs/1.3/query", "", 500, "not JSON"},
+		{"GET", "/pgs/1.4/query", "", 503, `"code":"try_later"`},
+		{"GET", "/pgs/1.5/query", "", 503, "connection refused"},
 		{"GET", "/pools", "", 200, `"crush_rule_name":"replicated_rule"`},
 		{"POST", "/pools", `{"name":"new/1"}`, 201, `"pg_num":8`},
 		{"POST", "/pools", `{"name":"new/1"}`, 409, "exists"},
