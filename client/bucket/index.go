@@ -216,11 +216,18 @@ func (b *Bucket) locate(ctx context.Context, key string) (*view, *partition, err
 			return v, nil, fmt.Errorf("%w: the partitions of bucket %q are linked in a circle", ErrCorrupt, b.name)
 		}
 		if key < p.start() { // prev gave its upper keys away, p does not have this one yet
-			if prev == nil {
+			if prev != nil {
+				v.drop(prev, p)
+				return v, nil, &movingError{from: prev}
+			}
+			// The root is told of a partition when it is whole; p is remembered from before that.
+			v.drop(p)
+			if p, err = b.partition(ctx, bid, v, n); err != nil {
+				return v, nil, err
+			}
+			if key < p.start() {
 				return v, nil, fmt.Errorf("%w: index partition %s begins after its place", ErrCorrupt, p.object)
 			}
-			v.drop(prev, p)
-			return v, nil, &movingError{from: prev}
 		}
 		if key < p.end() {
 			return v, p, nil
