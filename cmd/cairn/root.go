@@ -31,6 +31,11 @@ func commands() []func(*env) *cobra.Command {
 		newUserCommand,
 		newMapCommand,
 		func(*env) *cobra.Command { return crushtool.NewCommand() },
+		newMonDaemonCommand,
+		newOSDDaemonCommand,
+		newGatewayCommand,
+		newDevCommand,
+		newDemoCommand,
 		newVersionCommand,
 	}
 }

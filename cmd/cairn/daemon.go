@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/gateways/s3"
+	"github.com/cairnstore/cairn/internal/node"
+	"github.com/cairnstore/cairn/osd"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// daemonFlags are common to all daemons.
+type daemonFlags struct {
+	logLevel string
+	memory   string
+}
+
+func (f *daemonFlags) register(cmd *cobra.Command, memory string) {
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&f.memory, "memory", memory, "memory the process aims to stay below, such as 512MiB")
+}
+
+// apply sets the runtime up and makes the log.
+func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, usageErrorf("flag --log-level %q: want debug, info, warn or error", f.logLevel)
+	}
+	limit, err := parseBytes(f.memory)
+	if err != nil || limit < 64<<20 {
+		return nil, usageErrorf("flag --memory %q: want at least 64MiB, such as 512MiB or 2GiB", f.memory)
+	}
+	debug.SetMemoryLimit(limit)
+	debug.SetGCPercent(200) // few, cheap collections; the limit keeps the heap from growing with them
+	return slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level})), nil
+}
+
+// parseBytes reads sizes such as 64MiB, 2G or 1048576.
+func parseBytes(s string) (int64, error) {
+	units := []struct {
+		suffix string
+		factor int64
+	}{{"TIB", 1 << 40}, {"GIB", 1 << 30}, {"MIB", 1 << 20}, {"KIB", 1 << 10}, {"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}, {"B", 1}, {"", 1}}
+	up := strings.ToUpper(strings.TrimSpace(s))
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(up, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > (1<<62)/u.factor {
+			return 0, fmt.Errorf("size %q: want a number with an optional unit, such as 64MiB", s)
+		}
+		return n * u.factor, nil
+	}
+	return 0, fmt.Errorf("size %q", s)
+}
+
+// daemon makes a command that runs until it is interrupted or fails.
+func daemon(use, short, long string, f func(ctx context.Context) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f(cmd.Context()) },
+	}
+}
+
+func newMonDaemonCommand(e *env) *cobra.Command {
+	var f daemonFlags
+	var initial []string
+	o := node.MonOptions{}
+	cmd := daemon("mon", "Run a monitor, or ask about the monitors", `Run a monitor until it is interrupted.
+
+A new cluster: start each monitor with the same list, its own entry included:
+    cairn mon --name a --data /var/lib/cairn/mon.a --addr 10.0.0.1:7400 \
+        --raft-addr 10.0.0.1:7401 --admin-addr 10.0.0.1:7480 \
+        --initial a=10.0.0.1:7400/10.0.0.1:7401/10.0.0.1:7480
+Another monitor of an existing cluster: --join with any monitor's address.
+A monitor that has run before needs neither: --data says everything.`,
+		func(ctx context.Context) error {
+			log, err := f.apply(e)
+			if err != nil {
+				return err
+			}
+			if o.Dir == "" || o.Name == "" {
+				return usageErrorf("cairn mon: --name and --data are required")
+			}
+			for _, s := range initial {
+				m, err := parseMon(s)
+				if err != nil {
+					return err
+				}
+				o.Initial = append(o.Initial, m)
+			}
+			o.Log, o.AdminListen = log, o.AdminAddr
+			o.AdminToken = e.getenv("CAIRN_ADMIN_TOKEN")
+			n, err := node.StartMon(o)
+			if err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+			case <-n.Done():
+			}
+			err = n.Err()
+			if cerr := n.Close(); err == nil {
+				err = cerr
+			}
+			return err
+		})
+	cmd.Flags().StringVar(&o.Name, "name", "", "name of the monitor, such as a")
+	cmd.Flags().StringVar(&o.Dir, "data", "", "directory for its state")
+	cmd.Flags().StringVar(&o.Addr, "addr", "127.0.0.1:7400", "messenger address, HOST:PORT")
+	cmd.Flags().StringVar(&o.RaftAddr, "raft-addr", "127.0.0.1:7401", "Raft address, HOST:PORT")
+	cmd.Flags().StringVar(&o.AdminAddr, "admin-addr", defaultAdmin, "REST address, HOST:PORT")
+	cmd.Flags().StringSliceVar(&initial, "initial", nil, "the monitors of a new cluster: NAME=ADDR/RAFT/ADMIN[,...]")
+	cmd.Flags().StringSliceVar(&o.Join, "join", nil, "messenger addresses of an existing cluster's monitors")
+	f.register(cmd, "512MiB")
+	return cmd
+}
+
+// parseMon reads NAME=ADDR/RAFT/ADMIN.
+func parseMon(s string) (placement.Mon, error) {
+	name, rest, ok := strings.Cut(s, "=")
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 3 {
+		return placement.Mon{}, usageErrorf("flag --initial %q: want NAME=ADDR/RAFT/ADMIN, each HOST:PORT", s)
+	}
+	return placement.Mon{Name: name, Addr: parts[0], RaftAddr: parts[1], AdminAddr: parts[2]}, nil
+}
+
+func newOSDDaemonCommand(e *env) *cobra.Command {
+	var f daemonFlags
+	var host, journal, capacity string
+	var location []string
+	o := node.OSDOptions{}
+	cmd := daemon("osd", "Run an OSD, or ask about and change OSDs", `Run an OSD until it is interrupted.
+
+An empty or missing data directory becomes a new store, which the monitors give
+an OSD id of its own. A directory that has been used keeps its id for ever.
+    cairn osd --data /var/lib/cairn/osd0 --mons 10.0.0.1:7400,10.0.0.2:7400 --listen 10.0.0.5:7410`,
+		func(ctx context.Context) error {
+			log, err := f.apply(e)
+			if err != nil {
+				return err
+			}
+			if o.Dir == "" || len(o.Mons) == 0 {
+				return usageErrorf("cairn osd: --data and --mons are required")
+			}
+			if o.JournalBytes, err = parseBytes(journal); err != nil {
+				return usageErrorf("flag --journal: %v", err)
+			}
+			if o.Capacity, err = parseBytes(capacity); err != nil {
+				return usageErrorf("flag --capacity: %v", err)
+			}
+			if host == "" {
+				if host, err = os.Hostname(); err != nil {
+					return fmt.Errorf("name of this machine: %w; give --host", err)
+				}
+			}
+			if o.Location, err = parseLocation(host, location); err != nil {
+				return err
+			}
+			o.Log = log
+			n, err := node.StartOSD(ctx, o)
+			if err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+			case <-n.Done():
+			}
+			return n.Close()
+		})
+	cmd.Flags().StringVar(&o.Dir, "data", "", "data directory")
+	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
+	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "messenger address, HOST:PORT")
+	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address told to others, if it is not that of --listen")
+	cmd.Flags().StringVar(&o.Class, "class", "hdd", "device class: hdd, ssd or nvme")
+	cmd.Flags().StringVar(&host, "host", "", "CRUSH host (default: this machine's name)")
+	cmd.Flags().StringSliceVar(&location, "location", nil, "further CRUSH location, TYPE=NAME[,...] such as rack=r1 (default root=default)")
+	cmd.Flags().StringVar(&journal, "journal", "256MiB", "journal of a new store")
+	cmd.Flags().StringVar(&capacity, "capacity", "0", "capacity of a new store (default: the file system's)")
+	f.register(cmd, "512MiB")
+	return cmd
+}
+
+func parseLocation(host string, parts []string) ([]osd.LocationPart, error) {
+	loc := []osd.LocationPart{{Type: "host", Name: host}}
+	root := false
+	for _, p := range parts {
+		t, name, ok := strings.Cut(p, "=")
+		if !ok || t == "" || name == "" || t == "host" {
+			return nil, usageErrorf("flag --location %q: want TYPE=NAME such as rack=r1; the host has its own flag", p)
+		}
+		root = root || t == "root"
+		loc = append(loc, osd.LocationPart{Type: t, Name: name})
+	}
+	if !root {
+		loc = append(loc, osd.LocationPart{Type: "root", Name: "default"})
+	}
+	return loc, nil
+}
+
+func newGatewayCommand(e *env) *cobra.Command {
+	var f daemonFlags
+	o := node.S3Options{Gateway: s3.Options{}}
+	cmd := daemon("s3", "Run an S3 gateway", `Run an S3 gateway until it is interrupted. Any number may serve the same
+buckets. The pool must exist:
+    cairn pool create s3 --application s3
+    cairn user create alice
+    cairn gateway s3 --mons 10.0.0.1:7400 --listen 10.0.0.9:7470`,
+		func(ctx context.Context) error {
+			log, err := f.apply(e)
+			if err != nil {
+				return err
+			}
+			if len(o.Mons) == 0 {
+				return usageErrorf("cairn gateway s3: --mons is required")
+			}
+			o.Log = log
+			g, err := node.StartS3(ctx, o)
+			if err != nil {
+				return err
+			}
+			log.Info("S3 gateway serves", "addr", g.Addr)
+			var failed error
+			select {
+			case <-ctx.Done():
+			case failed = <-g.Failed():
+			}
+			if err := g.Close(); failed == nil {
+				failed = err
+			}
+			return failed
+		})
+	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
+	cmd.Flags().StringVar(&o.Name, "name", "s3", "name of this gateway")
+	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:7470", "HOST:PORT to serve S3 on")
+	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")
+	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
+	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
+	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
+	f.register(cmd, "512MiB")
+	return group("gateway", "Run gateways", cmd)
+}
