@@ -24,10 +24,6 @@ func (m *Monitor) Quorum() api.Quorum {
 	m.mu.Lock()
 	r, leading := m.raft, m.watch != nil
 	q := api.Quorum{Self: m.o.Name, Leader: m.leader, LeaderSince: m.leaderSince}
-	failing := make(map[string]bool, len(m.failing))
-	for name := range m.failing {
-		failing[name] = true
-	}
 	m.mu.Unlock()
 	voters := make(map[string]bool)
 	if r != nil {
@@ -37,7 +33,7 @@ func (m *Monitor) Quorum() api.Quorum {
 		}
 	}
 	for _, o := range m.monitors() {
-		in := voters[o.Name] && q.Leader != "" && !(leading && failing[o.Name])
+		in := voters[o.Name] && q.Leader != "" && (!leading || m.answers(o.Name))
 		q.Members = append(q.Members, api.QuorumMember{
 			Name: o.Name, Addr: o.Addr, RaftAddr: o.RaftAddr, AdminAddr: o.AdminAddr, InQuorum: in,
 		})

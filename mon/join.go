@@ -161,7 +161,7 @@ func (m *Monitor) ask(ctx context.Context, mons []placement.Mon, b fsm.Body) err
 	defer peers.Close()
 	last := errors.New("there is no other monitor")
 	for _, mon := range mons {
-		if mon.Name == m.o.Name {
+		if mon.Addr == m.self.Addr {
 			continue
 		}
 		res, err := callPropose(ctx, peers, mon.Addr, enc)
@@ -276,6 +276,9 @@ func (m *Monitor) admit(r *raft.Raft, b *fsm.MonJoin, enc []byte) (fsm.Result, e
 			err = m.await(r.AddNonvoter(id, addr, 0, m.o.ProposeTimeout))
 		}
 		if err == nil {
+			m.mu.Lock()
+			delete(m.failing, string(id))
+			m.mu.Unlock()
 			m.log.Info("monitor joins", "name", id, "raft", addr)
 			return fsm.Result{Epoch: m.Map().Epoch}, nil
 		}
@@ -294,14 +297,6 @@ func membershipError(err error) error {
 		return fmt.Errorf("%w: %w", errNotLeading, err)
 	}
 	return condition(api.ErrNoQuorum, "change the monitors' membership: %v; try again", err)
-}
-
-// answers reports whether a monitor answers this leader's heartbeats.
-func (m *Monitor) answers(name string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, fails := m.failing[name]
-	return !fails
 }
 
 // dismiss is the leader's side of removing a monitor.

@@ -69,7 +69,7 @@ type Monitor struct {
 	leader      string // name, "" if there is none
 	leaderSince time.Time
 	leaderNews  chan struct{}        // closed and replaced whenever leader or raft changes
-	failing     map[string]time.Time // peers that do not answer this leader's heartbeats
+	failing     map[string]time.Time // peers that do not answer this leader's heartbeats: the last failure
 	err         error                // why it ended
 	started     bool
 	closing     bool
@@ -361,9 +361,7 @@ func (m *Monitor) observe(o raft.Observation) {
 	case raft.FailedHeartbeatObservation:
 		m.mu.Lock()
 		_, known := m.failing[string(d.PeerID)]
-		if !known {
-			m.failing[string(d.PeerID)] = d.LastContact
-		}
+		m.failing[string(d.PeerID)] = time.Now()
 		m.mu.Unlock()
 		if !known {
 			m.log.Warn("monitor does not answer", "peer", d.PeerID)
@@ -374,6 +372,18 @@ func (m *Monitor) observe(o raft.Observation) {
 		m.mu.Unlock()
 		m.log.Info("monitor answers again", "peer", d.PeerID)
 	}
+}
+
+// failingFor is how long a failed heartbeat counts. While a peer is away one
+// fails at least this often; when it is removed and added again nobody says so.
+const failingFor = 2 * raftIOTimeout
+
+// answers reports whether a monitor answers this leader's heartbeats.
+func (m *Monitor) answers(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, fails := m.failing[name]
+	return !fails || time.Since(at) > failingFor
 }
 
 // leaderChanged looks up who leads and wakes those who wait for one.
