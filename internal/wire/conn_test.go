@@ -39,6 +39,7 @@ func TestCall(t *testing.T) {
 	if _, err := c.Ping(background); err != nil {
 		t.Error(err)
 	}
+	s.Close() // no more handler calls
 	h.wg.Wait()
 }
 
@@ -68,9 +69,10 @@ func TestConcurrentCalls(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	s.Close() // no more handler calls
 	h.wg.Wait()
-	if len(c.pending) != 0 {
-		t.Errorf("%d calls left", len(c.pending))
+	if n := c.Stats().Pending; n != 0 {
+		t.Errorf("%d calls left", n)
 	}
 }
 

@@ -33,6 +33,9 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
+		if cause := ctx.Err(); cause != nil {
+			err = cause
+		}
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	h := newHandshake(nc, o)

@@ -44,7 +44,7 @@ func (h *handshake) run(ctx context.Context, side func() (agreed, error)) (agree
 	if err := h.nc.SetDeadline(deadline); err != nil {
 		return agreed{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { h.nc.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = h.nc.SetDeadline(time.Unix(1, 0)) })
 	a, err := side()
 	if !stop() && err == nil {
 		err = ctx.Err() // the deadline was or will be pulled: the connection is spoilt

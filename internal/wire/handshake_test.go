@@ -105,7 +105,7 @@ func TestHandshakeRefused(t *testing.T) {
 }
 
 // scripted runs one side of a handshake against hand-made frames.
-func scripted(t *testing.T, accept bool, frames ...[]byte) (reply []byte, err error) {
+func scripted(t *testing.T, accept bool, frames ...[]byte) (err error) {
 	t.Helper()
 	near, far := net.Pipe()
 	h := newHandshake(near, side("osd.3", 1, nil).withDefaults())
@@ -118,7 +118,7 @@ func scripted(t *testing.T, accept bool, frames ...[]byte) (reply []byte, err er
 		}
 		near.Close()
 	})
-	wg.Go(func() { reply, _ = io.ReadAll(far) })
+	wg.Go(func() { _, _ = io.Copy(io.Discard, far) })
 	for _, f := range frames {
 		if _, err := far.Write(f); err != nil {
 			break
@@ -129,7 +129,7 @@ func scripted(t *testing.T, accept bool, frames ...[]byte) (reply []byte, err er
 	}
 	wg.Wait()
 	far.Close()
-	return reply, err
+	return err
 }
 
 func handshakeFrame(t *testing.T, k kind, m vtMessage) []byte {
@@ -192,7 +192,7 @@ func TestHandshakeNonsense(t *testing.T) {
 		{"no welcome", false, [][]byte{nil}, "waiting for its welcome"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := scripted(t, tc.accept, tc.frames...)
+			err := scripted(t, tc.accept, tc.frames...)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
@@ -244,9 +244,25 @@ func TestDialSilent(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "silent") || !strings.Contains(err.Error(), ln.Addr().String()) {
 		t.Errorf("got %v, want a silent peer", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	if _, err := Dial(ctx, ln.Addr().String(), Options{}); !errors.Is(err, context.DeadlineExceeded) {
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 2 { // the one above, and the one that is to be cancelled
+			nc, err := ln.Accept()
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			defer nc.Close()
+		}
+		cancel()
+	})
+	if _, err := Dial(ctx, ln.Addr().String(), Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's end", err)
+	}
+	wg.Wait()
+	if _, err := Dial(ctx, ln.Addr().String(), Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's end", err)
 	}
 }

@@ -44,6 +44,7 @@ func TestPeersShareConnections(t *testing.T) {
 	if n := len(s.Conns()); n != 1 {
 		t.Errorf("server has %d connections, want 1", n)
 	}
+	s.Close() // no more handler calls
 	h.wg.Wait()
 }
 
@@ -112,6 +113,8 @@ func TestPeersBackoff(t *testing.T) {
 	if _, err := p.Get(background, addr); err != nil {
 		t.Error(err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if e.failures != 0 {
 		t.Errorf("%d failures after success", e.failures)
 	}
@@ -128,8 +131,8 @@ func TestBackoffGrows(t *testing.T) {
 	}
 }
 
-// silentListener accepts in the kernel only until the test answers: a dial hangs
-// in its handshake.
+// Until the test serves the listener only the kernel accepts: the dial hangs in
+// its handshake, and messages wait in order.
 func TestPeersSendWhileDialling(t *testing.T) {
 	ln := listen(t)
 	addr := ln.Addr().String()

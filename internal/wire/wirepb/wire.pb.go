@@ -260,6 +260,7 @@ type Header struct {
 	//	*Header_Heartbeat
 	//	*Header_HeartbeatReply
 	//	*Header_Pg
+	//	*Header_PgWrapped
 	//	*Header_Op
 	//	*Header_OpReply
 	//	*Header_PgList
@@ -514,6 +515,15 @@ func (x *Header) GetPg() *PGMsg {
 	return nil
 }
 
+func (x *Header) GetPgWrapped() *PGWrapped {
+	if x != nil {
+		if x, ok := x.Body.(*Header_PgWrapped); ok {
+			return x.PgWrapped
+		}
+	}
+	return nil
+}
+
 func (x *Header) GetOp() *OpRequest {
 	if x != nil {
 		if x, ok := x.Body.(*Header_Op); ok {
@@ -648,6 +658,10 @@ type Header_Pg struct {
 	Pg *PGMsg `protobuf:"bytes,42,opt,name=pg,proto3,oneof"`
 }
 
+type Header_PgWrapped struct {
+	PgWrapped *PGWrapped `protobuf:"bytes,43,opt,name=pg_wrapped,json=pgWrapped,proto3,oneof"`
+}
+
 type Header_Op struct {
 	Op *OpRequest `protobuf:"bytes,50,opt,name=op,proto3,oneof"`
 }
@@ -709,6 +723,8 @@ func (*Header_Heartbeat) isHeader_Body() {}
 func (*Header_HeartbeatReply) isHeader_Body() {}
 
 func (*Header_Pg) isHeader_Body() {}
+
+func (*Header_PgWrapped) isHeader_Body() {}
 
 func (*Header_Op) isHeader_Body() {}
 
@@ -2898,6 +2914,52 @@ func (*PGMsg_Forget) isPGMsg_Body() {}
 
 func (*PGMsg_Forgotten) isPGMsg_Body() {}
 
+// PGWrapped is a PGMsg too large for a header, such as one with a long piece of a log: its encoding
+// is the first msg_bytes of the payload, what follows is the payload proper.
+type PGWrapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MsgBytes      uint64                 `protobuf:"varint,1,opt,name=msg_bytes,json=msgBytes,proto3" json:"msg_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGWrapped) Reset() {
+	*x = PGWrapped{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGWrapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGWrapped) ProtoMessage() {}
+
+func (x *PGWrapped) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
+func (*PGWrapped) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PGWrapped) GetMsgBytes() uint64 {
+	if x != nil {
+		return x.MsgBytes
+	}
+	return 0
+}
+
 type PGQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2906,7 +2968,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +2980,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +2993,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 type PGInfo struct {
@@ -2952,7 +3014,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3026,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3039,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -3064,7 +3126,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3138,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3151,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -3135,7 +3197,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3209,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3222,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 type PGReplicate struct {
@@ -3177,7 +3239,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3251,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3264,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -3256,7 +3318,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3330,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3343,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -3312,7 +3374,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3324,7 +3386,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3337,7 +3399,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -3436,7 +3498,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3510,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3523,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -3506,7 +3568,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3580,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3593,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -3577,7 +3639,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3651,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3664,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type PGComplete struct {
@@ -3614,7 +3676,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3688,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3701,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -3658,7 +3720,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3732,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3745,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -3703,7 +3765,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3715,7 +3777,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3728,7 +3790,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -3756,7 +3818,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3768,7 +3830,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3781,7 +3843,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -3815,7 +3877,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3827,7 +3889,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3840,7 +3902,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -3867,7 +3929,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3879,7 +3941,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3892,7 +3954,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -3917,7 +3979,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +3991,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4004,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 type PGForgotten struct {
@@ -3953,7 +4015,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3965,7 +4027,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3978,7 +4040,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 type KV struct {
@@ -3991,7 +4053,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4065,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4078,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *KV) GetKey() []byte {
@@ -4052,7 +4114,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4064,7 +4126,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4077,7 +4139,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -4174,7 +4236,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4186,7 +4248,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4199,7 +4261,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -4280,7 +4342,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4354,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4367,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -4368,7 +4430,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4380,7 +4442,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4393,7 +4455,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -4429,7 +4491,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4441,7 +4503,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4454,7 +4516,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -4495,7 +4557,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +4569,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +4582,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -4547,7 +4609,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4559,7 +4621,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4572,7 +4634,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -4598,7 +4660,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4610,7 +4672,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4623,7 +4685,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -4651,7 +4713,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4663,7 +4725,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4676,7 +4738,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -4755,7 +4817,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4767,7 +4829,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4780,7 +4842,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -4824,7 +4886,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +4898,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +4911,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -4886,7 +4948,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"wire.proto\x12\n" +
-	"cairn.wire\"\x92\f\n" +
+	"cairn.wire\"\xca\f\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\bR\x05reply\x12\x14\n" +
@@ -4915,7 +4977,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x03ack\x18\x1f \x01(\v2\x0f.cairn.wire.AckH\x00R\x03ack\x125\n" +
 	"\theartbeat\x18( \x01(\v2\x15.cairn.wire.HeartbeatH\x00R\theartbeat\x12E\n" +
 	"\x0fheartbeat_reply\x18) \x01(\v2\x1a.cairn.wire.HeartbeatReplyH\x00R\x0eheartbeatReply\x12#\n" +
-	"\x02pg\x18* \x01(\v2\x11.cairn.wire.PGMsgH\x00R\x02pg\x12'\n" +
+	"\x02pg\x18* \x01(\v2\x11.cairn.wire.PGMsgH\x00R\x02pg\x126\n" +
+	"\n" +
+	"pg_wrapped\x18+ \x01(\v2\x15.cairn.wire.PGWrappedH\x00R\tpgWrapped\x12'\n" +
 	"\x02op\x182 \x01(\v2\x15.cairn.wire.OpRequestH\x00R\x02op\x120\n" +
 	"\bop_reply\x183 \x01(\v2\x13.cairn.wire.OpReplyH\x00R\aopReply\x12-\n" +
 	"\apg_list\x184 \x01(\v2\x12.cairn.wire.PGListH\x00R\x06pgList\x12=\n" +
@@ -5096,7 +5160,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06reject\x18\x1e \x01(\v2\x14.cairn.wire.PGRejectH\x00R\x06reject\x12.\n" +
 	"\x06forget\x18\x1f \x01(\v2\x14.cairn.wire.PGForgetH\x00R\x06forget\x127\n" +
 	"\tforgotten\x18  \x01(\v2\x17.cairn.wire.PGForgottenH\x00R\tforgottenB\x06\n" +
-	"\x04body\"\t\n" +
+	"\x04body\"(\n" +
+	"\tPGWrapped\x12\x1b\n" +
+	"\tmsg_bytes\x18\x01 \x01(\x04R\bmsgBytes\"\t\n" +
 	"\aPGQuery\"\x82\x03\n" +
 	"\x06PGInfo\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12(\n" +
@@ -5317,7 +5383,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                 // 0: cairn.wire.Code
 	(OpKind)(0),               // 1: cairn.wire.OpKind
@@ -5348,36 +5414,37 @@ var file_wire_proto_goTypes = []any{
 	(*LogEntry)(nil),          // 26: cairn.wire.LogEntry
 	(*Mutation)(nil),          // 27: cairn.wire.Mutation
 	(*PGMsg)(nil),             // 28: cairn.wire.PGMsg
-	(*PGQuery)(nil),           // 29: cairn.wire.PGQuery
-	(*PGInfo)(nil),            // 30: cairn.wire.PGInfo
-	(*PGActivate)(nil),        // 31: cairn.wire.PGActivate
-	(*PGActivated)(nil),       // 32: cairn.wire.PGActivated
-	(*PGReplicate)(nil),       // 33: cairn.wire.PGReplicate
-	(*PGAcked)(nil),           // 34: cairn.wire.PGAcked
-	(*PGPush)(nil),            // 35: cairn.wire.PGPush
-	(*PGPushed)(nil),          // 36: cairn.wire.PGPushed
-	(*PGLearn)(nil),           // 37: cairn.wire.PGLearn
-	(*PGLearned)(nil),         // 38: cairn.wire.PGLearned
-	(*PGComplete)(nil),        // 39: cairn.wire.PGComplete
-	(*PGCompleted)(nil),       // 40: cairn.wire.PGCompleted
-	(*PGScan)(nil),            // 41: cairn.wire.PGScan
-	(*PGScanned)(nil),         // 42: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),     // 43: cairn.wire.ObjectVersion
-	(*PGReject)(nil),          // 44: cairn.wire.PGReject
-	(*PGForget)(nil),          // 45: cairn.wire.PGForget
-	(*PGForgotten)(nil),       // 46: cairn.wire.PGForgotten
-	(*KV)(nil),                // 47: cairn.wire.KV
-	(*ObjOp)(nil),             // 48: cairn.wire.ObjOp
-	(*ObjResult)(nil),         // 49: cairn.wire.ObjResult
-	(*OpRequest)(nil),         // 50: cairn.wire.OpRequest
-	(*OpReply)(nil),           // 51: cairn.wire.OpReply
-	(*PGList)(nil),            // 52: cairn.wire.PGList
-	(*PGListReply)(nil),       // 53: cairn.wire.PGListReply
-	(*PGQueryState)(nil),      // 54: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil), // 55: cairn.wire.PGQueryStateReply
-	(*Hello)(nil),             // 56: cairn.wire.Hello
-	(*Welcome)(nil),           // 57: cairn.wire.Welcome
-	(*Confirm)(nil),           // 58: cairn.wire.Confirm
+	(*PGWrapped)(nil),         // 29: cairn.wire.PGWrapped
+	(*PGQuery)(nil),           // 30: cairn.wire.PGQuery
+	(*PGInfo)(nil),            // 31: cairn.wire.PGInfo
+	(*PGActivate)(nil),        // 32: cairn.wire.PGActivate
+	(*PGActivated)(nil),       // 33: cairn.wire.PGActivated
+	(*PGReplicate)(nil),       // 34: cairn.wire.PGReplicate
+	(*PGAcked)(nil),           // 35: cairn.wire.PGAcked
+	(*PGPush)(nil),            // 36: cairn.wire.PGPush
+	(*PGPushed)(nil),          // 37: cairn.wire.PGPushed
+	(*PGLearn)(nil),           // 38: cairn.wire.PGLearn
+	(*PGLearned)(nil),         // 39: cairn.wire.PGLearned
+	(*PGComplete)(nil),        // 40: cairn.wire.PGComplete
+	(*PGCompleted)(nil),       // 41: cairn.wire.PGCompleted
+	(*PGScan)(nil),            // 42: cairn.wire.PGScan
+	(*PGScanned)(nil),         // 43: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),     // 44: cairn.wire.ObjectVersion
+	(*PGReject)(nil),          // 45: cairn.wire.PGReject
+	(*PGForget)(nil),          // 46: cairn.wire.PGForget
+	(*PGForgotten)(nil),       // 47: cairn.wire.PGForgotten
+	(*KV)(nil),                // 48: cairn.wire.KV
+	(*ObjOp)(nil),             // 49: cairn.wire.ObjOp
+	(*ObjResult)(nil),         // 50: cairn.wire.ObjResult
+	(*OpRequest)(nil),         // 51: cairn.wire.OpRequest
+	(*OpReply)(nil),           // 52: cairn.wire.OpReply
+	(*PGList)(nil),            // 53: cairn.wire.PGList
+	(*PGListReply)(nil),       // 54: cairn.wire.PGListReply
+	(*PGQueryState)(nil),      // 55: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil), // 56: cairn.wire.PGQueryStateReply
+	(*Hello)(nil),             // 57: cairn.wire.Hello
+	(*Welcome)(nil),           // 58: cairn.wire.Welcome
+	(*Confirm)(nil),           // 59: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -5400,73 +5467,74 @@ var file_wire_proto_depIdxs = []int32{
 	22, // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
 	23, // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
 	28, // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	50, // 20: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	51, // 21: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	52, // 22: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	53, // 23: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	54, // 24: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	55, // 25: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
-	8,  // 26: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
-	8,  // 27: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	13, // 28: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	20, // 29: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	24, // 30: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	25, // 31: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	29, // 32: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	30, // 33: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	31, // 34: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	32, // 35: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	33, // 36: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	34, // 37: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	35, // 38: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	36, // 39: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	37, // 40: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	38, // 41: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	39, // 42: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	40, // 43: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	41, // 44: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	42, // 45: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	44, // 46: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	45, // 47: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	46, // 48: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	24, // 49: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	24, // 50: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	24, // 51: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	24, // 52: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	26, // 53: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	24, // 54: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	26, // 55: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	24, // 56: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	24, // 57: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	26, // 58: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	24, // 59: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	24, // 60: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	27, // 61: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	24, // 62: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	24, // 63: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	47, // 64: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	47, // 65: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	24, // 66: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	26, // 67: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	24, // 68: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	24, // 69: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	24, // 70: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	43, // 71: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	24, // 72: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	1,  // 73: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,  // 74: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	47, // 75: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	25, // 76: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	48, // 77: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	49, // 78: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,  // 79: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	56, // 80: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,  // 81: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	29, // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	51, // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	52, // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	53, // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	54, // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	55, // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	56, // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	8,  // 27: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
+	8,  // 28: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
+	13, // 29: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	20, // 30: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	24, // 31: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	25, // 32: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	30, // 33: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	31, // 34: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	32, // 35: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	33, // 36: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	34, // 37: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	35, // 38: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	36, // 39: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	37, // 40: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	38, // 41: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	39, // 42: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	40, // 43: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	41, // 44: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	42, // 45: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	43, // 46: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	45, // 47: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	46, // 48: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	47, // 49: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	24, // 50: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	24, // 51: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	24, // 52: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	24, // 53: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	26, // 54: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	24, // 55: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	26, // 56: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	24, // 57: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	24, // 58: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	26, // 59: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	24, // 60: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	24, // 61: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	27, // 62: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	24, // 63: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	24, // 64: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	48, // 65: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	48, // 66: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	24, // 67: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	26, // 68: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	24, // 69: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	24, // 70: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	24, // 71: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	44, // 72: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	24, // 73: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	1,  // 74: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,  // 75: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	48, // 76: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	25, // 77: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	49, // 78: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	50, // 79: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,  // 80: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	57, // 81: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,  // 82: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	83, // [83:83] is the sub-list for method output_type
+	83, // [83:83] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5494,6 +5562,7 @@ func file_wire_proto_init() {
 		(*Header_Heartbeat)(nil),
 		(*Header_HeartbeatReply)(nil),
 		(*Header_Pg)(nil),
+		(*Header_PgWrapped)(nil),
 		(*Header_Op)(nil),
 		(*Header_OpReply)(nil),
 		(*Header_PgList)(nil),
@@ -5526,7 +5595,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
