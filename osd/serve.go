@@ -29,15 +29,20 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	switch {
 	case hd.GetOp() != nil:
 		d.onOp(c, m, hd.GetOp(), epoch)
-	case hd.GetPg() != nil:
-		p := hd.GetPg()
+	case hd.GetPg() != nil, hd.GetPgWrapped() != nil:
+		p, payload, err := unwrap(m)
+		if err != nil {
+			d.log.Warn("message of a PG is damaged", "peer", c.Peer().Entity, "err", err)
+			c.Close() // the peer begins again
+			return
+		}
 		from, ok := osdOf(c.Peer())
 		if !ok || from != placement.OSDID(p.From) {
 			d.log.Warn("message of a PG from somebody else than it says", "peer", c.Peer().Entity, "says", p.From)
 			return
 		}
 		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
-		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: pg.MsgEvent{From: from, Msg: p, Payload: m.Payload}})
+		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
 	case hd.GetHeartbeat() != nil:
 		d.onHeartbeat(c, m, hd.GetHeartbeat())
 	case hd.GetPgList() != nil:

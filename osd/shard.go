@@ -366,13 +366,52 @@ func (s *shard) send(out pg.Out) {
 	if o == nil || !o.Up {
 		return // the map has it down: the group knows
 	}
-	m := &wire.Message{Header: &wirepb.Header{Epoch: uint64(s.m.Epoch), Body: &wirepb.Header_Pg{Pg: out.Msg}}, Payload: join(out.Payload)}
+	m, err := wrap(out, s.m.Epoch)
+	if err != nil {
+		d.fail(fmt.Errorf("encode a message to %s: %w", out.To, err))
+		return
+	}
 	if err := d.peers.Send(o.Addr, m); err != nil {
 		if !errors.Is(err, wire.ErrBackoff) {
 			d.log.Debug("message not sent", "to", out.To, "err", err)
 		}
 		s.post(peerReset{out.To})
 	}
+}
+
+// wrapBytes is the size from which a message of a PG travels in the payload. It
+// leaves room in the header's limit of wire.MaxHeader.
+const wrapBytes = 256 << 10
+
+// wrap makes the frame of a PG's message.
+func wrap(out pg.Out, epoch placement.Epoch) (*wire.Message, error) {
+	h := &wirepb.Header{Epoch: uint64(epoch)}
+	if n := out.Msg.SizeVT(); n > wrapBytes {
+		b, err := out.Msg.MarshalVT()
+		if err != nil {
+			return nil, err
+		}
+		h.Body = &wirepb.Header_PgWrapped{PgWrapped: &wirepb.PGWrapped{MsgBytes: uint64(n)}}
+		return &wire.Message{Header: h, Payload: join(append([][]byte{b}, out.Payload...))}, nil
+	}
+	h.Body = &wirepb.Header_Pg{Pg: out.Msg}
+	return &wire.Message{Header: h, Payload: join(out.Payload)}, nil
+}
+
+// unwrap is the inverse of wrap.
+func unwrap(m *wire.Message) (*wirepb.PGMsg, []byte, error) {
+	w := m.Header.GetPgWrapped()
+	if w == nil {
+		return m.Header.GetPg(), m.Payload, nil
+	}
+	if w.MsgBytes > uint64(len(m.Payload)) {
+		return nil, nil, fmt.Errorf("message of %d bytes in a payload of %d", w.MsgBytes, len(m.Payload))
+	}
+	msg := &wirepb.PGMsg{}
+	if err := msg.UnmarshalVT(m.Payload[:w.MsgBytes]); err != nil {
+		return nil, nil, err
+	}
+	return msg, m.Payload[w.MsgBytes:], nil
 }
 
 func join(parts [][]byte) []byte {
