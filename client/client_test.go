@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -20,7 +21,10 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-var bg = context.Background()
+var (
+	bg       = context.Background()
+	seedFlag = flag.Uint64("seed", 0, "seed of the random test; 0: a new one")
+)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -650,8 +654,11 @@ func TestList(t *testing.T) {
 // Many operations while primaries move, connections break and OSDs say "later":
 // every one is carried out exactly once.
 func TestChaos(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d: go test ./client -run TestChaos -seed %d", seed, seed)
 	cl := newCluster(t, 2, 3)
 	c := cl.connect(func(o *client.Options) { o.AttemptTimeout = 500 * time.Millisecond })
 	p := cl.pool(c)

@@ -1,6 +1,7 @@
 package objop_test
 
 import (
+	"flag"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
 )
+
+var seedFlag = flag.Uint64("seed", 0, "seed of the random test; 0: a new one")
 
 // FuzzExecute gives any bytes that decode as a request to Validate and Execute:
 // no panic, and what checkOutcome holds.
@@ -54,8 +57,11 @@ func FuzzExecute(f *testing.F) {
 // TestModel compares Execute with a plain model of the writes that applies each
 // at once: tracking size and existence across writes must come to the same.
 func TestModel(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d: go test ./osd/objop -run TestModel -seed %d", seed, seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	kinds := []wirepb.OpKind{create, write, writeFull, appendOp, truncate, zero, remove, setAttr, rmAttr, omapSet, omapRm, omapRmRange, omapClear}
 	names := []string{"a", "b", "c"}
