@@ -310,6 +310,25 @@ func (q *request) headObject() error {
 	return nil
 }
 
+type xmlTagging struct {
+	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ Tagging"`
+	TagSet  struct{}
+}
+
+// getObjectTagging says that an object has no tags, which is so: they cannot be
+// set. Clients ask before they copy an object in parts.
+func (q *request) getObjectTagging() error {
+	b, err := q.owned(q.bucket)
+	if err != nil {
+		return err
+	}
+	if _, err := b.Head(q.ctx(), q.key); err != nil {
+		return q.keyErr(err)
+	}
+	q.writeXML(http.StatusOK, xmlTagging{})
+	return nil
+}
+
 // identify sets what an answer says of the object even if it sends nothing of it.
 func (q *request) identify(o *bucket.Object) {
 	h := q.w.Header()

@@ -52,6 +52,7 @@ var routes = map[route]operation{
 
 	{onObject, http.MethodGet, ""}:            {"GetObject", (*request).getObject},
 	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", (*request).getObjectACL},
+	{onObject, http.MethodGet, "tagging"}:     {"GetObjectTagging", (*request).getObjectTagging},
 	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", (*request).getObject},
 	{onObject, http.MethodHead, ""}:           {"HeadObject", (*request).headObject},
 	{onObject, http.MethodHead, "partNumber"}: {"HeadObject", (*request).headObject},
