@@ -19,10 +19,10 @@ type handler struct{ d *OSD }
 func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	d := h.d
 	hd := m.Header
-	if !d.booted.Load() && hd.GetHeartbeat() == nil {
-		if hd.Tag != 0 {
-			c.ReplyError(m, wirepb.Code_TRY_LATER, "%s is starting", d.id)
-		}
+	if hd.Tag != 0 && !d.booted.Load() && hd.GetHeartbeat() == nil {
+		// Messages of PGs are taken from the first moment: others may see us up in the map
+		// before we do. Their shard keeps them until it has that map.
+		c.ReplyError(m, wirepb.Code_TRY_LATER, "%s is starting", d.id)
 		return
 	}
 	epoch := placement.Epoch(hd.Epoch)
@@ -33,7 +33,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		p, payload, err := unwrap(m)
 		if err != nil {
 			d.log.Warn("message of a PG is damaged", "peer", c.Peer().Entity, "err", err)
-			c.Close() // the peer begins again
+			go c.Close() // waits for the goroutine we are on; the peer begins again
 			return
 		}
 		from, ok := osdOf(c.Peer())
