@@ -69,13 +69,27 @@ If the monitors ask for a token, put it into CAIRN_ADMIN_TOKEN.`
 		for _, old := range root.Commands() {
 			if old.Name() == cmd.Name() {
 				root.RemoveCommand(old)
-				cmd.AddCommand(old.Commands()...)
+				takeOver(cmd, old)
 			}
 		}
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText})
 	return root
+}
+
+// takeOver gives a daemon's command the subcommands of a group of the same name,
+// and the group's way to refuse those that do not exist.
+func takeOver(cmd, group *cobra.Command) {
+	own := cmd.Args
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return group.Args(c, args)
+		}
+		return own(c, args)
+	}
+	cmd.SuggestionsMinimumDistance = group.SuggestionsMinimumDistance
+	cmd.AddCommand(group.Commands()...)
 }
 
 // run carries out one command line and returns its exit code.

@@ -37,7 +37,6 @@ var nextSteps = []struct {
 	{api.ErrNoQuorum, "the change may or may not have been made: look, then retry; `cairn mon stat` shows the quorum"},
 	{api.ErrTryLater, "retry in a moment"},
 	{api.ErrTimeout, "see `cairn status` for what is down, then retry"},
-	{api.ErrConflict, "look at the present state, then decide again"},
 }
 
 // fail turns the error of a backend into the problem the caller gets. notFound

@@ -234,7 +234,7 @@ func TestBackendErrors(t *testing.T) {
 		next   bool
 	}{
 		{api.ErrNotFound, 404, api.CodeNotFound, true},
-		{api.ErrConflict, 409, api.CodeConflict, true},
+		{api.ErrConflict, 409, api.CodeConflict, false},
 		{api.ErrInvalid, 422, api.CodeInvalid, false},
 		{api.ErrNoQuorum, 503, api.CodeNoQuorum, true},
 		{api.ErrTryLater, 503, api.CodeTryLater, true},

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/testcluster"
+)
+
+// TestLiveCluster runs the commands against a real cluster: three monitors, of
+// which the one asked first does not lead, and three OSDs.
+func TestLiveCluster(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), Mons: 3, OSDs: 3, Capacity: 1 << 30, NoS3: true,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	leader := 0
+	for i := range c.AdminAddrs() {
+		if q := c.Mon(i).Quorum(); q.Self == q.Leader {
+			leader = i
+		}
+	}
+	follower := c.AdminAddrs()[(leader+1)%3]
+	cairn := func(stdin string, args ...string) result {
+		var out, errs bytes.Buffer
+		e := newEnv()
+		e.stdin, e.stdout, e.stderr = strings.NewReader(stdin), &out, &errs
+		code := run(ctx, e, append([]string{"--admin", follower}, args...))
+		return result{code, out.String(), errs.String()}
+	}
+	want := func(code int, text, stdin string, args ...string) {
+		t.Helper()
+		r := cairn(stdin, args...)
+		if all := r.stdout + r.stderr; r.code != code || !strings.Contains(all, text) {
+			t.Errorf("cairn %s: exit code %d, %q; want %d with %q", strings.Join(args, " "), r.code, all, code, text)
+		}
+	}
+	want(0, "pool 'p' created", "", "pool", "create", "p")
+	want(5, "exists", "", "pool", "create", "p")
+	want(0, "", "hello", "object", "put", "o1", "-", "-p", "p")
+	want(0, "hello", "", "object", "get", "o1", "-", "-p", "p")
+	want(0, "o1\n", "", "object", "ls", "-p", "p")
+	want(0, "size 5", "", "object", "stat", "o1", "-p", "p")
+	want(3, "not found", "", "object", "get", "o2", "-", "-p", "p")
+	want(0, "noout is set", "", "osd", "set", "noout")
+	want(0, "noout flag(s) set", "", "health")
+	want(0, "noout is unset", "", "osd", "unset", "noout")
+	want(0, "secret key:", "", "user", "create", "alice")
+	want(0, "quorum 0,1,2 a,b,c", "", "mon", "stat")
+	want(0, "osd.2", "", "osd", "tree")
+	want(0, `"log_head"`, "", "pg", "query", "1.0")
+
+	// Reports come every second or so: wait until they say that all is well.
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		r := cairn("", "health", "detail")
+		if r.stdout == "HEALTH_OK\n" {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the cluster did not become healthy: %+v", r)
+		case <-ticker.C:
+		}
+	}
+	want(0, "32 active+clean", "", "status")
+	want(0, "1 objects", "", "status")
+	want(0, "", "", "object", "rm", "o1", "-p", "p")
+	want(0, "pool 'p' removed", "", "pool", "rm", "p", "--confirm", "p")
+}
