@@ -144,7 +144,7 @@ func (m *Monitor) joinOnce(ctx context.Context, seeds []string) error {
 	if want := m.o.Cluster; !want.IsZero() && want != mp.Cluster {
 		return condition(api.ErrInvalid, "they are of cluster %v, it shall be in %v", mp.Cluster, want)
 	}
-	if err := m.ask(ctx, mp.Mons, &fsm.MonJoin{Mon: m.self}); err != nil {
+	if err := m.ask(ctx, mp.Mons, &fsm.MonJoin{Mon: fsm.Mon(m.self)}); err != nil {
 		return err
 	}
 	m.cluster.Store(&mp.Cluster)
@@ -221,7 +221,7 @@ func (m *Monitor) votes() bool {
 func (m *Monitor) introduceOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	join := &fsm.MonJoin{Mon: m.self, Ready: true}
+	join := &fsm.MonJoin{Mon: fsm.Mon(m.self), Ready: true}
 	if m.leading() != nil {
 		_, err := m.submit(ctx, join)
 		return err
@@ -238,7 +238,7 @@ func (m *Monitor) introduceOnce(ctx context.Context) error {
 // asks again, Ready, and gets its vote and its entry in the map. A monitor that
 // comes back under its name with an empty disk loses the vote it had.
 func (m *Monitor) admit(r *raft.Raft, b *fsm.MonJoin, enc []byte) (fsm.Result, error) {
-	if err := fsm.CheckMon(b.Mon); err != nil {
+	if err := fsm.CheckMon(placement.Mon(b.Mon)); err != nil {
 		return fsm.Result{Code: wirepb.Code_INVALID, Text: err.Error()}, nil
 	}
 	f := r.GetConfiguration()

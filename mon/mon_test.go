@@ -364,7 +364,7 @@ func (cl *client) osds(n int) []*testOSD {
 }
 
 func changeOf(pg placement.PGID, r *placement.PGRecord) *fsm.PGChange {
-	return &fsm.PGChange{PG: pg, Term: r.Term, Version: r.Version, From: r.Primary, Primary: r.Primary, InSync: r.InSync, Created: true}
+	return &fsm.PGChange{PG: fsm.PGID(pg), Term: r.Term, Version: r.Version, From: r.Primary, Primary: r.Primary, InSync: r.InSync, Created: true}
 }
 
 // changePG sends a PGChange.

@@ -465,7 +465,7 @@ func (m *Monitor) lead(ctx context.Context, r *raft.Raft, w *watch) {
 		if len(mons) == 0 { // a leader that has joined has a cluster
 			mons = []placement.Mon{m.self}
 		}
-		if _, err := m.proposeHere(r, &fsm.Bootstrap{Cluster: fsm.UUID(u), Mons: mons}); err != nil {
+		if _, err := m.proposeHere(r, &fsm.Bootstrap{Cluster: fsm.UUID(u), Mons: fsm.Mons(mons)}); err != nil {
 			m.log.Warn("bootstrap", "err", err)
 		}
 	}
@@ -495,7 +495,11 @@ func (m *Monitor) look(r *raft.Raft, w *watch) {
 	}
 	if len(v.gone) > 0 {
 		m.log.Info("services are gone", "services", v.gone)
-		m.proposeLogged(r, &fsm.ServiceRemove{Services: v.gone})
+		gone := make([]fsm.Service, len(v.gone))
+		for i, s := range v.gone {
+			gone[i] = fsm.Service(s)
+		}
+		m.proposeLogged(r, &fsm.ServiceRemove{Services: gone})
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	mapWait     = 10 * time.Second // how long MonGetMap waits for the epoch it wants
+	mapWait     = 3 * time.Second  // how long MonGetMap waits for the epoch it wants
 	forwardTime = 20 * time.Second // how long a request passed on to the leader may take
 	catchUpTime = 2 * time.Second  // how long an answer is held back for this monitor to catch up with it
 )
@@ -354,7 +354,7 @@ func locationOf(parts []*wirepb.LocationPart) []fsm.LocationPart {
 
 func pgChange(q *wirepb.PGChange) *fsm.PGChange {
 	c := &fsm.PGChange{
-		PG:   placement.PGID{Pool: placement.PoolID(q.GetPool()), Shard: q.GetShard()},
+		PG:   fsm.PGID{Pool: placement.PoolID(q.GetPool()), Shard: q.GetShard()},
 		Term: placement.Term(q.GetTerm()), Version: placement.Epoch(q.GetVersion()),
 		From: placement.OSDID(q.GetFrom()), Primary: placement.OSDID(q.GetPrimary()), Created: q.GetCreated(),
 	}

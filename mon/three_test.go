@@ -298,3 +298,28 @@ func outsider(osds []*testOSD, r *placement.PGRecord) placement.OSDID {
 	}
 	return placement.NoOSD
 }
+
+// The whole cluster is switched off and on.
+func TestAllRestart(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	if err := c.leader().FlagSet(c.ctx(), placement.FlagNoOut, true); err != nil {
+		t.Fatal(err)
+	}
+	was := c.leader().Map()
+	for name := range c.mons {
+		c.stop(name)
+	}
+	for name := range c.mons {
+		c.restart(name)
+	}
+	f := c.follower()
+	if err := f.WaitEpoch(c.ctx(), was.Epoch); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Map(); got.Cluster != was.Cluster || got.Flags != was.Flags {
+		t.Fatalf("map after the restart: %+v, before: %+v", got, was)
+	}
+	if err := f.FlagSet(c.ctx(), placement.FlagNoOut, false); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -267,7 +267,7 @@ func (w *watch) beacon(now time.Time, m *placement.Map, b *wirepb.ServiceBeacon)
 		delete(w.services, k)
 		for _, s := range m.Services {
 			if s.Kind == b.Kind && s.Name == b.Name {
-				return &fsm.ServiceRemove{Services: []placement.Service{s}}
+				return &fsm.ServiceRemove{Services: []fsm.Service{fsm.Service(s)}}
 			}
 		}
 		return nil
@@ -278,7 +278,7 @@ func (w *watch) beacon(now time.Time, m *placement.Map, b *wirepb.ServiceBeacon)
 	if listed {
 		return nil
 	}
-	return &fsm.ServiceSet{Service: svc}
+	return &fsm.ServiceSet{Service: fsm.Service(svc)}
 }
 
 // forget drops a service whose registration was refused.

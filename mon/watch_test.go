@@ -207,7 +207,7 @@ func TestBeacons(t *testing.T) {
 	r := newWatchRig(t, 0)
 	b := &wirepb.ServiceBeacon{Kind: "s3", Name: "gw", Addr: "x:1"}
 	svc := placement.Service{Kind: "s3", Name: "gw", Addr: "x:1"}
-	if set, ok := r.w.beacon(r.now, r.m, b).(*fsm.ServiceSet); !ok || set.Service != svc {
+	if set, ok := r.w.beacon(r.now, r.m, b).(*fsm.ServiceSet); !ok || placement.Service(set.Service) != svc {
 		t.Fatalf("first beacon: %+v", set)
 	}
 	r.m.Services = []placement.Service{svc}

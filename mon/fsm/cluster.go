@@ -12,14 +12,14 @@ import (
 
 // Bootstrap is the first command of a cluster.
 type Bootstrap struct {
-	Cluster UUID            `json:"cluster"`
-	Mons    []placement.Mon `json:"mons"`
+	Cluster UUID  `json:"cluster"`
+	Mons    []Mon `json:"mons"`
 }
 
 // MonJoin adds a monitor to the map, or changes its addresses.
 type MonJoin struct {
-	Mon   placement.Mon `json:"mon"`
-	Ready bool          `json:"ready"` // it has caught up and may vote
+	Mon   Mon  `json:"mon"`
+	Ready bool `json:"ready"` // it has caught up and may vote
 }
 
 // MonLeave removes a monitor from the map.
@@ -41,13 +41,13 @@ type ConfigSet struct {
 
 // ServiceSet registers a gateway, or changes its address.
 type ServiceSet struct {
-	Service placement.Service `json:"service"`
+	Service Service `json:"service"`
 }
 
 // ServiceRemove takes gateways out of the map. Those that are not there are
 // left alone.
 type ServiceRemove struct {
-	Services []placement.Service `json:"services"` // Addr is not looked at
+	Services []Service `json:"services"` // Addr is not looked at
 }
 
 func (*Bootstrap) kind() string     { return "bootstrap" }
@@ -68,7 +68,10 @@ func (c *Bootstrap) apply(t *txn) (Result, error) {
 	if len(c.Mons) == 0 || len(c.Mons) > MaxMons {
 		return Result{}, invalid("bootstrap: %d monitors; want 1 to %d", len(c.Mons), MaxMons)
 	}
-	mons := slices.Clone(c.Mons)
+	mons := make([]placement.Mon, len(c.Mons))
+	for i, m := range c.Mons {
+		mons[i] = placement.Mon(m)
+	}
 	slices.SortFunc(mons, func(a, b placement.Mon) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range mons {
 		if err := CheckMon(mons[i]); err != nil {
@@ -98,20 +101,21 @@ func CheckMon(m placement.Mon) error {
 }
 
 func (c *MonJoin) apply(t *txn) (Result, error) {
-	if err := CheckMon(c.Mon); err != nil {
+	mon := placement.Mon(c.Mon)
+	if err := CheckMon(mon); err != nil {
 		return Result{}, err
 	}
-	i, found := slices.BinarySearchFunc(t.m.Mons, c.Mon, func(a, b placement.Mon) int { return cmp.Compare(a.Name, b.Name) })
+	i, found := slices.BinarySearchFunc(t.m.Mons, mon, func(a, b placement.Mon) int { return cmp.Compare(a.Name, b.Name) })
 	switch {
-	case found && t.m.Mons[i] == c.Mon:
+	case found && t.m.Mons[i] == mon:
 		return Result{}, nil
 	case found:
 		t.m.Mons = slices.Clone(t.m.Mons)
-		t.m.Mons[i] = c.Mon
+		t.m.Mons[i] = mon
 	case len(t.m.Mons) >= MaxMons:
-		return Result{}, refuse(wirepb.Code_NO_SPACE, "monitor %q: the cluster has %d monitors, the most it can have", c.Mon.Name, MaxMons)
+		return Result{}, refuse(wirepb.Code_NO_SPACE, "monitor %q: the cluster has %d monitors, the most it can have", mon.Name, MaxMons)
 	default:
-		t.m.Mons = slices.Insert(slices.Clone(t.m.Mons), i, c.Mon)
+		t.m.Mons = slices.Insert(slices.Clone(t.m.Mons), i, mon)
 	}
 	t.changed = true
 	return Result{}, nil
@@ -170,7 +174,7 @@ func serviceOrder(a, b placement.Service) int {
 }
 
 func (c *ServiceSet) apply(t *txn) (Result, error) {
-	s := c.Service
+	s := placement.Service(c.Service)
 	if err := checkName("service kind", s.Kind); err != nil {
 		return Result{}, err
 	}
@@ -198,7 +202,7 @@ func (c *ServiceSet) apply(t *txn) (Result, error) {
 
 func (c *ServiceRemove) apply(t *txn) (Result, error) {
 	left := slices.DeleteFunc(slices.Clone(t.m.Services), func(s placement.Service) bool {
-		return slices.ContainsFunc(c.Services, func(gone placement.Service) bool { return serviceOrder(s, gone) == 0 })
+		return slices.ContainsFunc(c.Services, func(gone Service) bool { return s.Kind == gone.Kind && s.Name == gone.Name })
 	})
 	if len(left) != len(t.m.Services) {
 		t.m.Services, t.changed = left, true

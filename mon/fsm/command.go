@@ -140,6 +140,40 @@ func Decode(b []byte) (Command, error) {
 // KindOf returns the name of a body's kind, for logs and errors.
 func KindOf(b Body) string { return b.kind() }
 
+// The following have the fields of their namesakes in package placement, and the
+// names those have in JSON. A field added there does not compile here before
+// somebody has thought of CommandVersion.
+
+// Mon is a placement.Mon.
+type Mon struct {
+	Name      string `json:"name"`
+	Addr      string `json:"addr"`
+	RaftAddr  string `json:"raft_addr"`
+	AdminAddr string `json:"admin_addr,omitempty"`
+}
+
+// Mons converts a list.
+func Mons(list []placement.Mon) []Mon {
+	out := make([]Mon, len(list))
+	for i, m := range list {
+		out[i] = Mon(m)
+	}
+	return out
+}
+
+// Service is a placement.Service.
+type Service struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Addr string `json:"addr,omitempty"`
+}
+
+// PGID is a placement.PGID.
+type PGID struct {
+	Pool  placement.PoolID `json:"pool"`
+	Shard uint32           `json:"shard"`
+}
+
 // UUID is a placement.UUID that is written as hexadecimal text in JSON.
 type UUID placement.UUID
 

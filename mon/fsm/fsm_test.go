@@ -21,7 +21,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	r := &rig{t: t, s: New(), index: 2}
-	r.ok(&Bootstrap{Cluster: UUID{1}, Mons: []placement.Mon{{Name: "a", Addr: "m:1", RaftAddr: "m:2"}}})
+	r.ok(&Bootstrap{Cluster: UUID{1}, Mons: []Mon{{Name: "a", Addr: "m:1", RaftAddr: "m:2"}}})
 	return r
 }
 
@@ -123,7 +123,7 @@ func (r *rig) rec(shard uint32) placement.PGRecord {
 
 func (r *rig) change(shard uint32) *PGChange {
 	rec := r.rec(shard)
-	return &PGChange{PG: placement.PGID{Pool: 1, Shard: shard}, Term: rec.Term, Version: rec.Version,
+	return &PGChange{PG: PGID{Pool: 1, Shard: shard}, Term: rec.Term, Version: rec.Version,
 		From: rec.Primary, Primary: rec.Primary, InSync: rec.InSync, Created: rec.Created}
 }
 
@@ -142,33 +142,33 @@ func (r *rig) created(n int, p PoolCreate) placement.PGRecord {
 func TestBootstrap(t *testing.T) {
 	r := &rig{t: t, s: New()}
 	r.no(wirepb.Code_TRY_LATER, "not bootstrapped", &FlagSet{Flags: placement.FlagPause, On: true})
-	mon := placement.Mon{Name: "a", Addr: "x:1", RaftAddr: "x:2"}
-	r.no(wirepb.Code_INVALID, "UUID", &Bootstrap{Mons: []placement.Mon{mon}})
+	mon := Mon{Name: "a", Addr: "x:1", RaftAddr: "x:2"}
+	r.no(wirepb.Code_INVALID, "UUID", &Bootstrap{Mons: []Mon{mon}})
 	r.no(wirepb.Code_INVALID, "0 monitors", &Bootstrap{Cluster: UUID{1}})
-	r.no(wirepb.Code_INVALID, "twice", &Bootstrap{Cluster: UUID{1}, Mons: []placement.Mon{mon, mon}})
-	r.ok(&Bootstrap{Cluster: UUID{1}, Mons: []placement.Mon{{Name: "b", Addr: "y:1", RaftAddr: "y:2"}, mon}})
+	r.no(wirepb.Code_INVALID, "twice", &Bootstrap{Cluster: UUID{1}, Mons: []Mon{mon, mon}})
+	r.ok(&Bootstrap{Cluster: UUID{1}, Mons: []Mon{{Name: "b", Addr: "y:1", RaftAddr: "y:2"}, mon}})
 	if m := r.s.Map(); m.Mons[0].Name != "a" || m.Created != int64(r.now) || m.Epoch != r.index {
 		t.Fatalf("map: %+v", m)
 	}
-	r.no(wirepb.Code_EXISTS, "exists already", &Bootstrap{Cluster: UUID{2}, Mons: []placement.Mon{mon}})
+	r.no(wirepb.Code_EXISTS, "exists already", &Bootstrap{Cluster: UUID{2}, Mons: []Mon{mon}})
 }
 
 func TestMons(t *testing.T) {
 	r := newRig(t)
-	b := placement.Mon{Name: "b", Addr: "b:1", RaftAddr: "b:2"}
+	b := Mon{Name: "b", Addr: "b:1", RaftAddr: "b:2"}
 	r.ok(&MonJoin{Mon: b})
 	r.same(&MonJoin{Mon: b})
 	b.AdminAddr = "b:3"
 	r.ok(&MonJoin{Mon: b})
-	r.no(wirepb.Code_INVALID, "name", &MonJoin{Mon: placement.Mon{Name: "b b"}})
-	r.no(wirepb.Code_INVALID, "host:port", &MonJoin{Mon: placement.Mon{Name: "c"}})
+	r.no(wirepb.Code_INVALID, "name", &MonJoin{Mon: Mon{Name: "b b"}})
+	r.no(wirepb.Code_INVALID, "host:port", &MonJoin{Mon: Mon{Name: "c"}})
 	r.no(wirepb.Code_NOT_FOUND, "does not exist", &MonLeave{Name: "x"})
 	r.ok(&MonLeave{Name: "a"})
 	r.no(wirepb.Code_CONFLICT, "last", &MonLeave{Name: "b"})
 	for i := 1; i < MaxMons; i++ {
-		r.ok(&MonJoin{Mon: placement.Mon{Name: fmt.Sprint("m", i), Addr: "b:1", RaftAddr: "b:2"}})
+		r.ok(&MonJoin{Mon: Mon{Name: fmt.Sprint("m", i), Addr: "b:1", RaftAddr: "b:2"}})
 	}
-	r.no(wirepb.Code_NO_SPACE, "most", &MonJoin{Mon: placement.Mon{Name: "z", Addr: "b:1", RaftAddr: "b:2"}})
+	r.no(wirepb.Code_NO_SPACE, "most", &MonJoin{Mon: Mon{Name: "z", Addr: "b:1", RaftAddr: "b:2"}})
 }
 
 func TestRegister(t *testing.T) {
@@ -374,13 +374,13 @@ func TestFlagsServicesConfig(t *testing.T) {
 	r.ok(downOf(0, DownSilent))
 	r.same(&OSDAutoOut{OSDs: []placement.OSDID{0}}) // noout
 	for _, n := range []string{"b", "a", "c"} {
-		r.ok(&ServiceSet{Service: placement.Service{Kind: "s3", Name: n, Addr: "x:1"}})
+		r.ok(&ServiceSet{Service: Service{Kind: "s3", Name: n, Addr: "x:1"}})
 	}
-	r.same(&ServiceSet{Service: placement.Service{Kind: "s3", Name: "b", Addr: "x:1"}})
-	r.ok(&ServiceSet{Service: placement.Service{Kind: "s3", Name: "b", Addr: "x:2"}})
-	r.no(wirepb.Code_INVALID, "kind", &ServiceSet{Service: placement.Service{Name: "b"}})
-	r.ok(&ServiceRemove{Services: []placement.Service{{Kind: "s3", Name: "a"}, {Kind: "s3", Name: "z"}}})
-	r.same(&ServiceRemove{Services: []placement.Service{{Kind: "s3", Name: "a"}}})
+	r.same(&ServiceSet{Service: Service{Kind: "s3", Name: "b", Addr: "x:1"}})
+	r.ok(&ServiceSet{Service: Service{Kind: "s3", Name: "b", Addr: "x:2"}})
+	r.no(wirepb.Code_INVALID, "kind", &ServiceSet{Service: Service{Name: "b"}})
+	r.ok(&ServiceRemove{Services: []Service{{Kind: "s3", Name: "a"}, {Kind: "s3", Name: "z"}}})
+	r.same(&ServiceRemove{Services: []Service{{Kind: "s3", Name: "a"}}})
 	if n := len(r.s.Map().Services); n != 2 {
 		t.Fatalf("%d services", n)
 	}

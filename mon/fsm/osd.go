@@ -193,7 +193,7 @@ func (c *OSDDown) apply(t *txn) (Result, error) {
 	if len(c.OSDs) > MaxOSDs {
 		return Result{}, invalid("mark OSDs down: %d at once, at most %d are allowed", len(c.OSDs), MaxOSDs)
 	}
-	any := false
+	found := false
 	for _, d := range c.OSDs {
 		cur := t.m.OSD(d.ID)
 		if cur == nil && len(c.OSDs) == 1 {
@@ -207,9 +207,9 @@ func (c *OSDDown) apply(t *txn) (Result, error) {
 		if d.Reason == DownRefused || d.Reason == DownSilent {
 			t.noteFailure(d.ID)
 		}
-		any = true
+		found = true
 	}
-	if any {
+	if found {
 		t.replace(placement.NoOSD)
 	}
 	return Result{}, nil
@@ -237,7 +237,7 @@ func (c *OSDAutoOut) apply(t *txn) (Result, error) {
 	if t.m.Flags&placement.FlagNoOut != 0 {
 		return Result{}, nil
 	}
-	any := false
+	found := false
 	for _, id := range c.OSDs {
 		cur := t.m.OSD(id)
 		if cur == nil || cur.Up || cur.Weight == 0 {
@@ -245,9 +245,9 @@ func (c *OSDAutoOut) apply(t *txn) (Result, error) {
 		}
 		o := t.osd(id)
 		o.Weight, o.AutoOut = 0, true
-		any = true
+		found = true
 	}
-	if any {
+	if found {
 		t.replace(placement.NoOSD)
 	}
 	return Result{}, nil

@@ -10,7 +10,7 @@ import (
 // PGChange is the compare-and-set with which a PG's primary changes the PG's
 // record (rule R2).
 type PGChange struct {
-	PG      placement.PGID    `json:"pg"`
+	PG      PGID              `json:"pg"`
 	Term    placement.Term    `json:"term"`    // the proposer's
 	Version placement.Epoch   `json:"version"` // of the record it is based on
 	From    placement.OSDID   `json:"from"`    // the proposer
@@ -22,17 +22,18 @@ type PGChange struct {
 func (*PGChange) kind() string { return "pg-change" }
 
 func (c *PGChange) apply(t *txn) (Result, error) {
-	rec := t.m.PG(c.PG)
+	pg := placement.PGID(c.PG)
+	rec := t.m.PG(pg)
 	if rec == nil {
-		return Result{}, refuse(wirepb.Code_NOT_FOUND, "PG %v does not exist; its pool may have been removed: fetch the map", c.PG)
+		return Result{}, refuse(wirepb.Code_NOT_FOUND, "PG %v does not exist; its pool may have been removed: fetch the map", pg)
 	}
 	if rec.Version != c.Version || rec.Term != c.Term || rec.Primary != c.From {
 		return Result{}, refuse(wirepb.Code_CONFLICT,
 			"PG %v changed meanwhile: it is at version %d, term %d, primary %v; the proposal is based on version %d, term %d, primary %v: fetch the map",
-			c.PG, rec.Version, rec.Term, rec.Primary, c.Version, c.Term, c.From)
+			pg, rec.Version, rec.Term, rec.Primary, c.Version, c.Term, c.From)
 	}
 	if !t.m.IsUp(c.From) {
-		return Result{}, refuse(wirepb.Code_CONFLICT, "PG %v: the proposer %v is down in the map: boot first", c.PG, c.From)
+		return Result{}, refuse(wirepb.Code_CONFLICT, "PG %v: the proposer %v is down in the map: boot first", pg, c.From)
 	}
 	if err := c.checkSet(t, rec); err != nil {
 		return Result{}, err
@@ -57,28 +58,29 @@ func (c *PGChange) apply(t *txn) (Result, error) {
 
 // checkSet checks the proposed in-sync set and primary.
 func (c *PGChange) checkSet(t *txn, rec *placement.PGRecord) error {
+	pg := placement.PGID(c.PG)
 	pool := t.m.Pool(c.PG.Pool)
 	if len(c.InSync) == 0 {
-		return invalid("PG %v: an empty in-sync set would lose every acknowledged write", c.PG)
+		return invalid("PG %v: an empty in-sync set would lose every acknowledged write", pg)
 	}
 	if len(c.InSync) > 2*MaxSize {
-		return invalid("PG %v: in-sync set of %d members, at most %d are allowed", c.PG, len(c.InSync), 2*MaxSize)
+		return invalid("PG %v: in-sync set of %d members, at most %d are allowed", pg, len(c.InSync), 2*MaxSize)
 	}
 	for i, id := range c.InSync {
 		switch {
 		case t.m.OSD(id) == nil:
-			return invalid("PG %v: in-sync member %v is not registered", c.PG, id)
+			return invalid("PG %v: in-sync member %v is not registered", pg, id)
 		case slices.Contains(c.InSync[:i], id):
-			return invalid("PG %v: in-sync member %v is named twice", c.PG, id)
+			return invalid("PG %v: in-sync member %v is named twice", pg, id)
 		case !rec.Has(id) && !t.m.IsUp(id):
-			return refuse(wirepb.Code_CONFLICT, "PG %v: %v cannot join the in-sync set, it is down", c.PG, id)
+			return refuse(wirepb.Code_CONFLICT, "PG %v: %v cannot join the in-sync set, it is down", pg, id)
 		}
 	}
 	if !slices.Contains(c.InSync, c.Primary) {
-		return invalid("PG %v: primary %v is not in the in-sync set %v", c.PG, c.Primary, c.InSync)
+		return invalid("PG %v: primary %v is not in the in-sync set %v", pg, c.Primary, c.InSync)
 	}
 	if !t.m.IsUp(c.Primary) {
-		return refuse(wirepb.Code_CONFLICT, "PG %v: %v cannot become primary, it is down", c.PG, c.Primary)
+		return refuse(wirepb.Code_CONFLICT, "PG %v: %v cannot become primary, it is down", pg, c.Primary)
 	}
 	if len(c.InSync) >= int(pool.MinSize) {
 		return nil
@@ -89,7 +91,7 @@ func (c *PGChange) checkSet(t *txn, rec *placement.PGRecord) error {
 		if !slices.Contains(c.InSync, id) {
 			return refuse(wirepb.Code_CONFLICT,
 				"PG %v: an in-sync set of %d members without %v is below the pool's min_size %d; wait for %v or for another copy",
-				c.PG, len(c.InSync), id, pool.MinSize, id)
+				pg, len(c.InSync), id, pool.MinSize, id)
 		}
 	}
 	return nil

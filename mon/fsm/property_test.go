@@ -83,7 +83,7 @@ func (w *walk) drawChange(m *placement.Map) Body {
 	recs := &m.PGs[rapid.IntRange(0, len(m.PGs)-1).Draw(w.t, "pool")]
 	shard := rapid.IntRange(0, len(recs.Records)-1).Draw(w.t, "shard")
 	r := recs.Records[shard]
-	c := &PGChange{PG: placement.PGID{Pool: recs.Pool, Shard: uint32(shard)}, Term: r.Term, Version: r.Version, From: r.Primary,
+	c := &PGChange{PG: PGID{Pool: recs.Pool, Shard: uint32(shard)}, Term: r.Term, Version: r.Version, From: r.Primary,
 		Primary: r.Primary, InSync: slices.Clone(r.InSync), Created: rapid.IntRange(0, 3).Draw(w.t, "created") > 0}
 	switch rapid.IntRange(0, 5).Draw(w.t, "change") {
 	case 0, 1:
@@ -188,7 +188,7 @@ func (w *walk) check(before, after *placement.Map, pg placement.PGID, change boo
 func TestRandomWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &walk{t: t, s: New(), index: 2, inc: make(map[placement.OSDID]uint64), led: make(map[string]string)}
-		w.step(&Bootstrap{Cluster: UUID{1}, Mons: []placement.Mon{{Name: "a", Addr: "m:1", RaftAddr: "m:2"}}})
+		w.step(&Bootstrap{Cluster: UUID{1}, Mons: []Mon{{Name: "a", Addr: "m:1", RaftAddr: "m:2"}}})
 		for id := range 4 { // so that the walk begins somewhere interesting
 			w.step(&OSDRegister{Store: storeOf(id), Class: "ssd", Capacity: 1 << 40, Location: []LocationPart{{"host", fmt.Sprintf("h%d", id)}}})
 			w.step(bootOf(id, 1))
@@ -244,9 +244,9 @@ func golden(t *testing.T) *rig {
 	r.ok(downOf(1, DownSilent))
 	r.ok(&OSDAutoOut{OSDs: []placement.OSDID{1}})
 	r.ok(&FlagSet{Flags: placement.FlagNoOut, On: true})
-	r.ok(&ServiceSet{Service: placement.Service{Kind: "s3", Name: "gw1", Addr: "g:8080"}})
+	r.ok(&ServiceSet{Service: Service{Kind: "s3", Name: "gw1", Addr: "g:8080"}})
 	r.ok(&ConfigSet{Key: "osd_flap_limit", Value: "3"})
-	r.ok(&MonJoin{Mon: placement.Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
+	r.ok(&MonJoin{Mon: Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
 	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}, Suspended: true}})
 	return r
 }
