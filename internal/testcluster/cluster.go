@@ -189,12 +189,8 @@ func (c *Cluster) start(ctx context.Context) error {
 		return fmt.Errorf("embedded cluster: no leading monitor: %w", err)
 	}
 	c.o.Progress(fmt.Sprintf("starting %d OSDs", len(c.osds)))
-	errs := make(chan error, len(c.osds))
-	for i := range c.osds {
-		go func() { errs <- c.StartOSD(ctx, i) }() // waited for below
-	}
-	for range c.osds {
-		if err := <-errs; err != nil {
+	for i := range c.osds { // one after the other, so that osd.0 is on host0 and so on
+		if err := c.StartOSD(ctx, i); err != nil {
 			return err
 		}
 	}
