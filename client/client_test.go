@@ -322,7 +322,9 @@ func TestMapGaps(t *testing.T) {
 	bad[len(bad)/2] ^= 1
 	cl.mons[0].set(func(f *fakeMon) {
 		for conn := range f.subs {
-			conn.Send(&wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_MapUpdate{MapUpdate: &wirepb.MapUpdate{From: uint64(m.Epoch - 1), To: uint64(m.Epoch)}}}, Payload: bad})
+			if err := conn.Send(&wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_MapUpdate{MapUpdate: &wirepb.MapUpdate{From: uint64(m.Epoch - 1), To: uint64(m.Epoch)}}}, Payload: bad}); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	if got, err := c.WaitMap(bg, m.Epoch); err != nil || got.Checksum() != m.Checksum() {

@@ -24,7 +24,7 @@ import (
 // cluster is a set of fake daemons on loopback, and the map they agree on. Its
 // OSDs share one store: the client cannot tell, and replication is not its affair.
 type cluster struct {
-	t    *testing.T
+	t    testing.TB
 	mons []*fakeMon
 	osds []*fakeOSD
 	data *clienttest.Pool
@@ -47,7 +47,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // newCluster starts daemons and publishes the first map: pool "p" with 8 PGs,
 // whose primaries are the OSDs in turn.
-func newCluster(t *testing.T, mons, osds int) *cluster {
+func newCluster(t testing.TB, mons, osds int) *cluster {
 	cl := &cluster{t: t, data: clienttest.New(t), old: map[placement.Epoch]*placement.Map{}, done: map[reqID]answer{}}
 	m := &placement.Map{
 		Epoch: 1, Cluster: placement.UUID{1, 2, 3}, Crush: crush.NewDefault(), NextPool: 2, NextOSD: placement.OSDID(osds),
@@ -272,9 +272,9 @@ func (f *fakeMon) push(m *placement.Map) {
 	f.set(func(f *fakeMon) {
 		for c := range f.subs {
 			if !f.mute {
-				c.Send(&wire.Message{Header: &wirepb.Header{Epoch: uint64(m.Epoch), Body: &wirepb.Header_MapUpdate{
+				_ = c.Send(&wire.Message{Header: &wirepb.Header{Epoch: uint64(m.Epoch), Body: &wirepb.Header_MapUpdate{
 					MapUpdate: &wirepb.MapUpdate{From: uint64(m.Epoch - 1), To: uint64(m.Epoch)},
-				}}, Payload: payload})
+				}}, Payload: payload}) // a connection that has ended fetches what it lacks elsewhere
 			}
 		}
 	})
@@ -391,7 +391,7 @@ func (cl *cluster) execute(req *wirepb.OpRequest, payload []byte) answer {
 
 // ---- network ----
 
-func listen(t *testing.T) net.Listener {
+func listen(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -413,7 +413,7 @@ type proxy struct {
 	closed bool
 }
 
-func newProxy(t *testing.T) *proxy {
+func newProxy(t testing.TB) *proxy {
 	p := &proxy{ln: listen(t), conns: map[net.Conn]bool{}}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {

@@ -373,7 +373,9 @@ func (c *Client) monCall(ctx context.Context, h *wirepb.Header) (*wire.Message, 
 		if err == nil {
 			return m, nil
 		}
-		last = err
+		if last == nil || ctx.Err() == nil {
+			last = err // what a monitor said tells more than that the time is up
+		}
 		var we *wire.Error
 		if errors.As(err, &we) {
 			switch we.Code {

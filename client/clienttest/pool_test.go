@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -192,8 +193,11 @@ func TestConcurrent(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					var n int
-					fmt.Sscan(string(res.Items[0].Data), &n)
+					n, err := strconv.Atoi(string(res.Items[0].Data))
+					if err != nil {
+						t.Error(err)
+						return
+					}
 					_, err = p.Do(context.Background(), "o", new(client.Op).AssertVersion(res.Version).OmapSet("n", fmt.Append(nil, n+1)))
 					if err == nil {
 						break
