@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -83,6 +84,10 @@ func (s *Server) toLeader(c *gin.Context) {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			p := api.NewProblem(fmt.Errorf("%w: leading monitor %s at %s, to which monitor %s passed the request: %w",
 				api.ErrNoQuorum, q.Leader, q.LeaderAdmin, q.Self, err), "retry in a moment; if it stays so, check that monitor "+q.Leader+" runs and is reachable")
+			var oe *net.OpError
+			if errors.As(err, &oe) && oe.Op == "dial" {
+				p.Code = api.CodeNoLeader // it got nothing, so nothing was done
+			}
 			writeProblem(w, p)
 		},
 	}

@@ -347,7 +347,7 @@ func TestForward(t *testing.T) {
 
 	ls.Close()
 	a = do(t, f, "GET", api.Prefix+"/health", "")
-	if p := a.problem(t); a.code != 503 || !strings.Contains(p.Detail, addr) {
+	if p := a.problem(t); a.code != 503 || p.Code != api.CodeNoLeader || !strings.Contains(p.Detail, addr) {
 		t.Errorf("unreachable leader: %d %+v, want 503 that names %s", a.code, p, addr)
 	}
 }

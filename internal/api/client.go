@@ -161,7 +161,8 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		case err == nil:
 			return nil
 		case errors.As(err, &p):
-			if p.Code != CodeNoLeader {
+			// Another monitor may see the leader. A change goes on to it only if nothing was done.
+			if p.Code != CodeNoLeader && !(p.Code == CodeNoQuorum && method == http.MethodGet) {
 				return err
 			}
 			refused = err

@@ -92,7 +92,10 @@ func TestUnreachableNamesAllAndSaysWhatToDo(t *testing.T) {
 }
 
 func TestQuestionsGoToTheNextMonitor(t *testing.T) {
-	for name, h := range map[string]http.HandlerFunc{"hangs up": hangUp, "no leader": noLeader} {
+	noQuorum := func(w http.ResponseWriter, _ *http.Request) {
+		problem(w, api.Problem{Status: 503, Code: api.CodeNoQuorum, Detail: "leader unreachable"})
+	}
+	for name, h := range map[string]http.HandlerFunc{"hangs up": hangUp, "no leader": noLeader, "no quorum": noQuorum} {
 		c := newClient(t, api.ClientOptions{Addrs: []string{dead(t), serve(t, h), serve(t, ok)}})
 		if got, err := c.Health(context.Background()); err != nil || got.Status != api.HealthOK {
 			t.Errorf("first monitor %s: %v, %v", name, got, err)
