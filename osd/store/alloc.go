@@ -29,6 +29,7 @@ type allocator struct {
 	waiting uint64     // of used: freed, but not yet covered by a checkpoint
 	pending []pendingFree
 	grow    func(blocks uint64) error // extends the data file; called with mu held
+	lowest  bool                      // search from the start: crash tests, which want blocks used again soon
 }
 
 type pendingFree struct {
@@ -174,6 +175,9 @@ func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 		if err := a.extend(a.used + n - a.blocks); err != nil {
 			return nil, err
 		}
+	}
+	if a.lowest {
+		a.next = 1
 	}
 	var out []run
 	// First whole: a run as long as wanted. When the file can still grow, growing
