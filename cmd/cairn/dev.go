@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -48,11 +49,26 @@ func runDev(ctx context.Context, e *env, o devOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := pointCommands(o.dir, c.AdminAddrs()); err != nil {
+		return errors.Join(err, c.Close())
+	}
 	printEndpoints(e.stdout, c, o.dir)
 	fmt.Fprintln(e.stdout, "\nPress Ctrl-C to stop; the data stays.")
 	<-ctx.Done()
 	fmt.Fprintln(e.stderr, "  stopping ...")
 	return c.Close()
+}
+
+// pointCommands makes commands in the folder of a .cairn/NAME cluster find it without any flag.
+func pointCommands(dir string, admins []string) error {
+	parent := filepath.Dir(filepath.Clean(dir))
+	if filepath.Base(parent) != ".cairn" {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(parent, "admin"), []byte(strings.Join(admins, "\n")+"\n"), 0o644); err != nil {
+		return fmt.Errorf("tell other commands where the cluster is: %w", err)
+	}
+	return nil
 }
 
 // devLog keeps the daemons quiet unless asked: only their warnings are shown.
