@@ -20,6 +20,9 @@ import (
 // lead (any more).
 var errNotLeading = errors.New("this monitor does not lead")
 
+// errUnknownOutcome says that a change may or may not have been made.
+var errUnknownOutcome = fmt.Errorf("unknown outcome: %w", api.ErrNoQuorum)
+
 // conditionError is an error whose text is complete and whose condition is one
 // of package api's.
 type conditionError struct {
@@ -70,7 +73,7 @@ func (m *Monitor) apply(r *raft.Raft, enc []byte) (fsm.Result, error) {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return fsm.Result{}, fmt.Errorf("%w: %w", errNotLeading, err)
 	default: // it may be in the log, and committed by the next leader
-		return fsm.Result{}, condition(api.ErrNoQuorum, "the lead was lost while the change was being made (%v): it may or may not have been made; look before you try again", err)
+		return fsm.Result{}, condition(errUnknownOutcome, "the lead was lost while the change was being made (%v): it may or may not have been made; look before you try again", err)
 	}
 	switch r := f.Response().(type) {
 	case fsm.Result:
@@ -124,13 +127,24 @@ func (m *Monitor) submit(ctx context.Context, b fsm.Body) (fsm.Result, error) {
 		if err == nil {
 			return m.settle(ctx, res)
 		}
-		if !errors.Is(err, errNotLeading) {
+		again := errors.Is(err, errNotLeading) || errors.Is(err, errUnknownOutcome) && repeatable(b)
+		if !again || errors.Is(err, errUnknownOutcome) && ctx.Err() != nil {
 			return fsm.Result{}, err
 		}
 		if !m.pause(ctx, 200*time.Millisecond) {
 			return fsm.Result{}, condition(api.ErrNoQuorum, "no monitor leads (%v): check that most of the monitors run and reach each other", err)
 		}
 	}
+}
+
+// repeatable reports whether making a change twice is like making it once, to
+// the one who asks for it.
+func repeatable(b fsm.Body) bool {
+	switch b.(type) {
+	case *fsm.PoolSet, *fsm.OSDReweight, *fsm.OSDDown, *fsm.FlagSet, *fsm.ConfigSet, *fsm.MonJoin:
+		return true
+	}
+	return false
 }
 
 // submitOnce tries the leader of this moment. Its error wraps errNotLeading
@@ -211,9 +225,9 @@ func callPropose(ctx context.Context, peers *wire.Peers, addr string, enc []byte
 	case errors.As(err, &no) && (no.Code == wirepb.Code_INVALID || no.Code == wirepb.Code_UNSUPPORTED):
 		return fsm.Result{}, condition(api.ErrInvalid, "the leading monitor at %s: %s", addr, no.Text)
 	case errors.As(err, &no):
-		return fsm.Result{}, condition(api.ErrNoQuorum, "the leading monitor at %s: %s", addr, no.Text)
+		return fsm.Result{}, condition(errUnknownOutcome, "the leading monitor at %s: %s", addr, no.Text)
 	case err != nil:
-		return fsm.Result{}, condition(api.ErrNoQuorum, "asking the leading monitor at %s: %v: the change may or may not have been made; look before you try again", addr, err)
+		return fsm.Result{}, condition(errUnknownOutcome, "asking the leading monitor at %s: %v: the change may or may not have been made; look before you try again", addr, err)
 	}
 	var res fsm.Result
 	p := reply.Header.GetMonProposed()

@@ -151,7 +151,7 @@ func (m *Monitor) proposed(ctx context.Context, c *wire.Conn, req *wire.Message,
 	}
 	res, err := m.decide(ctx, r, cmd, enc)
 	if err != nil {
-		code := wirepb.Code_TIMED_OUT // the outcome is unknown
+		code := wirepb.Code_TIMED_OUT // perhaps it was made
 		if errors.Is(err, errNotLeading) {
 			code = wirepb.Code_TRY_LATER
 		}
