@@ -53,14 +53,13 @@ type budget struct {
 	last   time.Time
 }
 
-func (b *budget) init() { b.tokens, b.last = retryBurst, time.Now() }
+func (b *budget) init(now time.Time) { b.tokens, b.last = retryBurst, now }
 
 // take takes a token and returns how long to wait until it is there.
-func (b *budget) take() time.Duration {
+func (b *budget) take(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	b.tokens = min(retryBurst, b.tokens+now.Sub(b.last).Seconds()*retryRate)
+	b.tokens = min(retryBurst, b.tokens+max(0, now.Sub(b.last).Seconds())*retryRate)
 	b.last = now
 	b.tokens--
 	if b.tokens >= 0 {

@@ -98,7 +98,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	c.maps.init()
 	c.mons.init(o.Mons)
 	c.flights.init(o.MaxInFlightBytes, o.MaxInFlightOps)
-	c.retries.init()
+	c.retries.init(time.Now())
 	first := c.maps.load().changed
 	c.wg.Go(c.follow) // ends with c.ctx
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,5 +199,28 @@ func TestRequestsAreRefused(t *testing.T) {
 	cl.mons[0].mu.Unlock()
 	if _, err := conn.Call(bg, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Ack{Ack: &wirepb.Ack{}}}}); wire.CodeOf(err) != wirepb.Code_UNSUPPORTED {
 		t.Errorf("got %v, want unsupported", err)
+	}
+}
+
+// A monitor that lags behind what the OSDs know is asked again, and given up
+// for another when it does not catch up.
+func TestLaggingMonitor(t *testing.T) {
+	cl := newCluster(t, 2, 1)
+	stale := cl.mons[0].mapsSince(0)
+	var asked sync.Once
+	lagged := make(chan struct{})
+	cl.mons[0].set(func(f *fakeMon) {
+		f.mute = true
+		f.hook = func(c *wire.Conn, m *wire.Message) bool {
+			asked.Do(func() { close(lagged) })
+			_ = c.Reply(m, stale)
+			return true
+		}
+	})
+	c := cl.connect(func(o *client.Options) { o.Mons = o.Mons[:1] })
+	<-lagged
+	m := cl.next(func(*placement.Map) {}) // nobody pushes it
+	if _, err := c.WaitMap(bg, m.Epoch); err != nil {
+		t.Fatal(err)
 	}
 }

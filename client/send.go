@@ -133,7 +133,7 @@ func (c *Client) answered(r *request, p *progress, m *wire.Message) (*wire.Messa
 
 // rest waits a little longer each time, or until the map changes.
 func (c *Client) rest(ctx context.Context, v *view, p *progress) {
-	d := jitter(p.backoff) + c.retries.take()
+	d := jitter(p.backoff) + c.retries.take(time.Now())
 	p.backoff = min(2*p.backoff, backoffMax)
 	t := time.NewTimer(d)
 	defer t.Stop()
