@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	mapWait     = 3 * time.Second  // how long MonGetMap waits for the epoch it wants
-	forwardTime = 20 * time.Second // how long a request passed on to the leader may take
-	catchUpTime = 2 * time.Second  // how long an answer is held back for this monitor to catch up with it
+	mapWait         = 3 * time.Second        // how long MonGetMap waits for the epoch it wants
+	forwardTime     = 20 * time.Second       // how long a request passed on to the leader may take
+	leaderEpochWait = 500 * time.Millisecond // for the leader to tell its epoch
+
+	catchUpTime = 2 * time.Second // how long an answer is held back for this monitor to catch up with it
 )
 
 // handler answers the messenger. Its methods run on the connections' readers
@@ -97,9 +99,14 @@ func (m *Monitor) ack(c *wire.Conn, req *wire.Message, epoch placement.Epoch) {
 	}})
 }
 
-// getMap answers MonGetMap from what is published.
+// getMap answers MonGetMap from what is published. Who asks for the newest map,
+// often right after a change that another monitor answered for, gets one that is
+// no older than the leader's, if the leader can be asked.
 func (m *Monitor) getMap(ctx context.Context, c *wire.Conn, req *wire.Message, q *wirepb.MonGetMap) {
 	want := max(placement.Epoch(q.GetWant()), m.Map().Epoch, 1)
+	if q.GetWant() == 0 && m.leading() == nil && !fromMonitor(c) {
+		want = max(want, m.leaderEpoch(ctx))
+	}
 	ctx, cancel := context.WithTimeout(ctx, mapWait)
 	defer cancel()
 	if err := m.pub.waitFor(ctx, want); err != nil {
@@ -107,6 +114,24 @@ func (m *Monitor) getMap(ctx context.Context, c *wire.Conn, req *wire.Message, q
 		return
 	}
 	m.reply(c, req, m.pub.update(placement.Epoch(q.GetHave())))
+}
+
+// leaderEpoch asks the leader for its epoch; 0 if it does not say soon.
+func (m *Monitor) leaderEpoch(ctx context.Context) placement.Epoch {
+	peers, addr, err := m.wayToLeader()
+	if err != nil {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderEpochWait)
+	defer cancel()
+	r, err := peers.Call(ctx, addr, &wire.Message{Header: &wirepb.Header{
+		Body: &wirepb.Header_MonGetMap{MonGetMap: &wirepb.MonGetMap{Have: uint64(m.Map().Epoch)}},
+	}})
+	if err != nil {
+		m.log.Debug("epoch of the leader not known", "err", err)
+		return 0
+	}
+	return placement.Epoch(r.Header.GetMapUpdate().GetTo())
 }
 
 // userGet answers UserGet. Who does not find a user asks the leader, so that a
