@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/store"
@@ -11,7 +13,7 @@ import (
 func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "osd")
-	if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 1 << 30}); err != nil {
+	if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 1 << 30, Log: quietLog()}); err != nil {
 		t.Fatal(err)
 	}
 	d, err := store.Open(dir, o)
@@ -23,7 +25,7 @@ func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
 }
 
 func TestDisk(t *testing.T) {
-	opts := store.Options{DirtyBytes: 2 << 20}
+	opts := store.Options{DirtyBytes: 2 << 20, Log: quietLog()}
 	dirs := map[store.Store]string{}
 	open := func(t *testing.T) store.Store {
 		d, dir := newDisk(t, opts)
@@ -45,7 +47,7 @@ func TestDisk(t *testing.T) {
 	}
 	small := func(t *testing.T) store.Store {
 		dir := filepath.Join(t.TempDir(), "osd")
-		if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 64 << 20}); err != nil {
+		if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 64 << 20, Log: quietLog()}); err != nil {
 			t.Fatal(err)
 		}
 		d, err := store.Open(dir, opts)
@@ -55,4 +57,45 @@ func TestDisk(t *testing.T) {
 		return d
 	}
 	storetest.Run(t, open, storetest.WithReopen(reopen, nil), storetest.WithSmall(small))
+}
+
+func TestCreateRefusesWhatIsNotEmpty(t *testing.T) {
+	opts := store.CreateOptions{JournalBytes: store.MinJournalBytes, Log: quietLog()}
+	d, dir := newDisk(t, store.Options{Log: quietLog()})
+	d.Close()
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "photo.jpg"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	half := t.TempDir()
+	if err := os.WriteFile(filepath.Join(half, "journal"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tiny, odd := opts, opts
+	tiny.JournalBytes, odd.Capacity = 1<<20, 1<<20
+	for _, c := range []struct {
+		dir, want string
+		opts      store.CreateOptions
+	}{
+		{dir, "already", opts}, {other, "photo.jpg", opts}, {half, "interrupted", opts},
+		{filepath.Join(other, "a"), "journal of", tiny}, {filepath.Join(other, "b"), "capacity", odd},
+		{filepath.Join(other, "photo.jpg"), "photo.jpg", opts},
+	} {
+		if err := store.Create(c.dir, c.opts); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.dir) {
+			t.Errorf("create in %s: %v; want an error with %q and the path", c.dir, err, c.want)
+		}
+	}
+	for dir, want := range map[string]string{t.TempDir(): "empty", other: "photo.jpg", filepath.Join(other, "none"): "no such file"} {
+		if _, err := store.Open(dir, store.Options{Log: quietLog()}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("open of %s: %v; want an error with %q", dir, err, want)
+		}
+	}
+}
+
+// TestDiskWithoutDirectIO runs on the page cache what TestDisk runs past it.
+func TestDiskWithoutDirectIO(t *testing.T) {
+	d, _ := newDisk(t, store.Options{NoODirect: true, DirtyBytes: 1 << 20, Log: quietLog()})
+	if err := storetest.Random(d, storetest.Seed(t), 100); err != nil {
+		t.Fatal(err)
+	}
 }
