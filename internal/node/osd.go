@@ -81,6 +81,9 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 // makeStore makes a store in a directory that has none. A directory with
 // anything else in it is refused by store.Create and left alone.
 func makeStore(o OSDOptions) error {
+	if fi, err := os.Stat(o.Dir); err == nil && !fi.IsDir() {
+		return fmt.Errorf("OSD data directory %s is not a directory: this version keeps its data in a directory; make a file system on the device, mount it and name the mount point", o.Dir)
+	}
 	entries, err := os.ReadDir(o.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("OSD data directory: %w", err)
