@@ -8,6 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/cairnstore/cairn/internal/monclient"
 	"github.com/cairnstore/cairn/internal/wire"
@@ -70,12 +73,34 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	if o.Tune != nil {
 		o.Tune(&oo)
 	}
-	if n.OSD, err = osd.Start(ctx, oo); err != nil {
+	stop := n.complain(o.Log)
+	n.OSD, err = osd.Start(ctx, oo)
+	stop()
+	if err != nil {
 		n.session.Close()
 		st.Close()
 		return nil, err
 	}
 	return n, nil
+}
+
+// complain says now and then what a start waits for, until stop is called.
+func (n *OSD) complain(log *slog.Logger) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { // until stop
+		t := time.NewTicker(5 * time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				log.Warn("OSD still waits for the monitors", "trouble", strings.TrimPrefix(n.session.Trouble(), "; "))
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
 }
 
 // makeStore makes a store in a directory that has none. A directory with
