@@ -125,8 +125,8 @@ func (q *request) uploadPartCopy() error {
 	off, size := int64(0), src.Size
 	if v := q.r.Header.Get("X-Amz-Copy-Source-Range"); v != "" {
 		s, e := parseRange(v, src.Size)
-		_, last, _ := strings.Cut(v, "-")
-		if n, err := strconv.ParseInt(last, 10, 64); e != nil || !s.partial || err != nil || n >= src.Size {
+		first, last, _ := strings.Cut(v, "-")
+		if n, err := strconv.ParseInt(last, 10, 64); e != nil || !s.partial || err != nil || n >= src.Size || first == "bytes=" {
 			return apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy, within the source of %d bytes", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
 		}
 		off, size = s.off, s.size

@@ -26,6 +26,7 @@ type gateway struct {
 	svc  *bucket.Service
 	srv  *Server
 	addr string
+	tr   *http.Transport
 }
 
 var (
@@ -46,7 +47,7 @@ func users(_ context.Context, accessKey string) (*wirepb.User, error) {
 func newGateway(t *testing.T, change func(o *Options)) *gateway {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	g := &gateway{t: t, pool: clienttest.New(t)}
+	g := &gateway{t: t, pool: clienttest.New(t), tr: &http.Transport{DisableCompression: true}}
 	var err error
 	if g.svc, err = bucket.NewService(bucket.Options{Meta: g.pool, Data: g.pool, Log: log}); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func newGateway(t *testing.T, change func(o *Options)) *gateway {
 	done := make(chan error, 1)
 	go func() { done <- g.srv.Serve(ln) }()
 	t.Cleanup(func() {
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		g.tr.CloseIdleConnections()
 		if err := g.srv.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
