@@ -464,13 +464,13 @@ func TestDeadlineText(t *testing.T) {
 				c.ReplyError(m, wirepb.Code_TRY_LATER, "waits for osd.7")
 				return true
 			})
-		}, []string{"primary osd.0 answered TRY_LATER: waits for osd.7"}, "may or may not"},
+		}, []string{"primary osd.0 answered TRY_LATER: waits for osd.7"}, ""},
 		{"wrong primary", func(cl *cluster) {
 			cl.osds[0].on(func(c *wire.Conn, m *wire.Message) bool {
 				c.ReplyError(m, wirepb.Code_WRONG_PRIMARY, "not me")
 				return true
 			})
-		}, []string{"osd.0 answered WRONG_PRIMARY", "its map has epoch 1, ours 1"}, "may or may not"},
+		}, []string{"osd.0 answered WRONG_PRIMARY", "its map has epoch 1, ours 1"}, ""},
 		{"monitors gone", func(cl *cluster) {
 			cl.mons[0].proxy.ln.Close()
 			cl.mons[0].proxy.cut()
@@ -479,13 +479,13 @@ func TestDeadlineText(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cl := newCluster(t, 1, 2)
-			c := cl.connect(func(o *client.Options) { o.AttemptTimeout = 200 * time.Millisecond })
+			c := cl.connect(func(o *client.Options) { o.AttemptTimeout = time.Second })
 			p := cl.pool(c)
 			tt.break_(cl)
 			if _, err := c.WaitMap(bg, cl.current().Epoch); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(bg, 500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(bg, time.Second)
 			defer cancel()
 			err := p.WriteFull(ctx, cl.objectIn(0), []byte("x"))
 			if !errors.Is(err, client.ErrTimeout) {

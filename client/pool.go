@@ -29,7 +29,9 @@ func (p *Pool) ID() placement.PoolID { return p.id }
 func (p *Pool) Client() *Client { return p.c }
 
 // Do implements Objects. It retries until the outcome is certain or the time is
-// up. Then the error is ErrTimeout, and a write may or may not have taken effect.
+// up. Then the error is ErrTimeout, and a write may or may not have taken effect;
+// an abandoned attempt may still read the Op's data, and if that has changed by
+// then the messenger's checksum makes the OSD refuse it.
 func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	if err := p.check(object, op); err != nil {
 		return nil, err

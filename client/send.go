@@ -158,12 +158,13 @@ func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *prog
 	}
 	defer c.unregister(a)
 
+	began := time.Now()
 	conn, err := c.osds.Get(actx, t.addr)
 	sent := err == nil
 	if sent {
 		var age time.Duration
 		if p.sent.IsZero() {
-			p.sent = time.Now()
+			p.sent = began
 		} else {
 			age = max(time.Since(p.sent), time.Millisecond)
 		}
@@ -173,12 +174,17 @@ func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *prog
 		return c.judge(m, p)
 	}
 	// No answer. If it was sent it may be carried out, now or later.
+	over := ctx.Err() != nil || c.ctx.Err() != nil
+	if over && p.last != nil && time.Since(began) < c.o.AttemptTimeout/2 {
+		p.unknown = p.unknown || sent
+		return nil, false // the time was up just now: what was answered before says more
+	}
 	p.last = err
 	p.unknown = p.unknown || sent && !errors.Is(err, wire.ErrTooLarge)
 	switch {
 	case a.moved.Load():
 		return nil, true
-	case ctx.Err() != nil, c.ctx.Err() != nil:
+	case over:
 		p.silent++
 	case actx.Err() != nil:
 		p.silent++
