@@ -39,9 +39,8 @@ func (c *PGChange) apply(t *txn) (Result, error) {
 		return Result{}, err
 	}
 	created := rec.Created || c.Created
-	if c.Primary == rec.Primary && created == rec.Created && slices.Equal(c.InSync, rec.InSync) {
-		return Result{}, nil
-	}
+	// A change to what is there already gets a new version, too: that is how a primary
+	// makes void whatever it proposed before and has no answer to.
 	for i := range t.m.PGs {
 		if t.m.PGs[i].Pool != c.PG.Pool {
 			continue

@@ -117,8 +117,17 @@ func TestPGChange(t *testing.T) {
 	}
 	try := func(f func(c *PGChange)) *PGChange { c := r.change(0); f(c); return c }
 
-	r.same(try(func(c *PGChange) {}))
-	r.same(try(func(c *PGChange) { c.Created = false })) // it cannot become uncreated
+	// What changes nothing raises the version: an earlier proposal that is still under way is void then.
+	stale := r.change(0)
+	r.ok(try(func(c *PGChange) {}))
+	if got := r.rec(0); got.Version != r.index || got.Term != rec.Term || !slices.Equal(got.InSync, rec.InSync) {
+		t.Fatalf("nothing changed: %+v, was %+v", got, rec)
+	}
+	r.no(wirepb.Code_CONFLICT, "changed meanwhile", stale)
+	r.ok(try(func(c *PGChange) { c.Created = false }))
+	if !r.rec(0).Created {
+		t.Fatal("it became uncreated")
+	}
 	r.no(wirepb.Code_NOT_FOUND, "does not exist", try(func(c *PGChange) { c.PG.Pool = 9 }))
 	r.no(wirepb.Code_NOT_FOUND, "does not exist", try(func(c *PGChange) { c.PG.Shard = 9 }))
 	r.no(wirepb.Code_CONFLICT, "changed meanwhile", try(func(c *PGChange) { c.Version-- }))
