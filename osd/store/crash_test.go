@@ -253,13 +253,29 @@ func crashLife(d *Disk, rng *rand.Rand, m mirror, number *int, states *[]string)
 	defer wg.Wait()
 	results := make(chan result, 1000)
 	window := 1 + rng.IntN(8)
-	open, failed := 0, false
+	failed := false
+	take := func() error {
+		r := <-results
+		switch {
+		case r.err != nil && !errors.Is(r.err, errPower):
+			return r.err
+		case r.err != nil:
+			failed = true
+		case !failed: // after the cut a batch that changes nothing may still succeed
+			if r.i != acked {
+				return fmt.Errorf("batch %d acknowledged after %d", r.i, acked-1)
+			}
+			acked++
+		}
+		return nil
+	}
+	open := 0
 	for i := 0; i < 400 && !failed; i++ {
 		*number++
 		b := crashBatch(rng, *number, m)
-		s, derr := dump(m.Sim)
-		if derr != nil {
-			return acked, derr
+		s, err := dump(m.Sim)
+		if err != nil {
+			return acked, err
 		}
 		*states = append(*states, s)
 		wg.Add(1)
@@ -268,22 +284,14 @@ func crashLife(d *Disk, rng *rand.Rand, m mirror, number *int, states *[]string)
 			wg.Done()
 		})
 		for open++; open >= window; open-- {
-			r := <-results
-			failed = failed || r.err != nil
-			if r.err != nil && !errors.Is(r.err, errPower) {
-				return acked, r.err
-			}
-			if r.err == nil {
-				if failed || r.i != acked {
-					return acked, fmt.Errorf("batch %d acknowledged after a failure or out of order", r.i)
-				}
-				acked++
+			if err := take(); err != nil {
+				return acked, err
 			}
 		}
 	}
 	for ; open > 0; open-- {
-		if r := <-results; r.err == nil {
-			acked++
+		if err := take(); err != nil {
+			return acked, err
 		}
 	}
 	return acked, nil

@@ -83,6 +83,9 @@ type Disk struct {
 	journal *journal // the committer's, as is planner
 	planner *planner
 
+	journalBytes int64 // of the superblock, the rest of which is superMu's
+	limitBytes   int64 // its capacity
+
 	reserve    atomic.Uint64 // blocks kept back for deletes
 	capacity   atomic.Int64
 	indexBytes atomic.Int64 // measured at the last checkpoint, plus what came since
@@ -203,6 +206,7 @@ func (d *Disk) open() error {
 		return err
 	}
 	d.super = *sb
+	d.journalBytes, d.limitBytes = sb.journal, sb.capacity
 	if err := d.openFiles(); err != nil {
 		return err
 	}
@@ -269,19 +273,19 @@ func (d *Disk) openFiles() (err error) {
 // refreshCapacity sets the capacity: what the superblock says, or else what
 // the file system has left for us.
 func (d *Disk) refreshCapacity(dataSize int64) {
-	c := d.super.capacity
+	c := d.limitBytes
 	if c == 0 {
 		_, free, err := d.opts.layer.Space(d.dir)
 		if err != nil {
 			return // keep the last known
 		}
-		c = d.super.journal + dataSize + d.indexBytes.Load() + free
+		c = d.journalBytes + dataSize + d.indexBytes.Load() + free
 	}
 	d.capacity.Store(c)
 	d.reserve.Store(uint64(min(max(c/64, 1<<20), 256<<20)) / blockBytes)
 }
 
-func (d *Disk) fixedBytes() int64 { return d.super.journal + superCopies*blockBytes }
+func (d *Disk) fixedBytes() int64 { return d.journalBytes + superCopies*blockBytes }
 
 func (d *Disk) maxBlocks() uint64 {
 	return uint64(max(0, d.capacity.Load()-d.fixedBytes())) / blockBytes
