@@ -101,7 +101,7 @@ func (g *Group) sendInfo() {
 	}
 	g.answer(&wirepb.PGMsg_Info{Info: &wirepb.PGInfo{
 		Exists: g.exists, Head: toPos(g.log.head()), Tail: toPos(g.log.tail),
-		Committed: toPos(g.st.committed), CompleteTo: toPos(completeTo),
+		Committed: toPos(g.st.committed), CompleteTo: toPos(completeTo), Backfilling: g.st.scan,
 		Entries: g.log.after(g.st.committed.Seq),
 	}})
 }
@@ -148,8 +148,7 @@ func (g *Group) onActivate(a *wirepb.PGActivate) {
 	}
 	ops := append(g.rewriteLog(keep, a.Entries), moves...)
 	g.exists = true
-	g.st.complete = true
-	g.st.completeTo = store.Version{}
+	g.st.complete, g.st.completeTo, g.st.scan = true, store.Version{}, false
 	g.adoptCommitted(a.Committed)
 	g.fol.staged = map[string]bool{}
 	g.fol.live = true
@@ -257,6 +256,11 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 	} else if keep.Seq < completeTo.Seq {
 		completeTo = keep
 	}
+	// The objects that dropped entries name are on their way, but whoever teaches us after an
+	// interruption could not know which they were.
+	if g.exists && (l.Reset_ || len(g.log.after(keep.Seq)) > 0) {
+		g.st.scan = true
+	}
 	var ops []store.Op
 	if l.Reset_ || !g.exists {
 		g.log = pgLog{tail: keep, reqs: map[reqKey]*wirepb.LogEntry{}}
@@ -281,7 +285,7 @@ func (g *Group) onComplete(c *wirepb.PGComplete) {
 		g.reject("completed before it learned")
 		return
 	}
-	g.st.complete, g.st.completeTo = true, store.Version{}
+	g.st.complete, g.st.completeTo, g.st.scan = true, store.Version{}, false
 	g.persist([]store.Op{g.opState()}, nil)
 	g.answerDurable(&wirepb.PGMsg_Completed{Completed: &wirepb.PGCompleted{Pos: toPos(g.log.head())}})
 }

@@ -374,7 +374,7 @@ func (g *Group) common(info *wirepb.PGInfo) (keep store.Version, diverged []*wir
 func (g *Group) bringMember(p *peer) {
 	ld := g.lead
 	info := p.info
-	if g.view.Record.Created && (!info.Exists || fromPos(info.CompleteTo) != fromPos(info.Head)) {
+	if g.view.Record.Created && (!info.Exists || info.Backfilling || fromPos(info.CompleteTo) != fromPos(info.Head)) {
 		// It lost what it had promised to keep. It must leave the set before it may come back
 		// as a learner; no answer of it counts, so the silence clock runs on.
 		p.phase, p.silentSince = idle, max(1, p.silentSince)
@@ -549,7 +549,17 @@ func (g *Group) inTargetOrder(set []placement.OSDID) []placement.OSDID {
 	return set
 }
 
+// change begins a proposal.
 func (g *Group) change(inSync []placement.OSDID, primary placement.OSDID) {
+	c := g.newChange(inSync, primary)
+	pd := &pending{change: c, require: c.InSync, token: g.token()}
+	g.lead.pending = pd
+	g.fx.Propose = &Proposal{Token: pd.token, Change: c}
+}
+
+// newChange describes a change of the record as it is now. It is not changed once proposed:
+// the driver may be sending it.
+func (g *Group) newChange(inSync []placement.OSDID, primary placement.OSDID) *wirepb.PGChange {
 	rec := &g.view.Record
 	c := &wirepb.PGChange{
 		Pool: uint32(g.id.Pool), Shard: g.id.Shard, Term: uint32(rec.Term), Version: uint64(rec.Version),
@@ -558,9 +568,7 @@ func (g *Group) change(inSync []placement.OSDID, primary placement.OSDID) {
 	for _, id := range inSync {
 		c.InSync = append(c.InSync, int32(id))
 	}
-	pd := &pending{change: c, require: c.InSync, token: g.token()}
-	g.lead.pending = pd
-	g.fx.Propose = &Proposal{Token: pd.token, Change: c}
+	return c
 }
 
 func (g *Group) onProposed(ev ProposedEvent) {
@@ -569,20 +577,19 @@ func (g *Group) onProposed(ev ProposedEvent) {
 	}
 	pd := g.lead.pending
 	switch ev.Code {
-	case wirepb.Code_OK, wirepb.Code_CONFLICT:
-		// The map that tells the outcome is on its way; ask again only if it does not come.
+	case wirepb.Code_OK:
+		// The map that has it is on its way; ask again only if it does not come.
 		pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
-	case wirepb.Code_INVALID:
-		// Refused on its merits, but an earlier attempt may still be under way and be accepted
-		// later. Replace the record by itself: its new version makes every older attempt void,
-		// and until that is in the map everybody proposed stays required.
-		same := g.view.Record.InSync
-		pd.change.Primary = int32(g.cfg.Self)
-		pd.change.InSync = nil
-		for _, id := range same {
-			pd.change.InSync = append(pd.change.InSync, int32(id))
-		}
+	case wirepb.Code_CONFLICT, wirepb.Code_INVALID:
+		// Either the record has changed, and the map that says so is on its way. Or this attempt was
+		// refused on its merits (the newcomer has just died), but an earlier copy of it may still be
+		// under way and be accepted later. Replace the record by itself: its new version makes
+		// every older attempt void, and until that is in the map everybody proposed stays required.
+		pd.change = g.newChange(g.view.Record.InSync, g.cfg.Self)
 		pd.retry = g.now.Add(g.cfg.RetryAfter)
+		if ev.Code == wirepb.Code_CONFLICT && ev.Epoch > g.view.Epoch {
+			pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
+		}
 	default:
 		pd.retry = g.now.Add(g.cfg.RetryAfter) // outcome unknown: the same proposal again
 	}

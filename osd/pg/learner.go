@@ -65,7 +65,7 @@ func (g *Group) bringLearner(p *peer) {
 	p.need, p.order = map[string]bool{}, nil
 	p.phase = learning
 	learn := &wirepb.PGLearn{Committed: toPos(g.lead.committed), Horizon: g.st.horizon}
-	if base.Seq >= g.log.tail.Seq && g.log.has(base) && g.log.has(keep) && keep.Seq <= head.Seq {
+	if !info.Backfilling && base.Seq >= g.log.tail.Seq && g.log.has(base) && g.log.has(keep) && keep.Seq <= head.Seq {
 		for _, e := range diverged {
 			g.addNeed(p, string(e.Object))
 		}

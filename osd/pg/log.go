@@ -27,6 +27,9 @@ type state struct {
 	// completeTo, and a learner was interrupted on its way from there.
 	complete   bool
 	completeTo store.Version
+	// scan: objects that no log names may differ from everybody else's, since entries were dropped
+	// and what they had changed was not replaced yet. Only comparing everything helps then.
+	scan bool
 	// horizon is the wall time (unix ns) up to which request ids may have been forgotten: a
 	// repeat of a request that was first sent before it cannot be told from a new one.
 	horizon int64
@@ -39,6 +42,9 @@ func (s state) encode() []byte {
 	var flags byte
 	if s.complete {
 		flags |= 1
+	}
+	if s.scan {
+		flags |= 2
 	}
 	b = append(b, stateVersion, flags)
 	for _, v := range []store.Version{s.tail, s.committed, s.completeTo} {
@@ -55,7 +61,7 @@ func decodeState(b []byte) (state, error) {
 	if len(b) != stateBytes || b[0] != stateVersion {
 		return state{}, fmt.Errorf("PG state of %d bytes is damaged: want %d bytes of format %d: %w", len(b), stateBytes, stateVersion, store.ErrCorrupt)
 	}
-	s := state{complete: b[1]&1 != 0}
+	s := state{complete: b[1]&1 != 0, scan: b[1]&2 != 0}
 	for i, v := range []*store.Version{&s.tail, &s.committed, &s.completeTo} {
 		p := b[2+12*i:]
 		*v = store.Version{Term: placement.Term(binary.LittleEndian.Uint32(p)), Seq: binary.LittleEndian.Uint64(p[4:])}
