@@ -21,7 +21,7 @@ GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 .PHONY: build demo test test-deps test-short race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
 
 demo: build ## a whole cluster in one process: stores, loses an OSD, heals (KEEP=1: stays up)
 	./bin/cairn demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
