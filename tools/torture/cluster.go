@@ -1,0 +1,470 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Options configures Start. Zero values of the optional fields mean the defaults.
+type Options struct {
+	Binary  string   // required: the cairn program, see Build
+	Dir     string   // required: data and logs of all processes go below it
+	Mons    int      // 1 or 3; default 1
+	OSDs    int      // default 3, each on a CRUSH host of its own
+	Journal string   // of each OSD; default 32MiB
+	OSDArgs []string // more flags for every OSD
+	Gateway bool     // start an S3 gateway, with a pool and a user
+	Stdlog  *slog.Logger
+}
+
+// Cluster is a cluster of real processes on loopback. Addresses and directories
+// stay the same when processes are killed and started again.
+type Cluster struct {
+	Mons, OSDs []*Proc
+	S3         *Proc  // nil without a gateway
+	S3Addr     string // of the gateway
+	AccessKey  string // of the S3 user
+	SecretKey  string
+	API        *api.Client
+	Addrs      []string // messenger addresses of the monitors
+	AdminAddrs []string
+	OSDAddrs   []string
+
+	o   Options
+	l   *launcher
+	mu  sync.Mutex // guards below
+	bad []string   // surprises: processes that ended by themselves
+	c   *client.Client
+}
+
+// Names of what Start makes for the gateway.
+const (
+	s3Pool = "s3"
+	s3User = "torture"
+)
+
+// poll is how often a wait looks again.
+const poll = 25 * time.Millisecond
+
+// Build compiles the cairn program into a directory and returns its name.
+func Build(ctx context.Context, dir string) (string, error) {
+	bin := filepath.Join(dir, "cairn")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/cairnstore/cairn/cmd/cairn")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the cairn program: %w: %s", err, out)
+	}
+	return bin, nil
+}
+
+// Start starts a new cluster and waits until it serves.
+func Start(ctx context.Context, o Options) (*Cluster, error) {
+	if o.Mons == 0 {
+		o.Mons = 1
+	}
+	if o.OSDs == 0 {
+		o.OSDs = 3
+	}
+	if o.Journal == "" {
+		o.Journal = "32MiB"
+	}
+	if o.Stdlog == nil {
+		o.Stdlog = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.Binary == "" || o.Dir == "" || o.Mons != 1 && o.Mons != 3 || o.OSDs < 1 || o.OSDs > 16 {
+		return nil, fmt.Errorf("cluster of processes: want a program, a directory, 1 or 3 monitors (not %d) and 1 to 16 OSDs (not %d)", o.Mons, o.OSDs)
+	}
+	c := &Cluster{o: o, l: newLauncher()}
+	if err := c.plan(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if err := c.boot(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, c.Tails(30)), c.Close())
+	}
+	return c, nil
+}
+
+// plan names all processes and chooses their addresses.
+func (c *Cluster) plan() error {
+	if err := os.MkdirAll(filepath.Join(c.o.Dir, "logs"), 0o755); err != nil {
+		return fmt.Errorf("cluster of processes: %w", err)
+	}
+	addrs, err := FreeAddrs(3*c.o.Mons + c.o.OSDs + 1)
+	if err != nil {
+		return err
+	}
+	take := func() string { a := addrs[0]; addrs = addrs[1:]; return a }
+	type mon struct{ name, addr, raft, admin string }
+	var mons []mon
+	var initial []string
+	for i := range c.o.Mons {
+		m := mon{string(rune('a' + i)), take(), take(), take()}
+		mons = append(mons, m)
+		initial = append(initial, fmt.Sprintf("%s=%s/%s/%s", m.name, m.addr, m.raft, m.admin))
+		c.Addrs, c.AdminAddrs = append(c.Addrs, m.addr), append(c.AdminAddrs, m.admin)
+	}
+	for _, m := range mons {
+		c.Mons = append(c.Mons, c.Proc("mon."+m.name, "mon", "--name", m.name, "--data", filepath.Join(c.o.Dir, "mon."+m.name),
+			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ",")))
+	}
+	for i := range c.o.OSDs {
+		c.OSDAddrs = append(c.OSDAddrs, take())
+		c.OSDs = append(c.OSDs, c.Proc("osd"+strconv.Itoa(i), append([]string{"osd", "--data", c.OSDDir(i), "--host", "host" + strconv.Itoa(i),
+			"--mons", strings.Join(c.Addrs, ","), "--listen", c.OSDAddrs[i], "--journal", c.o.Journal}, c.o.OSDArgs...)...))
+	}
+	c.S3Addr = take()
+	if c.o.Gateway {
+		c.S3 = c.Proc("s3", "gateway", "s3", "--mons", strings.Join(c.Addrs, ","), "--listen", c.S3Addr, "--pool", s3Pool)
+	}
+	// No connection is kept: it could be one to a process that is no more.
+	c.API, err = api.NewClient(api.ClientOptions{Addrs: c.AdminAddrs, Timeout: 10 * time.Second})
+	return err
+}
+
+// Proc describes one more process of the program; it is not started.
+func (c *Cluster) Proc(name string, args ...string) *Proc {
+	return &Proc{
+		Name: name, Args: args, Log: filepath.Join(c.o.Dir, "logs", name+".log"),
+		binary: c.o.Binary, env: c.env(), l: c.l, died: c.died,
+	}
+}
+
+func (c *Cluster) env() []string {
+	return []string{"CAIRN_ADMIN=" + strings.Join(c.AdminAddrs, ",")}
+}
+
+// OSDDir returns the data directory of an OSD.
+func (c *Cluster) OSDDir(i int) string { return filepath.Join(c.o.Dir, "osd"+strconv.Itoa(i)) }
+
+func (c *Cluster) died(p *Proc, how string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bad = append(c.bad, fmt.Sprintf("%s ended by itself %s:\n%s", p.Name, how, p.Tail(10)))
+}
+
+// FreeAddrs returns loopback addresses that nobody listens on. They are not in
+// the range from which the kernel takes ports for outgoing connections: there a
+// connection, even one to that very port, could take the port of a process that
+// is just being started again.
+func FreeAddrs(n int) ([]string, error) {
+	const first, last = 10000, 32000
+	var addrs []string
+	var open []net.Listener
+	defer func() {
+		for _, ln := range open {
+			ln.Close()
+		}
+	}()
+	for range 100 * n {
+		ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(first+rand.IntN(last-first)))
+		if err != nil {
+			continue // taken
+		}
+		open = append(open, ln)
+		if addrs = append(addrs, ln.Addr().String()); len(addrs) == n {
+			return addrs, nil
+		}
+	}
+	return nil, fmt.Errorf("found no %d free ports between %d and %d on 127.0.0.1", n, first, last)
+}
+
+func (c *Cluster) boot(ctx context.Context) error {
+	for _, m := range c.Mons {
+		if err := m.Start(); err != nil {
+			return err
+		}
+	}
+	if _, err := c.WaitLeader(ctx); err != nil {
+		return err
+	}
+	for _, p := range c.OSDs {
+		if err := p.Start(); err != nil {
+			return err
+		}
+	}
+	if err := c.WaitOSDs(ctx, len(c.OSDs)); err != nil {
+		return err
+	}
+	if c.S3 == nil {
+		return nil
+	}
+	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: s3Pool, Size: uint32(min(3, len(c.OSDs))), Application: "s3"}); err != nil {
+		return err
+	}
+	u, err := c.API.UserCreate(ctx, api.UserCreate{Name: s3User})
+	if err != nil {
+		return err
+	}
+	c.AccessKey, c.SecretKey = u.Keys[0].AccessKey, u.Keys[0].SecretKey
+	if err := c.S3.Start(); err != nil {
+		return err
+	}
+	return c.WaitPort(ctx, c.S3, c.S3Addr)
+}
+
+// until calls ok again and again until it returns nil, and says at the deadline
+// what it returned last. It gives up early when a process ended by itself.
+func (c *Cluster) until(ctx context.Context, what string, ok func() error) error {
+	t := time.NewTicker(poll)
+	defer t.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		if bad := c.Surprises(); len(bad) > 0 {
+			return fmt.Errorf("wait for %s: %s", what, strings.Join(bad, "\n"))
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w; last seen: %w", what, ctx.Err(), err)
+		}
+	}
+}
+
+// Surprises returns what was heard of processes that ended by themselves.
+func (c *Cluster) Surprises() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.bad)
+}
+
+// WaitPort waits until a process takes connections at an address.
+func (c *Cluster) WaitPort(ctx context.Context, p *Proc, addr string) error {
+	var d net.Dialer
+	return c.until(ctx, p.Name+" to listen on "+addr, func() error {
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// Leader returns the number of the leading monitor, as the monitors say now.
+func (c *Cluster) Leader(ctx context.Context) (int, error) {
+	st, err := c.API.Mons(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for i, m := range c.Mons {
+		if m.Name == "mon."+st.Leader && m.Running() {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("no running monitor leads (leader %q, said by %s)", st.Leader, st.Answered)
+}
+
+// WaitLeader waits until a running monitor leads.
+func (c *Cluster) WaitLeader(ctx context.Context) (leader int, err error) {
+	err = c.until(ctx, "a leading monitor", func() error {
+		leader, err = c.Leader(ctx)
+		return err
+	})
+	return leader, err
+}
+
+// WaitOSDs waits until the map has n OSDs up.
+func (c *Cluster) WaitOSDs(ctx context.Context, n int) error {
+	return c.until(ctx, fmt.Sprintf("%d OSDs to be up", n), func() error {
+		st, err := c.API.OSDStat(ctx)
+		if err == nil && st.Up != n {
+			err = fmt.Errorf("%d of %d OSDs up in epoch %d", st.Up, st.OSDs, st.Epoch)
+		}
+		return err
+	})
+}
+
+// OSDID returns the id that the cluster gave to an OSD.
+func (c *Cluster) OSDID(ctx context.Context, i int) (int, error) {
+	all, err := c.API.OSDs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range all {
+		if o.Addr == c.OSDAddrs[i] {
+			return o.ID, nil
+		}
+	}
+	return 0, fmt.Errorf("no OSD with address %s in the map", c.OSDAddrs[i])
+}
+
+// Connect makes an object client of the cluster. The caller closes it.
+func (c *Cluster) Connect(ctx context.Context, entity string) (*client.Client, error) {
+	return client.Connect(ctx, client.Options{Mons: c.Addrs, Entity: entity, Log: c.o.Stdlog, Timeout: 2 * opPatience})
+}
+
+// opPatience is how long an operation may take before that counts as a failure
+// of the cluster. It only has to be far above what a busy machine makes of it.
+const opPatience = 2 * time.Minute
+
+// client is the harness's own client.
+func (c *Cluster) client(ctx context.Context) (*client.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.c == nil {
+		cl, err := c.Connect(ctx, "client.harness")
+		if err != nil {
+			return nil, err
+		}
+		c.c = cl
+	}
+	return c.c, nil
+}
+
+// WaitServing waits until every PG of a pool has carried out a write and a read
+// that began after the call, and returns how long that took.
+func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, error) {
+	began := time.Now()
+	cl, err := c.client(ctx)
+	if err != nil {
+		return 0, err
+	}
+	p, err := cl.Pool(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	names := probes(cl.Map().PoolByName(pool))
+	errs := make(chan error, len(names))
+	for _, name := range names {
+		go func() { // until the client's own deadline
+			want := []byte(strconv.FormatInt(time.Now().UnixNano(), 10))
+			if err := p.WriteFull(ctx, name, want); err != nil {
+				errs <- err
+				return
+			}
+			got, err := p.Read(ctx, name, 0, 0)
+			if err == nil && string(got) != string(want) {
+				err = fmt.Errorf("probe %s: read %q after %q was written", name, got, want)
+			}
+			errs <- err
+		}()
+	}
+	var all []error
+	for range names {
+		all = append(all, <-errs)
+	}
+	return time.Since(began), errors.Join(all...)
+}
+
+// probes returns an object name for every PG of a pool.
+func probes(p *placement.Pool) []string {
+	names := make([]string, p.PGNum)
+	for i, left := 0, len(names); left > 0; i++ {
+		name := "probe-" + strconv.Itoa(i)
+		if at := &names[placement.PGOf(p, name).Shard]; *at == "" {
+			*at = name
+			left--
+		}
+	}
+	return names
+}
+
+// WaitClean waits until every PG of every pool is active+clean: by the map, with
+// all copies in sync on OSDs that are up, and by what the primaries report.
+func (c *Cluster) WaitClean(ctx context.Context) error {
+	return c.until(ctx, "all PGs to be active+clean", func() error {
+		pgs, err := c.API.PGs(ctx, api.PGFilter{})
+		if err != nil {
+			return err
+		}
+		pools, err := c.API.Pools(ctx)
+		if err != nil {
+			return err
+		}
+		size := map[string]int{}
+		total := 0
+		for _, p := range pools {
+			size[p.Name] = int(p.Size)
+			total += int(p.PGNum)
+		}
+		if len(pgs) != total {
+			return fmt.Errorf("%d PGs are known of %d", len(pgs), total)
+		}
+		for _, pg := range pgs {
+			if pg.State != "active+clean" || len(pg.Acting) != size[pg.Pool] || len(pg.Up) != size[pg.Pool] || pg.Degraded != 0 {
+				return fmt.Errorf("PG %s is %s, acting %v, up %v, %d degraded, waits for %q", pg.PGID, pg.State, pg.Acting, pg.Up, pg.Degraded, pg.Waiting)
+			}
+		}
+		return nil
+	})
+}
+
+// Cairn runs the program as a command against the cluster.
+func (c *Cluster) Cairn(ctx context.Context, args ...string) (Result, error) {
+	return c.l.run(ctx, c.o.Dir, c.env(), c.o.Binary, args...)
+}
+
+// Command runs another program, with more environment.
+func (c *Cluster) Command(ctx context.Context, env []string, name string, args ...string) (Result, error) {
+	return c.l.run(ctx, c.o.Dir, env, name, args...)
+}
+
+// procs returns all processes of the cluster.
+func (c *Cluster) procs() []*Proc {
+	all := slices.Concat(c.Mons, c.OSDs)
+	if c.S3 != nil {
+		all = append(all, c.S3)
+	}
+	return all
+}
+
+// Tails returns the last lines of all logs.
+func (c *Cluster) Tails(lines int) string {
+	var b strings.Builder
+	for _, p := range c.procs() {
+		fmt.Fprintf(&b, "==== %s (pid %d), last lines of %s\n%s\n", p.Name, p.Pid(), p.Log, p.Tail(lines))
+	}
+	return b.String()
+}
+
+// Check returns an error if a process ended by itself or left a panic in its log.
+func (c *Cluster) Check() error {
+	var errs []error
+	for _, s := range c.Surprises() {
+		errs = append(errs, errors.New(s))
+	}
+	for _, p := range c.procs() {
+		if s := p.Crash(); s != "" {
+			errs = append(errs, fmt.Errorf("%s crashed:\n%s", p.Name, s))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close kills all processes.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	cl := c.c
+	c.c = nil
+	c.mu.Unlock()
+	var err error
+	if cl != nil {
+		err = cl.Close()
+	}
+	for _, p := range c.procs() {
+		p.Kill()
+	}
+	if c.API != nil {
+		c.API.Close()
+	}
+	c.l.close()
+	return err
+}

@@ -1,0 +1,352 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/api"
+)
+
+// Plan configures Run. Zero values of the optional fields mean the defaults.
+type Plan struct {
+	Seed     uint64
+	Kills    int           // processes to kill at least; default 100
+	Duration time.Duration // go on for at least this long
+	Load     Load
+	Logf     func(format string, args ...any) // told of every blow; default nothing
+}
+
+// torturePool is the pool that a run works on.
+const torturePool = "torture"
+
+// settle bounds every wait for the cluster to recover. It decides nothing but
+// when a cluster that hangs is given up.
+const settle = 3 * time.Minute
+
+// runner is one run.
+type runner struct {
+	c     *Cluster
+	p     Plan
+	rng   *rand.Rand
+	stats *Stats
+	w     *Workload
+}
+
+// blow is one way to hit the cluster.
+type blow struct {
+	kind   string
+	weight int
+	hit    func(r *runner, ctx context.Context) (killed int, err error)
+}
+
+// blows lists them. Every one leaves all processes running again, as an
+// administrator or a supervisor would.
+var blows = []blow{
+	{"osd", 10, (*runner).hitOSD},
+	{"osd, longer", 6, (*runner).hitOSDLonger},
+	{"osd, twice", 4, (*runner).hitOSDTwice},
+	{"two osds", 4, (*runner).hitTwoOSDs},
+	{"primary of a PG", 4, (*runner).hitPrimary},
+	{"leading monitor", 6, (*runner).hitLeader},
+	{"leader and osd", 3, (*runner).hitLeaderAndOSD},
+	{"all osds", 2, (*runner).hitAllOSDs},
+	{"all processes", 3, (*runner).hitAll},
+}
+
+// Run lets clients work on a cluster and kills its processes meanwhile, then
+// waits until all is clean and verifies everything, also with each OSD missing
+// in turn. The error says what was lost, wrong or stale.
+func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
+	if p.Kills == 0 {
+		p.Kills = 100
+	}
+	if p.Logf == nil {
+		p.Logf = func(string, ...any) {}
+	}
+	p.Load.Seed = p.Seed
+	r := &runner{c: c, p: p, rng: rand.New(rand.NewPCG(p.Seed, 0x6b69_6c6c)), stats: newStats()}
+	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: torturePool, Size: uint32(min(3, len(c.OSDs)))}); err != nil {
+		return r.stats, err
+	}
+	if _, err := r.serving(ctx); err != nil {
+		return r.stats, err
+	}
+	var pools []*client.Pool
+	for i := range 3 {
+		cl, err := c.Connect(ctx, fmt.Sprintf("client.torture.%d", i))
+		if err != nil {
+			return r.stats, err
+		}
+		defer cl.Close()
+		pool, err := cl.Pool(ctx, torturePool)
+		if err != nil {
+			return r.stats, err
+		}
+		pools = append(pools, pool)
+	}
+	r.w = NewWorkload(p.Load, r.stats, pools...)
+	r.w.Begin(ctx)
+	err := r.beat(ctx)
+	r.w.Stop()
+	if err == nil {
+		err = r.finish(ctx)
+	}
+	return r.stats, errors.Join(r.w.Err(), err, c.Check())
+}
+
+// beat deals blows until there were enough.
+func (r *runner) beat(ctx context.Context) error {
+	began := time.Now()
+	total := 0
+	for _, b := range blows {
+		total += b.weight
+	}
+	// Every kind once, then by weight: a short run has all of them too.
+	order := r.rng.Perm(len(blows))
+	for n := 0; r.stats.Kills() < r.p.Kills || time.Since(began) < r.p.Duration; n++ {
+		select {
+		case <-r.w.Broken():
+			return nil // Workload.Err has it
+		case <-ctx.Done():
+			return ctx.Err()
+		default:
+		}
+		i := 0
+		if n < len(order) {
+			i = order[n]
+		} else {
+			for at := r.rng.IntN(total); at >= blows[i].weight; i++ {
+				at -= blows[i].weight
+			}
+		}
+		if err := r.deal(ctx, blows[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) deal(ctx context.Context, b blow) error {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	began := time.Now()
+	killed, err := b.hit(r, ctx)
+	if err != nil {
+		return fmt.Errorf("blow %q: %w", b.kind, err)
+	}
+	if _, err := r.serving(ctx); err != nil {
+		return fmt.Errorf("after blow %q: %w", b.kind, err)
+	}
+	took := time.Since(began)
+	r.stats.blow(b.kind, killed, took)
+	r.p.Logf("%-16s %d killed, every PG serves %s later; %d kills, %d operations so far", b.kind, killed, took.Round(10*time.Millisecond), r.stats.Kills(), r.stats.Ops())
+	return nil
+}
+
+// serving waits until every PG serves.
+func (r *runner) serving(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	return r.c.WaitServing(ctx, torturePool)
+}
+
+// linger waits up to d, so that blows fall in different phases of recovery.
+func (r *runner) linger(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(time.Duration(r.rng.Int64N(int64(d) + 1)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (r *runner) osd() *Proc { return r.c.OSDs[r.rng.IntN(len(r.c.OSDs))] }
+
+// hitOSD kills an OSD and starts it again at once or a moment later.
+func (r *runner) hitOSD(ctx context.Context) (int, error) {
+	p := r.osd()
+	p.Kill()
+	r.linger(ctx, 400*time.Millisecond)
+	return 1, p.Start()
+}
+
+// hitOSDLonger kills an OSD, waits until the others serve without it, and starts
+// it again: it has missed writes.
+func (r *runner) hitOSDLonger(ctx context.Context) (int, error) {
+	p := r.osd()
+	p.Kill()
+	if _, err := r.serving(ctx); err != nil {
+		return 1, err
+	}
+	r.linger(ctx, time.Second)
+	return 1, p.Start()
+}
+
+// hitOSDTwice kills an OSD again while it starts or catches up.
+func (r *runner) hitOSDTwice(ctx context.Context) (int, error) {
+	p := r.osd()
+	p.Kill()
+	r.linger(ctx, 300*time.Millisecond)
+	if err := p.Start(); err != nil {
+		return 1, err
+	}
+	r.linger(ctx, 1500*time.Millisecond)
+	p.Kill()
+	return 2, p.Start()
+}
+
+func (r *runner) hitTwoOSDs(ctx context.Context) (int, error) {
+	order := r.rng.Perm(len(r.c.OSDs))
+	a, b := r.c.OSDs[order[0]], r.c.OSDs[order[1%len(order)]]
+	a.Kill()
+	r.linger(ctx, 200*time.Millisecond)
+	b.Kill()
+	if err := b.Start(); err != nil {
+		return 2, err
+	}
+	r.linger(ctx, 200*time.Millisecond)
+	if a == b {
+		return 2, nil
+	}
+	return 2, a.Start()
+}
+
+// hitPrimary kills the OSD that leads the PG of an object, and as soon as another
+// leads it that one too.
+func (r *runner) hitPrimary(ctx context.Context) (int, error) {
+	object := r.w.cells[0][0].name
+	primary := func() (*Proc, error) {
+		loc, err := r.c.API.Locate(ctx, torturePool, object)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range r.c.OSDs {
+			if id, err := r.c.OSDID(ctx, i); err == nil && id == loc.ActingPrimary {
+				return p, nil
+			}
+		}
+		return nil, fmt.Errorf("PG %s of %s has primary %d, none of our OSDs", loc.PGID, object, loc.ActingPrimary)
+	}
+	var first, second *Proc
+	err := r.c.until(ctx, "a primary", func() (err error) { first, err = primary(); return err })
+	if err != nil {
+		return 0, err
+	}
+	first.Kill()
+	err = r.c.until(ctx, "another primary than "+first.Name, func() (err error) {
+		if second, err = primary(); err == nil && second == first {
+			err = fmt.Errorf("%s still is", first.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return 1, errors.Join(err, first.Start())
+	}
+	if err := first.Start(); err != nil {
+		return 1, err
+	}
+	r.linger(ctx, 300*time.Millisecond)
+	second.Kill()
+	return 2, second.Start()
+}
+
+func (r *runner) hitLeader(ctx context.Context) (int, error) {
+	i, err := r.c.WaitLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	r.c.Mons[i].Kill()
+	r.linger(ctx, 3*time.Second)
+	if err := r.c.Mons[i].Start(); err != nil {
+		return 1, err
+	}
+	_, err = r.c.WaitLeader(ctx)
+	return 1, err
+}
+
+func (r *runner) hitLeaderAndOSD(ctx context.Context) (int, error) {
+	i, err := r.c.WaitLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	p := r.osd()
+	r.c.Mons[i].Kill()
+	p.Kill()
+	r.linger(ctx, time.Second)
+	if err := p.Start(); err != nil {
+		return 2, err
+	}
+	r.linger(ctx, 2*time.Second)
+	return 2, r.c.Mons[i].Start()
+}
+
+func (r *runner) hitAllOSDs(ctx context.Context) (int, error) {
+	return r.hitMany(ctx, r.c.OSDs)
+}
+
+func (r *runner) hitAll(ctx context.Context) (int, error) {
+	return r.hitMany(ctx, r.c.procs())
+}
+
+// hitMany kills processes as nearly at once as can be, and starts them in
+// another order.
+func (r *runner) hitMany(ctx context.Context, ps []*Proc) (int, error) {
+	gone := make(chan struct{}, len(ps))
+	for _, p := range ps {
+		go func() { p.Kill(); gone <- struct{}{} }() // until the process is gone
+	}
+	for range ps {
+		<-gone
+	}
+	for _, i := range r.rng.Perm(len(ps)) {
+		if err := ps[i].Start(); err != nil {
+			return len(ps), err
+		}
+		r.linger(ctx, 50*time.Millisecond)
+	}
+	return len(ps), nil
+}
+
+// finish verifies everything at rest, then with each OSD missing in turn, so that
+// every copy is the one that is read from.
+func (r *runner) finish(ctx context.Context) error {
+	clean := func() error {
+		ctx, cancel := context.WithTimeout(ctx, settle)
+		defer cancel()
+		return r.c.WaitClean(ctx)
+	}
+	began := time.Now()
+	if err := clean(); err != nil {
+		return err
+	}
+	r.p.Logf("all PGs active+clean %s after the last blow was over", time.Since(began).Round(10*time.Millisecond))
+	if err := r.w.Verify(ctx, true); err != nil {
+		return nil // Workload.Err has it
+	}
+	if len(r.c.OSDs) < 3 {
+		return nil
+	}
+	for _, p := range r.c.OSDs {
+		p.Kill()
+		began := time.Now()
+		if _, err := r.serving(ctx); err != nil {
+			return fmt.Errorf("without %s: %w", p.Name, err)
+		}
+		took := time.Since(began)
+		if err := r.w.Verify(ctx, false); err != nil {
+			return nil
+		}
+		if err := p.Start(); err != nil {
+			return err
+		}
+		if err := clean(); err != nil {
+			return err
+		}
+		r.stats.blow("verify without", 1, took)
+	}
+	return nil
+}

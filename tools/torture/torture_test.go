@@ -1,0 +1,121 @@
+package torture
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+var (
+	seedFlag   = flag.Uint64("torture.seed", 0, "seed of the plan of kills; default random")
+	killsFlag  = flag.Int("torture.kills", 0, "how many processes the kill test kills at least; default 100")
+	binaryFlag = flag.String("torture.cairn", "", "cairn program to test; default: it is built")
+	dirFlag    = flag.String("torture.dir", "", "directory that keeps data and logs of the clusters; default: temporary, removed")
+)
+
+// program is the cairn program under test.
+var program string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(func() int {
+		program = *binaryFlag
+		if program == "" {
+			dir, err := os.MkdirTemp("", "cairn-torture-")
+			if err == nil {
+				defer os.RemoveAll(dir)
+				program, err = Build(context.Background(), dir)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		}
+		return m.Run()
+	}())
+}
+
+// deadline is for a whole test. It decides nothing but when one that hangs ends.
+func deadline(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// testDir returns a directory for a test's cluster.
+func testDir(t *testing.T) string {
+	if *dirFlag == "" {
+		return t.TempDir()
+	}
+	dir, err := filepath.Abs(filepath.Join(*dirFlag, t.Name()))
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// startCluster starts a cluster for a test, which then may not end in a panic of any
+// process. The logs are shown when the test fails.
+func startCluster(ctx context.Context, t *testing.T, o Options) *Cluster {
+	t.Helper()
+	o.Binary, o.Dir = program, testDir(t)
+	c, err := Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Check(); err != nil {
+			t.Error(err)
+		}
+		tails := c.Tails(30)
+		if err := c.Close(); err != nil {
+			t.Errorf("close the cluster: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("logs:\n%s", tails)
+		}
+	})
+	return c
+}
+
+func seed() uint64 {
+	if *seedFlag != 0 {
+		return *seedFlag
+	}
+	return uint64(rand.Uint32())
+}
+
+// TestKill is the main test of the promise that what was acknowledged is never
+// lost: clients work on a cluster of 3 monitors and 4 OSDs while its processes
+// are killed, more than 100 of them, in all phases of recovery.
+func TestKill(t *testing.T) {
+	plan := Plan{Seed: seed(), Kills: 100, Logf: t.Logf}
+	if testing.Short() {
+		plan.Kills = 1 // every kind of blow once would take too long
+		plan.Load = Load{Writers: 2, Readers: 1, Appenders: 1, Counters: 2, Sharers: 2}
+	}
+	if *killsFlag != 0 {
+		plan.Kills = *killsFlag
+	}
+	t.Logf("seed %d; replay with: go test ./tools/torture -run 'TestKill$' -v -torture.seed=%d -torture.kills=%d", plan.Seed, plan.Seed, plan.Kills)
+	ctx := deadline(t, time.Hour)
+	o := Options{Mons: 3, OSDs: 4}
+	if testing.Short() {
+		o = Options{Mons: 1, OSDs: 3}
+	}
+	c := startCluster(ctx, t, o)
+	began := time.Now()
+	stats, err := Run(ctx, c, plan)
+	t.Logf("in %s:\n%s", time.Since(began).Round(time.Second), stats)
+	if err != nil {
+		t.Fatalf("seed %d: %v", plan.Seed, err)
+	}
+}

@@ -1,0 +1,289 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+)
+
+// Load configures a Workload. Zero values mean the defaults.
+type Load struct {
+	Seed      uint64
+	Writers   int // write values to objects of their own; default 5, each 8 objects
+	Readers   int // read the writers' objects; default 2
+	Appenders int // append records to objects of their own; default 2
+	Counters  int // count on two shared objects; default 3
+	Sharers   int // read, write, compare-and-set and remove shared small objects; default 5
+	SizeMax   int // of a writer's value; default 200 KB
+	Pause     time.Duration
+}
+
+func (l Load) withDefaults() Load {
+	set := func(p *int, v int) {
+		if *p == 0 {
+			*p = v
+		}
+	}
+	set(&l.Writers, 5)
+	set(&l.Readers, 2)
+	set(&l.Appenders, 2)
+	set(&l.Counters, 3)
+	set(&l.Sharers, 5)
+	set(&l.SizeMax, 200_000)
+	if l.Pause == 0 {
+		l.Pause = 20 * time.Millisecond
+	}
+	return l
+}
+
+// Workload is clients at work on one pool, with models of what they must see.
+type Workload struct {
+	o     Load
+	pools []*client.Pool // of different clients
+	stats *Stats
+	stop  chan struct{}
+	wg    sync.WaitGroup
+	began time.Time
+
+	cells    [][]*cell // by writer
+	logs     []*appendLog
+	counters []*counter
+	shared   *sharedSet
+
+	mu     sync.Mutex // guards below
+	faults []error
+	broken chan struct{} // closed with the first fault
+}
+
+// faultsMax bounds the faults that are kept: the first ones tell the most.
+const faultsMax = 20
+
+// NewWorkload prepares clients; the pools are those of different clients, so that
+// what one knows does not help another.
+func NewWorkload(o Load, stats *Stats, pools ...*client.Pool) *Workload {
+	w := &Workload{o: o.withDefaults(), pools: pools, stats: stats, stop: make(chan struct{}), broken: make(chan struct{}), began: time.Now()}
+	for i := range w.o.Writers {
+		var own []*cell
+		for k := range 8 {
+			own = append(own, &cell{name: fmt.Sprintf("value-%d-%d", i, k)})
+		}
+		w.cells = append(w.cells, own)
+	}
+	for i := range w.o.Appenders {
+		w.logs = append(w.logs, &appendLog{prefix: fmt.Sprintf("log-%d", i)})
+	}
+	for i := range 2 {
+		w.counters = append(w.counters, newCounter(fmt.Sprintf("counter-%d", i)))
+	}
+	w.shared = newSharedSet(w)
+	return w
+}
+
+// Begin starts the clients. They work until Stop.
+func (w *Workload) Begin(ctx context.Context) {
+	id := 0
+	begin := func(n int, step func(ctx context.Context, c *worker, i int)) {
+		for i := range n {
+			c := &worker{w: w, id: id, pool: w.pools[id%len(w.pools)], rng: rand.New(rand.NewPCG(w.o.Seed, uint64(1000+id)))}
+			id++
+			w.wg.Go(func() { // until Stop, or the first fault
+				for c.rest(ctx) {
+					step(ctx, c, i)
+				}
+			})
+		}
+	}
+	begin(w.o.Writers, func(ctx context.Context, c *worker, i int) { c.valueStep(ctx, w.cells[i]) })
+	begin(w.o.Readers, func(ctx context.Context, c *worker, _ int) {
+		own := w.cells[c.rng.IntN(len(w.cells))]
+		c.readValue(ctx, own[c.rng.IntN(len(own))])
+	})
+	begin(w.o.Appenders, func(ctx context.Context, c *worker, i int) { w.logs[i].step(ctx, c) })
+	begin(w.o.Counters, func(ctx context.Context, c *worker, _ int) { w.counters[c.rng.IntN(len(w.counters))].step(ctx, c) })
+	begin(w.o.Sharers, func(ctx context.Context, c *worker, _ int) { w.shared.step(ctx, c) })
+}
+
+// Stop lets the clients finish what they are doing.
+func (w *Workload) Stop() {
+	close(w.stop)
+	w.wg.Wait()
+}
+
+// Broken is closed when a client has seen what must not be.
+func (w *Workload) Broken() <-chan struct{} { return w.broken }
+
+func (w *Workload) fault(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.faults) == 0 {
+		close(w.broken)
+	}
+	if len(w.faults) < faultsMax {
+		w.faults = append(w.faults, fmt.Errorf("after %s: %w", time.Since(w.began).Round(time.Millisecond), err))
+	}
+}
+
+// Err returns what was wrong so far.
+func (w *Workload) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.faults...)
+}
+
+// Verify reads everything again and compares it with the models. The clients
+// must have been stopped. Histories of shared objects are checked for
+// linearizability when final is true.
+func (w *Workload) Verify(ctx context.Context, final bool) error {
+	c := &worker{w: w, id: -1, pool: w.pools[0], rng: rand.New(rand.NewPCG(w.o.Seed, 1)), patient: true}
+	for _, own := range w.cells {
+		for _, x := range own {
+			c.readValue(ctx, x)
+		}
+	}
+	for _, l := range w.logs {
+		l.verify(ctx, c)
+	}
+	for _, n := range w.counters {
+		n.verify(ctx, c)
+	}
+	if final {
+		w.shared.verify(ctx, c)
+	}
+	return w.Err()
+}
+
+// worker is one client goroutine.
+type worker struct {
+	w       *Workload
+	id      int
+	pool    *client.Pool
+	rng     *rand.Rand
+	patient bool // never gives up early
+	ops     uint64
+}
+
+// rest waits a little; false says that it is time to stop.
+func (c *worker) rest(ctx context.Context) bool {
+	t := time.NewTimer(time.Duration(c.rng.Int64N(int64(2 * c.w.o.Pause))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.w.stop:
+		return false
+	case <-c.w.broken:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-c.w.stop:
+		return false
+	default:
+		return true
+	}
+}
+
+// outcome is what a client knows of an operation that is over.
+type outcome int
+
+const (
+	done    outcome = iota
+	refused         // by a condition in it; it has surely not taken effect
+	unknown         // it may have taken effect, or may still
+)
+
+// do carries out an operation. Now and then the client is impatient, as real
+// ones are: then the outcome may stay unknown.
+func (c *worker) do(ctx context.Context, kind, object string, op *client.Op) (*client.Result, outcome) {
+	ctx, cancel := context.WithTimeout(ctx, opPatience)
+	defer cancel()
+	impatient := !c.patient && c.rng.IntN(20) == 0
+	if impatient {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Duration(1+c.rng.IntN(400))*time.Millisecond)
+		defer stop()
+	}
+	began := time.Now()
+	r, err := c.pool.Do(ctx, object, op)
+	took := time.Since(began)
+	switch {
+	case err == nil:
+		c.w.stats.op(kind, op.Writes(), true, took, object)
+		return r, done
+	case errors.Is(err, client.ErrNotFound), errors.Is(err, client.ErrConflict), errors.Is(err, client.ErrExists):
+		c.w.stats.op(kind, op.Writes(), true, took, object)
+		return nil, refused
+	case errors.Is(err, client.ErrTimeout):
+		c.w.stats.op(kind, op.Writes(), false, took, object)
+		if !impatient {
+			c.w.fault(fmt.Errorf("%s has no answer after %s: %w", kind, took.Round(time.Millisecond), err))
+		}
+		return nil, unknown
+	}
+	c.w.stats.op(kind, op.Writes(), false, took, object)
+	c.w.fault(fmt.Errorf("%s failed: %w", kind, err))
+	return nil, unknown
+}
+
+// size draws the size of a value: mostly small, now and then large, at times empty.
+func (c *worker) size() int {
+	maximum := c.w.o.SizeMax
+	switch c.rng.IntN(10) {
+	case 0:
+		return c.rng.IntN(9)
+	case 1, 2, 3, 4:
+		return c.rng.IntN(min(maximum, 4096) + 1)
+	case 5, 6, 7:
+		return c.rng.IntN(min(maximum, 64<<10) + 1)
+	}
+	return c.rng.IntN(maximum + 1)
+}
+
+func (c *worker) valueStep(ctx context.Context, own []*cell) {
+	x := own[c.rng.IntN(len(own))]
+	switch p := c.rng.IntN(20); {
+	case p < 7:
+		c.readValue(ctx, x)
+	case p == 7:
+		n := x.begin(true)
+		if _, out := c.do(ctx, "remove", x.name, new(client.Op).Remove(true)); out == done {
+			x.acked(n)
+		} else if out == refused {
+			c.w.fault(fmt.Errorf("object %s: a removal that allows a missing object was refused", x.name))
+		}
+	default:
+		n, size := x.begin(false), c.size()
+		l := label(n, size)
+		op := new(client.Op).WriteFull(value(x.name, n, size)).SetAttr("write", []byte(l)).OmapSet("write", []byte(l))
+		if _, out := c.do(ctx, "write", x.name, op); out == done {
+			x.acked(n)
+		} else if out == refused {
+			c.w.fault(fmt.Errorf("object %s: an unconditional write was refused", x.name))
+		}
+	}
+}
+
+func (c *worker) readValue(ctx context.Context, x *cell) {
+	floor := x.now()
+	r, out := c.do(ctx, "read", x.name, new(client.Op).Read(0, 0).GetAttr("write").OmapGet("write"))
+	var n uint64
+	switch out {
+	case unknown:
+		return
+	case done:
+		var err error
+		if n, err = checkValue(x.name, r.Items[0].Data, string(r.Items[1].Data), string(r.Items[2].Data)); err != nil {
+			c.w.fault(err)
+			return
+		}
+	case refused: // not found
+	}
+	if err := x.saw(floor, n); err != nil {
+		c.w.fault(err)
+	}
+}
