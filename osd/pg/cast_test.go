@@ -66,12 +66,15 @@ type actor struct {
 	execs     []Exec
 }
 
-// newCast makes OSDs that know no map yet.
-func newCast(t *testing.T, n int) *cast {
+// newCast makes OSDs that know no map yet; tune may change the configuration.
+func newCast(t *testing.T, n int, tune ...func(*Config)) *cast {
 	c := &cast{
 		t: t, now: clock.Mono(time.Minute),
 		cfg:  Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64},
 		acts: map[placement.OSDID]*actor{}, cut: map[[2]placement.OSDID]bool{}, mute: map[[2]placement.OSDID]bool{},
+	}
+	for _, f := range tune {
+		f(&c.cfg)
 	}
 	c.view = View{Exists: true, Size: 3, MinSize: 2, Peers: map[placement.OSDID]Peer{}}
 	for i := range n {
@@ -85,9 +88,9 @@ func newCast(t *testing.T, n int) *cast {
 }
 
 // active makes a created PG of three members led by 0, with OSDs to spare.
-func active(t *testing.T, n int) *cast {
-	c := newCast(t, n)
-	return c.created()
+func active(t *testing.T, n int, tune ...func(*Config)) *cast {
+	t.Helper()
+	return newCast(t, n, tune...).created()
 }
 
 func (c *cast) created() *cast {
@@ -516,6 +519,10 @@ func (c *cast) write(id int, object, data string, seq uint64) Handle {
 
 func (c *cast) read(id int, object string) Handle {
 	return c.op(id, false, &wirepb.OpRequest{Object: []byte(object), Ops: []*wirepb.ObjOp{{Kind: wirepb.OpKind_READ}}}, "")
+}
+
+func (c *cast) remove(id int, object string) Handle {
+	return c.op(id, true, &wirepb.OpRequest{Object: []byte(object), Ops: []*wirepb.ObjOp{{Kind: wirepb.OpKind_REMOVE, Flag: true}}}, "")
 }
 
 // wantReply fails unless the request was answered with the code; it returns the answer.

@@ -15,6 +15,7 @@ type follower struct {
 	live    bool   // activated or learning: replicated writes are accepted
 	staged  map[string]bool
 	pushing map[string]uint64 // object being received -> next offset
+	scan    uint64            // token of the listing that answers the primary's scan; zero: none
 }
 
 // fromPrimary handles a message of the current term's primary.
@@ -53,8 +54,8 @@ func (g *Group) fromPrimary(ev MsgEvent) {
 	case m.GetComplete() != nil:
 		g.onComplete(m.GetComplete())
 	case m.GetScan() != nil:
-		g.tokens++
-		g.fx.List = append(g.fx.List, List{Token: g.tokens, After: string(m.GetScan().After), Limit: int(min(m.GetScan().Limit, 4096))})
+		f.scan = g.token()
+		g.fx.List = append(g.fx.List, List{Token: f.scan, After: string(m.GetScan().After), Limit: int(min(m.GetScan().Limit, 4096))})
 	default:
 		g.reject("unknown message")
 	}
@@ -130,7 +131,7 @@ func follows(keep store.Version, entries []*wirepb.LogEntry) bool {
 // onActivate makes a member's log and objects those of the new primary, in one batch.
 func (g *Group) onActivate(a *wirepb.PGActivate) {
 	keep := fromPos(a.Keep)
-	if g.exists && !g.log.has(keep) || !follows(keep, a.Entries) {
+	if g.exists && (!g.log.has(keep) || keep.Seq < g.st.committed.Seq) || !follows(keep, a.Entries) {
 		g.reject("activation does not fit the log")
 		return
 	}
@@ -243,8 +244,8 @@ func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
 // and new, and completeTo remembers from where the log must be followed again.
 func (g *Group) onLearn(l *wirepb.PGLearn) {
 	keep := fromPos(l.Keep)
-	if !l.Reset_ && g.exists && !g.log.has(keep) || !follows(keep, l.Entries) {
-		g.reject("learning does not fit the log")
+	if g.view.Record.Has(g.cfg.Self) || !l.Reset_ && g.exists && !g.log.has(keep) || !follows(keep, l.Entries) {
+		g.reject("learning does not fit the log, or a member")
 		return
 	}
 	completeTo := g.st.completeTo
@@ -292,9 +293,11 @@ func (g *Group) onComplete(c *wirepb.PGComplete) {
 
 // followerListed answers a scan.
 func (g *Group) followerListed(ev ListedEvent) {
-	if g.fol.broken || g.fol.stream == 0 || ev.Token != g.tokens {
+	// A listing of an earlier stream or lead begins elsewhere; what it lacks would seem to be missing.
+	if g.fol.broken || g.fol.scan == 0 || ev.Token != g.fol.scan {
 		return
 	}
+	g.fol.scan = 0
 	if ev.Err != nil {
 		g.reject("scan: " + ev.Err.Error())
 		return

@@ -71,6 +71,8 @@ type peer struct {
 	acked       uint64 // sequence number up to which its disk has the log
 	retryAt     clock.Mono
 	silentSince clock.Mono // it owes us an answer since then; zero: it owes none
+	leaseless   clock.Mono // reads wait for its lease since then; zero: none does
+	lost        bool       // a member that says it does not have what it promised to keep
 
 	info     *wirepb.PGInfo
 	keep     store.Version
@@ -181,32 +183,50 @@ func (g *Group) required(id placement.OSDID) bool {
 	return p != nil && p.phase == ready
 }
 
-// requiredPeers lists whose acknowledgement writes need besides our own.
-func (g *Group) requiredPeers() []placement.OSDID {
+// members lists who besides us is in the in-sync set, or may be for all we know.
+func (g *Group) members() []placement.OSDID {
 	var ids []placement.OSDID
-	add := func(id placement.OSDID) {
-		if id != g.cfg.Self && !slices.Contains(ids, id) {
+	for _, id := range g.view.Record.InSync {
+		if id != g.cfg.Self {
 			ids = append(ids, id)
 		}
 	}
-	for _, id := range g.view.Record.InSync {
-		add(id)
-	}
 	if p := g.lead.pending; p != nil {
-		for _, id := range p.require {
-			add(placement.OSDID(id))
-		}
-	}
-	for _, p := range g.peerList() {
-		if p.phase == ready {
-			add(p.id)
+		for _, m := range p.require {
+			if id := placement.OSDID(m); id != g.cfg.Self && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids
 }
 
+// requiredPeers lists whose acknowledgement writes need besides our own: members, and
+// learners that are about to be proposed.
+func (g *Group) requiredPeers() []placement.OSDID {
+	ids := g.members()
+	for _, p := range g.peerList() {
+		if p.phase == ready && !slices.Contains(ids, p.id) {
+			ids = append(ids, p.id)
+		}
+	}
+	return ids
+}
+
+// unfit reports that our own copy is gone or in pieces. We must not pretend that it is
+// the truth: by our log, the others would have to throw theirs away.
+func (g *Group) unfit() bool {
+	return g.view.Record.Created && !g.exists || !g.st.complete
+}
+
 // advance does whatever has become possible. It runs after every event.
 func (g *Group) advance() {
+	if g.unfit() {
+		g.abdicate()
+		g.expireWaiting()
+		g.wake()
+		return
+	}
 	g.tendPeers()
 	g.activate()
 	g.commit()
@@ -230,9 +250,11 @@ func (g *Group) tendPeers() {
 	for _, id := range g.view.Record.InSync {
 		want[id] = true
 	}
-	for _, id := range g.view.Target {
-		if ld.serving && g.view.up(id) {
-			want[id] = true
+	if ld.serving || g.stuck() {
+		for _, id := range g.view.Target {
+			if g.view.up(id) {
+				want[id] = true
+			}
 		}
 	}
 	delete(want, g.cfg.Self)
@@ -274,8 +296,8 @@ func (g *Group) tendPeers() {
 func (g *Group) query(p *peer) {
 	ld := g.lead
 	ld.nextStream++
-	silent := p.silentSince
-	*p = peer{id: p.id, incarnation: p.incarnation, phase: querying, stream: ld.nextStream, silentSince: silent, started: g.now}
+	*p = p.fresh()
+	p.phase, p.stream, p.started = querying, ld.nextStream, g.now
 	g.send(p, &wirepb.PGMsg_Query{Query: &wirepb.PGQuery{}}, nil)
 }
 
@@ -285,11 +307,16 @@ func (g *Group) breakStream(p *peer) {
 		return
 	}
 	g.dropPushes(p)
-	silent := p.silentSince
-	if silent == 0 && g.view.Record.Has(p.id) {
-		silent = g.now
+	*p = p.fresh()
+	p.retryAt = g.now.Add(g.cfg.RetryAfter)
+	if p.silentSince == 0 && g.view.Record.Has(p.id) {
+		p.silentSince = g.now
 	}
-	*p = peer{id: p.id, incarnation: p.incarnation, retryAt: g.now.Add(g.cfg.RetryAfter), silentSince: silent}
+}
+
+// fresh returns the peer without a stream, with what outlives one.
+func (p *peer) fresh() peer {
+	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost}
 }
 
 // send puts a message on a peer's stream.
@@ -344,7 +371,7 @@ func (g *Group) fromPeer(ev MsgEvent) {
 
 // onInfo compares a peer's log with ours and decides how to bring it here (R4).
 func (g *Group) onInfo(p *peer, info *wirepb.PGInfo) {
-	p.info = info
+	p.info, p.lost = info, false
 	if g.required(p.id) {
 		// Also a learner whose membership is proposed: it is complete, and every write since
 		// then needed its acknowledgement, so it only lacks writes in flight. Teaching it anew
@@ -375,10 +402,9 @@ func (g *Group) bringMember(p *peer) {
 	ld := g.lead
 	info := p.info
 	if g.view.Record.Created && (!info.Exists || info.Backfilling || fromPos(info.CompleteTo) != fromPos(info.Head)) {
-		// It lost what it had promised to keep. It must leave the set before it may come back
-		// as a learner; no answer of it counts, so the silence clock runs on.
-		p.phase, p.silentSince = idle, max(1, p.silentSince)
-		p.retryAt = g.now.Add(g.cfg.AckTimeout)
+		// It must leave the set before it may come back as a learner. Perhaps it is a pending
+		// newcomer that has erased its copy: it waits for the outcome then.
+		g.refuse(p)
 		return
 	}
 	keep, diverged := g.common(info)
@@ -397,12 +423,18 @@ func (g *Group) bringMember(p *peer) {
 	g.pump(p)
 }
 
+// refuse leaves a member alone that has not got what it promised to keep: none of its
+// answers count.
+func (g *Group) refuse(p *peer) {
+	p.phase, p.lost = idle, true
+	p.retryAt = g.now.Add(g.cfg.AckTimeout)
+}
+
 // resume continues with a member whose stream broke during our term: all it can
 // lack are writes in flight, and we still have those whole.
 func (g *Group) resume(p *peer, keep store.Version, diverged []*wirepb.LogEntry) {
 	if len(diverged) > 0 || keep.Seq < g.lead.committed.Seq {
-		// Impossible for a member that was activated in this term; never acknowledge on its word.
-		p.phase, p.retryAt = idle, g.now.Add(g.cfg.AckTimeout)
+		g.refuse(p) // impossible for a member that was activated in this term
 		return
 	}
 	p.keep, p.acked, p.phase = keep, keep.Seq, activating
@@ -431,11 +463,7 @@ func (g *Group) activate() {
 	if ld.activated || g.lastPersist != g.donePersist {
 		return
 	}
-	rec := &g.view.Record
-	if rec.Created && !g.exists || !g.st.complete {
-		return // our own copy is gone or in pieces: we must not pretend that it is the truth
-	}
-	for _, id := range rec.InSync {
+	for _, id := range g.view.Record.InSync {
 		if id == g.cfg.Self {
 			continue
 		}
@@ -447,6 +475,11 @@ func (g *Group) activate() {
 		g.exists = true
 		g.persist([]store.Op{g.opState()}, nil)
 		return
+	}
+	for _, p := range g.peerList() {
+		if p.phase == learning || p.phase == completing {
+			g.breakStream(p) // its pushes have no locks, see stuck
+		}
 	}
 	ld.activated = true
 	ld.committed = g.log.head() // every member has it: the tail is committed again in our term
@@ -463,48 +496,110 @@ func (g *Group) serve() {
 }
 
 // dead reports whether a member should leave the in-sync set: the map says it is
-// down, or it has owed us an answer for too long.
+// down, it has lost its copy, or it has owed us an answer or a lease for too long.
 func (g *Group) dead(id placement.OSDID) bool {
 	if !g.view.up(id) {
 		return true
 	}
 	p := g.lead.peers[id]
-	return p != nil && p.silentSince != 0 && g.now.Sub(p.silentSince) > g.cfg.AckTimeout
+	late := func(since clock.Mono) bool { return since != 0 && g.now.Sub(since) > g.cfg.AckTimeout }
+	return p != nil && (p.lost || late(p.silentSince) || late(p.leaseless))
+}
+
+// dispensable reports whether the set may lose a member.
+func (g *Group) dispensable() bool {
+	return len(g.view.Record.InSync)-1 >= max(1, g.view.MinSize)
+}
+
+// stuck reports that peering cannot end: a member is dead, and the set may not lose it.
+// Perhaps it never returns. So that the last copies do not wait for ever, we teach the
+// targets already, before there is anything to serve: with one more member the dead one
+// may go. Nothing changes meanwhile, so that pushes need no locks.
+func (g *Group) stuck() bool {
+	if g.lead.activated || !g.view.Record.Created || g.dispensable() {
+		return false
+	}
+	for _, id := range g.view.Record.InSync {
+		if id != g.cfg.Self && g.dead(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// abdicateAfter is how many RetryAfter an unfit primary waits before it passes the PG on:
+// should there be no fit member at all, terms must not rise by the thousand.
+const abdicateAfter = 10
+
+// abdicate hands the PG to the next member that is up.
+func (g *Group) abdicate() {
+	ld, set := g.lead, g.view.Record.InSync
+	if ld.pending != nil || g.now.Sub(ld.since) < abdicateAfter*g.cfg.RetryAfter {
+		g.repropose()
+		return
+	}
+	self := slices.Index(set, g.cfg.Self)
+	for i := range set {
+		if id := set[(self+1+i)%len(set)]; id != g.cfg.Self && g.view.up(id) {
+			g.change(set, id)
+			return
+		}
+	}
+}
+
+// repropose sends a pending proposal again when it is time to.
+func (g *Group) repropose() {
+	if pd := g.lead.pending; pd != nil && pd.retry != 0 && g.now >= pd.retry {
+		pd.token, pd.retry = g.token(), 0
+		g.fx.Propose = &Proposal{Token: pd.token, Change: pd.change}
+	}
 }
 
 // propose asks the monitors for the next change of the record, one at a time (R2).
 func (g *Group) propose() {
 	ld := g.lead
-	if pd := ld.pending; pd != nil {
-		if pd.retry != 0 && g.now >= pd.retry {
-			pd.token, pd.retry = g.token(), 0
-			g.fx.Propose = &Proposal{Token: pd.token, Change: pd.change}
-		}
+	if ld.pending != nil {
+		g.repropose()
 		return
 	}
 	rec := &g.view.Record
-	for _, id := range rec.InSync {
-		if id != g.cfg.Self && g.dead(id) && len(rec.InSync)-1 >= max(1, g.view.MinSize) {
-			g.change(without(rec.InSync, id), g.cfg.Self)
-			return
-		}
-	}
-	if !ld.activated {
+	if id := g.leaver(); id != placement.NoOSD && g.dispensable() {
+		g.change(without(rec.InSync, id), g.cfg.Self)
 		return
 	}
-	if !rec.Created {
+	if ld.activated && !rec.Created {
 		g.change(rec.InSync, g.cfg.Self)
+		return
+	}
+	if !ld.activated && !g.stuck() {
 		return
 	}
 	for _, p := range g.peerList() {
 		// Its acknowledgements count since it became ready; only when they cover everything that
-		// was committed before may others rely on it.
-		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) {
+		// was committed before may others rely on it. Nor must reads wait for its first lease.
+		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) && g.cfg.Leases.Holds(g.now, p.id, g.view.Epoch) {
 			g.change(g.inTargetOrder(append(slices.Clone(rec.InSync), p.id)), g.cfg.Self)
 			return
 		}
 	}
 	g.proposeMove()
+}
+
+// leaver returns the member that should leave the set first, or NoOSD.
+func (g *Group) leaver() placement.OSDID {
+	first := placement.NoOSD
+	for _, id := range g.view.Record.InSync {
+		if id == g.cfg.Self || !g.dead(id) {
+			continue
+		}
+		if p := g.lead.peers[id]; p != nil && p.lost {
+			return id // the others at least have something to come back with
+		}
+		if first == placement.NoOSD {
+			first = id
+		}
+	}
+	return first
 }
 
 // proposeMove hands the PG over to its target once the target has everything.
@@ -526,7 +621,7 @@ func (g *Group) proposeMove() {
 			g.change(rec.InSync, v.Target[0])
 			return
 		}
-		if len(rec.InSync)-1 >= max(1, v.MinSize) {
+		if g.dispensable() {
 			g.change(without(rec.InSync, id), g.cfg.Self)
 			return
 		}

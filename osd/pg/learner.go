@@ -132,13 +132,13 @@ func (g *Group) startPush(p *peer, name string) {
 		begin() // no client is served, nothing changes
 		return
 	}
-	ld.locks.acquire(name, false, begin)
+	ld.locks.acquire(name, copying, begin)
 }
 
 func (g *Group) unlockPush(ps *push) {
 	if ps.locked {
 		ps.locked = false
-		g.lead.locks.release(ps.object, false)
+		g.lead.locks.release(ps.object, copying)
 	}
 }
 

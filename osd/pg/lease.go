@@ -56,7 +56,8 @@ func (l *Leases) SetEpoch(e placement.Epoch) {
 func (l *Leases) Grant(now clock.Mono, to placement.OSDID) (time.Duration, placement.Epoch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.granted[to] = now.Add(l.length)
+	// Two answers to the same peer may get here in the other order than they read the clock.
+	l.granted[to] = max(l.granted[to], now.Add(l.length))
 	return l.length, l.epoch
 }
 

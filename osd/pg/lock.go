@@ -1,66 +1,122 @@
 package pg
 
+// lockKind is what somebody does with an object while he holds its lock.
+type lockKind uint8
+
+const (
+	reading lockKind = iota // a client's read: sees committed data only
+	writing                 // a client's write, until it has committed
+	copying                 // a push: needs the object to stand still, committed or not
+)
+
 // objLock orders what happens to one object: one write or many reads at a
 // time, first come first served, so that a read never sees a write that has not
 // committed and a push never sees half of one.
+//
+// A push does not wait for the write to commit, only for our own disk to have
+// it: the learner's log has the write, too. If it waited, a write that cannot
+// commit for want of a second copy would keep the second copy from being made.
 type objLock struct {
 	readers int
+	copiers int
 	writer  bool
+	settled bool // what the writer does is on our disk
 	queue   []lockWait
 }
 
 type lockWait struct {
-	write bool
-	run   func()
+	kind lockKind
+	run  func()
 }
 
 type lockTable map[string]*objLock
 
 // acquire runs run as soon as the lock is free for it, at once if it is now.
-func (t lockTable) acquire(name string, write bool, run func()) {
+func (t lockTable) acquire(name string, kind lockKind, run func()) {
 	l := t[name]
 	if l == nil {
 		l = &objLock{}
 		t[name] = l
 	}
-	if len(l.queue) > 0 || l.writer || write && l.readers > 0 {
-		l.queue = append(l.queue, lockWait{write, run})
+	// A copier overtakes: those who wait before it may wait for a commit that needs the copy.
+	if !l.free(kind) || len(l.queue) > 0 && kind != copying {
+		l.queue = append(l.queue, lockWait{kind, run})
 		return
 	}
-	l.take(write)
+	l.take(kind)
 	run()
 }
 
-func (l *objLock) take(write bool) {
-	if write {
-		l.writer = true
-	} else {
+func (l *objLock) free(kind lockKind) bool {
+	switch kind {
+	case reading:
+		return !l.writer
+	case copying:
+		return !l.writer || l.settled
+	}
+	return !l.writer && l.readers == 0 && l.copiers == 0
+}
+
+func (l *objLock) take(kind lockKind) {
+	switch kind {
+	case reading:
 		l.readers++
+	case copying:
+		l.copiers++
+	default:
+		l.writer, l.settled = true, false
+	}
+}
+
+// settle says that the writer's change is on our disk, and lets copiers run.
+func (t lockTable) settle(name string) {
+	l := t[name]
+	if l == nil || !l.writer {
+		return
+	}
+	l.settled = true
+	var ready []func()
+	kept := l.queue[:0]
+	for _, w := range l.queue {
+		if w.kind == copying {
+			l.take(copying)
+			ready = append(ready, w.run)
+			continue
+		}
+		kept = append(kept, w)
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+	for _, run := range ready {
+		run()
 	}
 }
 
 // release gives the lock back and runs whoever is next.
-func (t lockTable) release(name string, write bool) {
+func (t lockTable) release(name string, kind lockKind) {
 	l := t[name]
 	if l == nil {
 		return // the table was reset with the term
 	}
-	if write {
-		l.writer = false
-	} else {
+	switch kind {
+	case reading:
 		l.readers--
+	case copying:
+		l.copiers--
+	default:
+		l.writer, l.settled = false, false
 	}
 	var ready []func()
 	for len(l.queue) > 0 {
 		w := l.queue[0]
-		if l.writer || w.write && l.readers > 0 {
+		if !l.free(w.kind) {
 			break
 		}
 		l.queue = l.queue[1:]
-		l.take(w.write)
+		l.take(w.kind)
 		ready = append(ready, w.run)
 	}
-	if len(l.queue) == 0 && !l.writer && l.readers == 0 {
+	if len(l.queue) == 0 && !l.writer && l.readers == 0 && l.copiers == 0 {
 		delete(t, name)
 	}
 	for _, run := range ready {

@@ -101,12 +101,19 @@ func (g *Group) start(r *request) {
 	if r.ev.Write && r.ev.Op.Req != nil {
 		ld.byReq[keyOf(r.ev.Op.Req)] = r
 	}
-	ld.locks.acquire(r.name, r.ev.Write, func() {
+	ld.locks.acquire(r.name, lockOf(r), func() {
 		if g.lead == ld {
 			r.locked = true
 			g.fx.Exec = append(g.fx.Exec, Exec{Handle: h, Op: r.ev.Op, Payload: r.ev.Payload})
 		}
 	})
+}
+
+func lockOf(r *request) lockKind {
+	if r.ev.Write {
+		return writing
+	}
+	return reading
 }
 
 // repeated answers a request id that is in the log, or lets the repeat wait for the original.
@@ -177,7 +184,7 @@ func (g *Group) onExecuted(ev ExecutedEvent) {
 // check comes after the reading.
 func (g *Group) releaseHeld() {
 	ld := g.lead
-	if len(ld.held) == 0 || !g.leased() {
+	if !g.leased() || len(ld.held) == 0 {
 		return
 	}
 	kept := ld.held[:0]
@@ -197,14 +204,29 @@ func (g *Group) releaseHeld() {
 	}
 }
 
-// leased reports whether every other in-sync member grants us reads now.
+// leased reports whether every OSD that may be in sync grants us reads now. It
+// notes for whose lease reads wait, and since when.
 func (g *Group) leased() bool {
-	for _, id := range g.requiredPeers() {
-		if !g.cfg.Leases.Holds(g.now, id, g.view.Epoch) {
-			return false
+	ld := g.lead
+	for _, p := range ld.peers {
+		if len(ld.held) == 0 || g.cfg.Leases.Holds(g.now, p.id, g.view.Epoch) {
+			p.leaseless = 0
 		}
 	}
-	return true
+	if len(ld.held) == 0 {
+		return true
+	}
+	all := true
+	for _, id := range g.members() {
+		if g.cfg.Leases.Holds(g.now, id, g.view.Epoch) {
+			continue
+		}
+		all = false
+		if p := ld.peers[id]; p != nil && p.leaseless == 0 {
+			p.leaseless = g.now
+		}
+	}
+	return all
 }
 
 // finish forgets an answered request and lets the next one have its object.
@@ -219,7 +241,7 @@ func (g *Group) finish(r *request) {
 	}
 	if r.locked {
 		r.locked = false
-		ld.locks.release(r.name, r.ev.Write)
+		ld.locks.release(r.name, lockOf(r))
 	}
 }
 
@@ -250,7 +272,10 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	g.log.append(e)
 	ld.inflight = append(ld.inflight, w)
 	batch := append(append(make([]store.Op, 0, len(ops)+3), ops...), g.opEntry(e))
-	g.persist(append(batch, g.opsTrim()...), func() { w.local = true })
+	g.persist(append(batch, g.opsTrim()...), func() {
+		w.local = true
+		ld.locks.settle(r.name)
+	})
 	for _, p := range g.peerList() {
 		if p.phase >= activating {
 			g.replicate(p, w)

@@ -117,3 +117,221 @@ func TestLearnerForgetsItsTailHalfWay(t *testing.T) {
 	}
 	c.wantSame(1, 2)
 }
+
+func smallLog(cfg *Config) { cfg.LogMax, cfg.ScanLimit = 8, 2 }
+
+// scanOnward holds back a scan for an OSD and whatever follows it on the way.
+func scanOnward(id placement.OSDID) func(parcel) bool {
+	seen := false
+	return func(p parcel) bool {
+		seen = seen || p.to == id && p.msg.GetScan() != nil
+		return seen && p.to == id
+	}
+}
+
+// A listing that a learner made in an earlier session must not answer the new session's scan:
+// it begins elsewhere, and what it leaves out would be taken for missing.
+func TestListingOfEarlierSession(t *testing.T) {
+	c := active(t, 4, smallLog)
+	for i := range 20 {
+		c.mustWrite(0, string(rune('a'+i%6)), "x")
+	}
+	c.view.Target = ids(0, 1, 2, 3)
+	c.a(3).slowLists = true
+	c.publish() // the first page is asked
+	c.a(3).list()
+	c.settle()
+	if len(c.a(3).lists) != 1 || c.a(3).lists[0].After == "" {
+		t.Fatalf("want the second page to be asked, got %+v", c.a(3).lists)
+	}
+	c.a(0).step(ResetEvent{Peer: 3})
+	c.wantReply(0, c.remove(0, "a"), wirepb.Code_OK)
+	c.keep = scanOnward(3)
+	c.pass(200 * time.Millisecond)
+	if len(c.held) != 1 {
+		t.Fatalf("want a new scan under way, got %d", len(c.held))
+	}
+	c.a(3).list() // of the earlier session
+	c.settle()
+	c.a(3).slowLists = false
+	c.unhold()
+	c.govern(time.Second)
+	if !c.view.Record.Has(3) {
+		t.Fatalf("osd.3 did not join: %s", c.query(0))
+	}
+	c.wantSame(0, 3)
+}
+
+// The same when the OSD made the listing while it led the PG itself.
+func TestListingOfEarlierLead(t *testing.T) {
+	c := active(t, 4, smallLog)
+	for i := range 20 {
+		c.mustWrite(0, string(rune('a'+i%6)), "x")
+	}
+	c.view.Target = ids(0, 1, 2, 3)
+	c.a(0).slowLists = true
+	c.publish()
+	c.a(0).list()
+	c.settle()
+	if len(c.a(0).lists) != 1 || c.a(0).lists[0].After == "" {
+		t.Fatalf("want the second page to be asked, got %+v", c.a(0).lists)
+	}
+	// osd.0 falls out of the set, and learns from osd.1.
+	c.a(0).blind = true
+	c.record(func(r *placement.PGRecord) { r.Term++; r.Primary = 1; r.InSync = ids(1, 2) })
+	c.pass(2 * time.Second)
+	c.wantServing(1)
+	c.wantReply(1, c.remove(1, "a"), wirepb.Code_OK)
+	for i := range 20 {
+		c.mustWrite(1, string(rune('b'+i%5)), "y")
+	}
+	c.keep = scanOnward(0)
+	c.a(0).blind = false
+	c.a(0).fetch()
+	c.settle()
+	c.pass(4 * time.Second)
+	if len(c.held) == 0 {
+		t.Fatalf("want a scan under way: %s", c.query(1))
+	}
+	c.a(0).list()
+	c.settle()
+	c.a(0).slowLists = false
+	c.unhold()
+	c.govern(5 * time.Second)
+	if !c.view.Record.Has(0) {
+		t.Fatalf("osd.0 did not join: %s", c.query(1))
+	}
+	c.wantSame(1, 0)
+}
+
+// Two of three copies are lost for good, one after the other. The set may not shrink below
+// min_size, so the dead member stays in it; the last copy must reach other OSDs all the same.
+func TestRecoversFromLastCopy(t *testing.T) {
+	c := active(t, 5)
+	c.mustWrite(0, "a", "one")
+	c.mustWrite(0, "b", "two")
+	c.crash(2, 0)
+	c.down(2)
+	c.govern(time.Second) // {0, 1}
+	c.crash(1, 0)
+	h := c.write(0, "a", "three", 7)
+	c.down(1)
+	c.govern(time.Second)
+	c.wantNoReply(0, h)
+	c.view.Target = ids(0, 3, 4) // the dead are out
+	c.publish()
+	c.govern(3 * time.Second)
+	c.wantReply(0, h, wirepb.Code_OK)
+	c.wantRead(0, "a", "three")
+	c.wantSame(0, 3, 4)
+	if s := c.a(0).g.Stat(1, 3); s.State != "active+clean" {
+		t.Fatalf("state %q, want active+clean: %s", s.State, c.query(0))
+	}
+}
+
+// The same when the last copy has to take over first.
+func TestRecoversFromLastCopyInNewTerm(t *testing.T) {
+	c := active(t, 5)
+	c.mustWrite(0, "a", "one")
+	c.mustWrite(0, "b", "two")
+	c.crash(2, 0)
+	c.down(2)
+	c.govern(time.Second) // {0, 1}
+	c.crash(0, 0)
+	c.down(0)
+	c.lead(1)
+	c.view.Target = ids(1, 3, 4)
+	c.publish()
+	c.govern(4 * time.Second)
+	c.wantServing(1)
+	c.wantRead(1, "a", "one")
+	c.mustWrite(1, "a", "three")
+	c.wantSame(1, 3, 4)
+	if c.view.Record.Has(0) {
+		t.Fatalf("the dead member is still in %v", c.view.Record.InSync)
+	}
+}
+
+// The dead member returns while the last copy is being recovered.
+func TestMemberReturnsDuringRecovery(t *testing.T) {
+	c := active(t, 5)
+	c.mustWrite(0, "a", "one, and long enough for several pieces")
+	c.crash(2, 0)
+	c.down(2)
+	c.govern(time.Second) // {0, 1}
+	c.crash(0, 0)
+	c.down(0)
+	c.lead(1)
+	c.view.Target = ids(1, 3, 4)
+	c.a(1).slowReads = true
+	c.publish()
+	c.pass(time.Second)
+	if p := c.peer(1, 3); p == nil || p.phase != learning {
+		t.Fatalf("want osd.3 to learn: %s", c.query(1))
+	}
+	c.a(1).read() // the first piece leaves
+	c.settle()
+	c.restart(0)
+	c.pass(3 * time.Second)
+	c.wantServing(1)
+	h := c.write(1, "a", "ONE, AND LONG ENOUGH FOR SEVERAL PIECES", 0)
+	c.a(1).slowReads = false
+	c.settle()
+	c.wantReply(1, h, wirepb.Code_OK)
+	c.govern(3 * time.Second)
+	c.wantSame(1, 3, 4)
+}
+
+// A member that has erased its copy in the very moment it was accepted may be made primary. It
+// can serve nothing, and must hand over to somebody who can.
+func TestPrimaryWithoutCopyHandsOver(t *testing.T) {
+	c := active(t, 4)
+	c.mustWrite(0, "a", "one")
+	c.record(func(r *placement.PGRecord) { r.Term++; r.Primary = 3; r.InSync = ids(0, 1, 2, 3) })
+	c.govern(5 * time.Second)
+	p := c.view.Record.Primary
+	if p == 3 || c.view.Record.Has(3) {
+		t.Fatalf("record %+v: osd.3 has nothing and should be out; %s", c.view.Record, c.query(3))
+	}
+	c.wantServing(int(p))
+	c.wantRead(int(p), "a", "one")
+}
+
+// A member that has lost its copy leaves first, while the set is large enough for anybody to leave.
+func TestMemberWithoutCopyLeavesFirst(t *testing.T) {
+	c := active(t, 4)
+	c.mustWrite(0, "a", "one")
+	c.crash(1, 0)
+	c.crash(2, 0)
+	c.view.MinSize = 3
+	c.record(func(r *placement.PGRecord) { r.InSync = ids(0, 1, 2, 3) })
+	c.pass(500 * time.Millisecond)
+	c.wantProposal(0, 0, 1, 2)
+}
+
+// Only reads, and a member that lives but does not renew our lease: it must leave, or the reads
+// wait for ever. It may come back when it grants leases again.
+func TestMemberWithoutLeaseLeaves(t *testing.T) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "one")
+	c.mute[[2]placement.OSDID{0, 2}] = true
+	c.pass(2 * time.Second)
+	h := c.read(0, "a")
+	c.wantNoReply(0, h)
+	c.govern(3 * time.Second)
+	if r := c.wantReply(0, h, wirepb.Code_OK); string(r.Payload) != "one" {
+		t.Fatalf("read %q", r.Payload)
+	}
+	for range 20 { // and it does not return as long as it is like that
+		c.govern(500 * time.Millisecond)
+		if c.view.Record.Has(2) {
+			t.Fatalf("osd.2 was taken back without a lease: %s", c.query(0))
+		}
+		c.wantRead(0, "a", "one")
+	}
+	delete(c.mute, [2]placement.OSDID{0, 2})
+	c.govern(3 * time.Second)
+	if !c.view.Record.Has(2) {
+		t.Fatalf("osd.2 did not come back: %s", c.query(0))
+	}
+}
