@@ -38,32 +38,59 @@ type payload struct {
 	err     error
 }
 
-// idleReader gives up on a client that sends nothing for a while.
+// minRate is the slowest a client may send a body, on average after a first
+// BodyIdle: what it sends takes up memory until there is enough of it to be stored.
+const minRate = 16 << 10 // bytes a second
+
+// idleReader gives up on a client that sends nothing for a while, or very little
+// for long.
 type idleReader struct {
-	r    io.Reader
-	c    *http.ResponseController
-	idle time.Duration
-	set  time.Time
+	r     io.Reader
+	c     *http.ResponseController
+	idle  time.Duration
+	began time.Time
+	set   time.Time
+	bytes int64
+	done  bool
 }
 
 func (i *idleReader) Read(b []byte) (int, error) {
-	// Moving the deadline costs a few hundred nanoseconds: once a second is enough.
-	if now := time.Now(); now.Sub(i.set) > time.Second {
-		_ = i.c.SetReadDeadline(now.Add(i.idle)) // not every ResponseWriter can; then there is no limit
+	now := time.Now()
+	if i.began.IsZero() {
+		i.began = now
+	}
+	if now.Sub(i.set) > time.Second { // moving the deadline is not free: once a second is enough
+		deadline := now.Add(i.idle)
+		if slow := i.began.Add(i.idle + time.Duration(i.bytes/minRate)*time.Second); slow.Before(deadline) {
+			deadline = slow
+		}
+		_ = i.c.SetReadDeadline(deadline) // not every ResponseWriter can; then there is no limit
 		i.set = now
 	}
 	n, err := i.r.Read(b)
-	if err != nil {
+	i.bytes += int64(n)
+	if errors.Is(err, io.EOF) {
 		// The server watches the connection for the client going away once the body is read.
 		_ = i.c.SetReadDeadline(time.Time{})
+		i.done = true
 	}
 	return n, err
 }
 
+// rest bounds how long the server may wait for what is left of the body after the
+// answer. The next request on the connection has a deadline of its own.
+func (i *idleReader) rest() {
+	if !i.done {
+		_ = i.c.SetReadDeadline(time.Now().Add(min(i.idle, restTime)))
+	}
+}
+
+const restTime = 5 * time.Second
+
 // body prepares the request's body. compute asks for a checksum even if the client sent none.
 func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 	r := q.r
-	raw := io.Reader(&idleReader{r: r.Body, c: http.NewResponseController(q.w.ResponseWriter), idle: q.s.o.BodyIdle})
+	raw := q.raw
 	p := &payload{size: r.ContentLength}
 	mode := q.sig.payload
 	switch mode {

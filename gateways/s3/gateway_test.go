@@ -686,7 +686,7 @@ func TestLimitsAndHealth(t *testing.T) {
 	if r := g.wantErr(call{method: "GET", path: "/one1"}, 503, "SlowDown"); r.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	if r := g.do(call{method: "GET", path: healthPath}); r.status != 200 || string(r.body) != "ok\n" {
+	if r := g.do(call{method: "GET", path: "/-/health"}); r.status != 200 || string(r.body) != "ok\n" {
 		t.Errorf("health: %d %q", r.status, r.body)
 	}
 	fmt.Fprint(out, "llo")
@@ -721,7 +721,7 @@ func waitInflight(t *testing.T, g *gateway, n int) {
 		if len(g.srv.slots) >= n {
 			return
 		}
-		if r := g.do(call{method: "GET", path: healthPath}); r.status != 200 {
+		if r := g.do(call{method: "GET", path: "/-/health"}); r.status != 200 {
 			t.Fatal(r.status)
 		}
 	}
@@ -756,6 +756,36 @@ func TestBrokenBodyCutsTheConnection(t *testing.T) {
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err == nil {
 		t.Error("a broken body was read to its end")
+	}
+}
+
+// A client that promises a body and sends nothing is told so.
+func TestSilentClient(t *testing.T) {
+	g := newGateway(t, func(o *Options) { o.BodyIdle = time.Nanosecond })
+	if _, err := g.svc.Create(t.Context(), "photos", "ann", ""); err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("PUT", "http://"+g.addr+"/photos/k", nil)
+	sign(r, ann.Keys[0], unsignedBody, time.Now(), "us-east-1")
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PUT /photos/k HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nX-Amz-Date: %s\r\nX-Amz-Content-Sha256: %s\r\nAuthorization: %s\r\n\r\n",
+		g.addr, r.Header.Get("X-Amz-Date"), unsignedBody, r.Header.Get("Authorization"))
+	answer, _ := io.ReadAll(conn) // until the gateway closes the connection
+	if !strings.Contains(string(answer), "<Code>RequestTimeout</Code>") {
+		t.Errorf("got %q", answer)
+	}
+	// Nor does a refused request leave the gateway waiting for its body.
+	if conn, err = net.Dial("tcp", g.addr); err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PUT /photos/k HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\n\r\n", g.addr)
+	if answer, _ = io.ReadAll(conn); !strings.Contains(string(answer), "<Code>AccessDenied</Code>") {
+		t.Errorf("got %q", answer)
 	}
 }
 

@@ -216,6 +216,7 @@ type request struct {
 	key    string
 	sig    *signature
 	key256 []byte // signing key
+	raw    *idleReader
 	user   *wirepb.User
 }
 
@@ -256,6 +257,7 @@ func (a *answer) Write(b []byte) (int, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	q := &request{s: s, r: r, op: "Unknown", w: &answer{ResponseWriter: w, ctl: http.NewResponseController(w), idle: s.o.BodyIdle}}
+	q.raw = &idleReader{r: r.Body, c: q.w.ctl, idle: s.o.BodyIdle, done: r.Body == http.NoBody}
 	var id [8]byte
 	rand.Read(id[:])
 	q.id = strings.ToUpper(hex.EncodeToString(id[:]))
@@ -276,6 +278,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				q.fail(apiErr("InternalError", "The gateway met an internal error."))
 			}
 		}
+		q.raw.rest()
 		if !q.w.set.IsZero() {
 			_ = q.w.ctl.SetWriteDeadline(time.Time{})
 		}
@@ -294,7 +297,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (q *request) serve() error {
 	s := q.s
-	if q.r.Method == http.MethodGet && q.r.URL.Path == healthPath {
+	addressed := q.address()
+	if q.r.Method == http.MethodGet && q.bucket == healthBucket && q.key == healthKey {
 		return q.health()
 	}
 	select {
@@ -309,8 +313,8 @@ func (q *request) serve() error {
 	if q.query, err = url.ParseQuery(q.r.URL.RawQuery); err != nil || len(q.r.URL.RawQuery) > 16<<10 {
 		return apiErr("InvalidURI", "Couldn't parse the specified URI.")
 	}
-	if e := q.address(); e != nil {
-		return e
+	if addressed != nil {
+		return addressed
 	}
 	run, refused := q.route() // first, so that the operation has a name in logs and metrics
 	if e := q.authenticate(); e != nil {
@@ -322,8 +326,12 @@ func (q *request) serve() error {
 	return run(q)
 }
 
-// healthPath cannot be a bucket: names have three characters at least.
-const healthPath = "/-/health"
+// The health check lies at /-/health, which cannot be a bucket's: names have three
+// characters at least.
+const (
+	healthBucket = "-"
+	healthKey    = "health"
+)
 
 func (q *request) health() error {
 	q.op = "Health"

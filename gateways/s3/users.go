@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ type userCache struct {
 }
 
 type cachedUser struct {
-	user   *wirepb.User
+	user   *wirepb.User // nil: nobody has the key
 	secret string
 	until  time.Time
 }
@@ -38,34 +39,45 @@ func newUserCache(o Options) *userCache {
 	return &userCache{ask: o.Users, ttl: o.UserTTL, users: map[string]cachedUser{}, keys: map[cachedKey][]byte{}}
 }
 
-// find returns the user with an access key, and its secret. Only users that exist
-// are remembered.
+// unknownTTL is how long it is remembered that nobody has a key: short, because the
+// user may be made at any moment, but enough to keep a flood of bad keys from the
+// monitors.
+const unknownTTL = time.Second
+
+// find returns the user with an access key, and its secret.
 func (c *userCache) find(ctx context.Context, accessKey string, now time.Time) (*wirepb.User, string, error) {
 	c.mu.Lock()
 	u, ok := c.users[accessKey]
 	c.mu.Unlock()
 	if ok && now.Before(u.until) {
-		return u.user, u.secret, nil
+		return u.answer(accessKey)
 	}
 	user, err := c.ask(ctx, accessKey)
-	if err == nil && user == nil {
-		err = client.ErrNotFound
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return nil, "", fmt.Errorf("user of access key %q: %w", accessKey, err)
 	}
-	for _, k := range user.Keys {
-		if k.AccessKey == accessKey && k.SecretKey != "" {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if len(c.users) >= maxCachedUsers {
-				clear(c.users)
+	u = cachedUser{until: now.Add(min(unknownTTL, c.ttl))}
+	if err == nil && user != nil {
+		for _, k := range user.Keys {
+			if k.AccessKey == accessKey && k.SecretKey != "" {
+				u = cachedUser{user, k.SecretKey, now.Add(c.ttl)}
 			}
-			c.users[accessKey] = cachedUser{user, k.SecretKey, now.Add(c.ttl)}
-			return user, k.SecretKey, nil
 		}
 	}
-	return nil, "", fmt.Errorf("user of access key %q: %w", accessKey, client.ErrNotFound)
+	c.mu.Lock()
+	if len(c.users) >= maxCachedUsers {
+		clear(c.users)
+	}
+	c.users[accessKey] = u
+	c.mu.Unlock()
+	return u.answer(accessKey)
+}
+
+func (u cachedUser) answer(accessKey string) (*wirepb.User, string, error) {
+	if u.user == nil {
+		return nil, "", fmt.Errorf("user of access key %q: %w", accessKey, client.ErrNotFound)
+	}
+	return u.user, u.secret, nil
 }
 
 func (c *userCache) signingKey(secret string, s *signature) []byte {
