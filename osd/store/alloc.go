@@ -204,13 +204,17 @@ func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 	return out, nil
 }
 
+// findBlocks is how far find looks for a whole run.
+const findBlocks = 4 << 20
+
 // find looks for n free blocks in a row, from next and around.
 func (a *allocator) find(n uint64) (run, bool) {
 	for _, part := range [2]run{{a.next, a.blocks}, {0, min(a.next+n, a.blocks)}} { // {from, to}
 		row := uint64(0)
-		for b := part.start; b < part.count; {
+		// On a large and crowded device a whole search could cost more than the write.
+		for b, stop := part.start, min(part.count, part.start+findBlocks); b < stop; {
 			w := a.words[b/64] >> (b % 64)
-			left := min(64-b%64, part.count-b)
+			left := min(64-b%64, stop-b)
 			if w == 0 {
 				b, row = b+left, row+left
 			} else if free := min(uint64(bits.TrailingZeros64(w)), left); free > 0 {

@@ -91,10 +91,12 @@ func BenchmarkSubmit64K(b *testing.B) { benchSubmit(b, 64<<10, 16, 256, 4<<20) }
 
 func BenchmarkSubmit4M(b *testing.B) { benchSubmit(b, 4<<20, 4, 64, 4<<20) }
 
-func BenchmarkRead4K(b *testing.B) { benchRead(b, 4096) }
-func BenchmarkRead4M(b *testing.B) { benchRead(b, 4<<20) }
+func BenchmarkRead4K(b *testing.B)     { benchRead(b, 4096, false) }
+func BenchmarkRead4M(b *testing.B)     { benchRead(b, 4<<20, false) }
+func BenchmarkReadInto4K(b *testing.B) { benchRead(b, 4096, true) }
+func BenchmarkReadInto4M(b *testing.B) { benchRead(b, 4<<20, true) }
 
-func benchRead(b *testing.B, size int) {
+func benchRead(b *testing.B, size int, into bool) {
 	dir := filepath.Join(b.TempDir(), "osd")
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if err := store.Create(dir, store.CreateOptions{JournalBytes: 64 << 20, Capacity: 8 << 30, Log: log}); err != nil {
@@ -124,8 +126,14 @@ func benchRead(b *testing.B, size int) {
 		go func() {
 			defer wg.Done()
 			rng := rand.New(rand.NewPCG(3, uint64(w)))
+			p := store.NewBuffer(size)
 			for range (b.N + 3) / 4 {
-				if _, err := d.Read(key(rng.IntN(objects)), uint64(rng.IntN(4<<20/size)*size), uint64(size)); err != nil {
+				if into {
+					if _, err := store.ReadInto(d, key(rng.IntN(objects)), uint64(rng.IntN(4<<20/size)*size), p); err != nil {
+						b.Error(err)
+						return
+					}
+				} else if _, err := d.Read(key(rng.IntN(objects)), uint64(rng.IntN(4<<20/size)*size), uint64(size)); err != nil {
 					b.Error(err)
 					return
 				}

@@ -198,6 +198,9 @@ func TestDiskPowerCut(t *testing.T) {
 			t.Fatalf("life %d: %d of %d batches acknowledged; the store holds\n%swhich is no state between\n%sand\n%s",
 				life, acked, len(states)-1, got, states[acked], states[len(states)-1])
 		}
+		if _, err := d.Check(t.Context(), func(p Problem) { t.Errorf("life %d: %s", life, p) }); err != nil {
+			t.Fatalf("life %d: %v", life, err)
+		}
 		if err := d.Close(); err != nil {
 			t.Fatalf("life %d: close: %v", life, err)
 		}

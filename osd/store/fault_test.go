@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -439,5 +441,42 @@ func TestUndoOfARemovedSpace(t *testing.T) {
 	wantRead(t, d, "a", 'a', 4)
 	if list, _, err := d.List(placement.PGID{Pool: 1}, Objects, "", 10); err != nil || len(list) != 2 {
 		t.Errorf("objects: %v, %v", list, err)
+	}
+}
+
+func TestCheckFindsDamage(t *testing.T) {
+	d, l := newFault(t)
+	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 200<<10)), Op{Kind: OpOmapSet, Key: testKey("a"), Name: []byte("k")})
+	apply(t, d, writeOp("b", 0, []byte("b")), Op{Kind: OpSetAttr, Key: testKey("b"), Name: []byte("k")})
+	check := func() (r Report, all string) {
+		t.Helper()
+		r, err := d.Check(t.Context(), func(p Problem) { all += p.String() + "\n" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r, all
+	}
+	if r, all := check(); r != (Report{Objects: 2, Keys: 2, Bytes: 51 * blockBytes}) || all != "" {
+		t.Errorf("a sound store: %+v, %s", r, all)
+	}
+	d.keeper.await(d)
+	s, err := d.getSegment(appendSegKey(nil, d.planner.cache[testKey("a")].oid, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.flip(dataName, int64(s.phys[7]*blockBytes))
+	for key, value := range map[string][]byte{
+		string(appendKV(nil, keyOmap, 99, []byte("k"))): nil, string(appendSegKey(nil, 98, 0)): s.append(nil),
+		string(appendSegKey(nil, d.planner.cache[testKey("b")].oid, 1)): s.append(nil),
+	} {
+		if err := d.db.Set([]byte(key), value, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, all := check()
+	for _, want := range []string{`"a": block at offset 28672`, "number 99", "number 98", "belong to two objects", "blocks are taken"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("found %+v\n%s; want %q too", r, all, want)
+		}
 	}
 }

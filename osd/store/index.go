@@ -53,7 +53,7 @@ func (d *Disk) openIndex() error {
 	o.EventListener.EnsureDefaults(o.Logger)
 	db, err := pebble.Open(d.path(indexName), o)
 	if err != nil {
-		return err
+		return corrupt(err)
 	}
 	d.db = db
 	v, ok, err := d.get(metaStoreKey)

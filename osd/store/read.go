@@ -52,7 +52,10 @@ func (d *Disk) Stat(k Key) (Info, error) {
 }
 
 // Read implements Reader.
-func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) {
+func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) { return d.read(k, off, n, nil) }
+
+// read reads into mem if that suits the disk, else into fresh memory.
+func (d *Disk) read(k Key, off, n uint64, mem []byte) ([]byte, error) {
 	if err := d.enter(); err != nil {
 		return nil, err
 	}
@@ -61,7 +64,7 @@ func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) {
 	// and used again. The checksum tells, and the read begins anew. The last attempt
 	// holds view, so that nothing moves and a mismatch is damage.
 	const attempts = 4
-	var r reading
+	r := reading{mem: mem}
 	for i := 1; ; i++ {
 		hold := i == attempts
 		d.view.RLock()
@@ -87,8 +90,10 @@ func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) {
 
 // reading is a read in two steps: what memory knows, then what the disk holds.
 type reading struct {
+	mem      []byte // of the caller, to use when aligned; nil: none
 	buf      []byte // whole blocks
 	out      []byte // the part asked for
+	dirty    bool   // buf is not zero: holes must be cleared
 	first    uint64 // block of the object at buf[0]
 	parts    []part
 	mismatch bool // finish failed for a checksum
@@ -114,7 +119,11 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 	n = min(n, h.size-off)
 	r.first = off / blockBytes
 	last := (off + n - 1) / blockBytes
-	r.buf = alignedBytes(int(last-r.first+1) * blockBytes)
+	if size := int(last-r.first+1) * blockBytes; size <= len(r.mem) && off%blockBytes == 0 && isAligned(r.mem) {
+		r.buf, r.dirty = r.mem[:size], true
+	} else {
+		r.buf, r.dirty = alignedBytes(size), false
+	}
 	r.out = r.buf[off-r.first*blockBytes:][:n:n]
 	var room [16]byte
 	for idx := uint32(r.first / segBlocks); idx <= uint32(last/segBlocks); idx++ {
@@ -122,16 +131,16 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 		if err != nil {
 			return fmt.Errorf("object %s: %w", *k, err)
 		}
-		if s == nil {
-			continue
-		}
 		base := uint64(idx) * segBlocks
 		from, to := max(r.first, base)-base, min(last, base+segBlocks-1)-base
 		for i := from; i <= to; i++ {
-			if s.phys[i] == 0 {
+			at := int(base + i - r.first)
+			if s == nil || s.phys[i] == 0 {
+				if r.dirty {
+					clear(r.buf[at*blockBytes:][:blockBytes])
+				}
 				continue
 			}
-			at := int(base + i - r.first)
 			if b, ok := d.overlay.get(s.phys[i]); ok {
 				dst := r.buf[at*blockBytes:][:blockBytes]
 				copy(dst, b)

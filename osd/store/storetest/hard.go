@@ -281,3 +281,29 @@ func testFullRemoveSpace(t *testing.T, s store.Store) {
 		}
 	}
 }
+
+// testReadInto reads the same through ReadInto, into memory of every alignment.
+func testReadInto(t *testing.T, s store.Store) {
+	k := key("a")
+	want := pattern(300000, 7)
+	must(t, s, write(k, 0, want), store.Op{Kind: store.OpZero, Key: k, Off: 8192, Len: 70000})
+	clear(want[8192:78192])
+	mem := store.NewBuffer(1 << 20)
+	for _, c := range [][3]int{{0, 0, 300000}, {0, 0, 1 << 19}, {0, 8192, 4096}, {1, 0, 5000}, {0, 5, 100}, {4096, 299999, 4096}, {0, 300000, 10}, {0, 0, 0}, {0, 4096, 4097}} {
+		for i := range mem {
+			mem[i] = 0xee
+		}
+		p := mem[c[0]:][:c[2]]
+		n, err := store.ReadInto(s, k, uint64(c[1]), p)
+		exp := want[min(c[1], len(want)):min(c[1]+c[2], len(want))]
+		if err != nil || !bytes.Equal(p[:n], exp) {
+			t.Errorf("ReadInto %v: %d bytes, %v; want %d", c, n, err, len(exp))
+		}
+		if rest := mem[c[0]+c[2]:]; len(rest) > 0 && rest[0] != 0xee {
+			t.Errorf("ReadInto %v: wrote beyond the buffer", c)
+		}
+	}
+	if _, err := store.ReadInto(s, key("none"), 0, mem); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("ReadInto of nothing: %v", err)
+	}
+}

@@ -61,7 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 		{"Data", testData}, {"Attrs", testAttrs}, {"Omap", testOmap}, {"List", testList}, {"Rename", testRename},
 		{"RemoveSpace", testRemoveSpace}, {"Atomic", testAtomic}, {"BadInput", testBadInput}, {"Limits", testLimits},
 		{"Order", testOrder}, {"Aliasing", testAliasing}, {"Identity", testIdentity}, {"Usage", testUsage},
-		{"Close", testClose}, {"Concurrent", testConcurrent}, {"Random", testRandom},
+		{"ReadInto", testReadInto}, {"Close", testClose}, {"Concurrent", testConcurrent}, {"Random", testRandom},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			st := s.open(t)
