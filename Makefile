@@ -2,12 +2,14 @@
 #   KEEP=1         make demo: leave the cluster running until interrupted
 #   FUZZTIME=5s    make fuzz: how long each target runs
 #   BENCH=.        make bench: which benchmarks, a regular expression
+#   KILLS=500      make torture: how many processes to kill at least
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
 PKG      ?= ./...
 BENCH    ?= .
 FUZZTIME ?= 5s
+KILLS    ?= 500
 
 # A version only when the history has a tag; otherwise the program's own default.
 # `cairn version` shows the commit in either case.
@@ -18,7 +20,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short torture race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -26,15 +28,22 @@ build: ## build bin/cairn
 demo: build ## a whole cluster in one process: stores, loses an OSD, heals (KEEP=1: stays up)
 	./bin/cairn demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
-test: test-deps ## everything CI runs: vet, all tests, the import rules
+# The torture of real processes runs alone and last, so that nothing else takes
+# its cores, and tells what it measured; so do the CRUSH vectors.
+test: test-deps ## everything CI runs: vet, all tests, then kill -9 of real processes
 	$(GO) vet ./...
-	$(GO) test -vet=off -timeout 12m ./...
+	$(GO) test -vet=off -timeout 10m $$($(GO) list ./... | grep -v /tools/torture)
+	$(GO) test -vet=off -v -run '^TestVectors$$' ./placement/crush
+	$(GO) test -vet=off -v -timeout 14m ./tools/torture/...
 
 test-deps: ## install (root) or name (others) the programs that the tests drive
 	@./scripts/test-deps.sh
 
 test-short: ## the quick tests only; needs nothing but Go
 	$(GO) test -short -timeout 5m $(PKG)
+
+torture: ## kill KILLS processes of a cluster that clients work on
+	$(GO) test -v -timeout 0 ./tools/torture -run '^TestKill$$' -torture.kills=$(KILLS)
 
 race: ## the quick tests under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(PKG)
