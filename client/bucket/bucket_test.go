@@ -400,7 +400,7 @@ func TestCopy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.b.Copy(ctx, src, "dst", &Headers{ContentType: "x/y"}, Cond{}); err != nil {
+		if _, err := f.b.Copy(ctx, src, "dst", CopyInput{Headers: &Headers{ContentType: "x/y"}}); err != nil {
 			t.Fatal(err)
 		}
 		f.want("dst", body(n, 1))
@@ -409,7 +409,7 @@ func TestCopy(t *testing.T) {
 			t.Errorf("copy: %+v, %v", dst, err)
 		}
 		calls := f.data.Calls()
-		touched, err := f.b.Copy(ctx, dst, "dst", &Headers{ContentType: "z/z"}, Cond{})
+		touched, err := f.b.Copy(ctx, dst, "dst", CopyInput{Headers: &Headers{ContentType: "z/z"}})
 		if err != nil || touched.Headers.ContentType != "z/z" || touched.ETag() != dst.ETag() {
 			t.Errorf("copy onto itself: %+v, %v", touched, err)
 		}

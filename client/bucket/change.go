@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -153,15 +154,26 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 	return n, err
 }
 
-// Copy stores a copy of src under key. With headers nil those of src are kept.
-// A copy of an object onto itself changes its headers and time only; its body is
-// not touched. src must come from Get.
-func (b *Bucket) Copy(ctx context.Context, src *Object, key string, headers *Headers, cond Cond) (*Object, error) {
-	if headers == nil {
-		headers = &src.Headers
+// CopyInput says what a copy differs in.
+type CopyInput struct {
+	Headers *Headers // nil: those of the source
+	Cond    Cond
+	// Wrap, if set, sees the body on its way, and Finish returns the checksums to
+	// store; without it those of the source are kept, as far as they are of the body.
+	Wrap   func(io.Reader) io.Reader
+	Finish func() ([]Checksum, error)
+}
+
+// Copy stores a copy of src under key. A copy of an object onto itself changes
+// its headers and time only; its body is not touched, and Wrap does not see it.
+// src must come from Get.
+func (b *Bucket) Copy(ctx context.Context, src *Object, key string, in CopyInput) (*Object, error) {
+	headers := src.Headers
+	if in.Headers != nil {
+		headers = *in.Headers
 	}
 	if src.b.name == b.name && src.Key == key {
-		o, err := b.touch(ctx, src, *headers, cond)
+		o, err := b.touch(ctx, src, headers, in.Cond)
 		return o, keyErr("copy", b, key, err)
 	}
 	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
@@ -176,18 +188,21 @@ func (b *Bucket) Copy(ctx context.Context, src *Object, key string, headers *Hea
 		return nil, err
 	}
 	defer r.Close()
-	return b.Put(ctx, key, PutInput{
-		Body: r, Size: src.Size, Headers: *headers, Cond: cond,
-		Finish: func() ([]Checksum, error) {
-			var keep []Checksum
+	put := PutInput{Body: r, Size: src.Size, Headers: headers, Cond: in.Cond, Finish: in.Finish}
+	if in.Wrap != nil {
+		put.Body = in.Wrap(r)
+	}
+	if put.Finish == nil {
+		put.Finish = func() (keep []Checksum, err error) {
 			for _, c := range src.Checksums {
 				if !c.Composite {
 					keep = append(keep, c)
 				}
 			}
 			return keep, nil
-		},
-	})
+		}
+	}
+	return b.Put(ctx, key, put)
 }
 
 // touch replaces the headers and the time of an object whose body is still that of src.

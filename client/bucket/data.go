@@ -116,11 +116,14 @@ func (s *Service) buffer(n int64) (buf []byte, free func()) {
 	return (*p)[:n], func() { s.pool.Put(p) }
 }
 
+// removeWindow bounds the removals in flight.
+const removeWindow = 8
+
 // removeData removes data objects; missing ones are no error.
 func (s *Service) removeData(ctx context.Context, refs []*bucketpb.DataRef) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	slots := make(chan struct{}, 4)
+	slots := make(chan struct{}, removeWindow)
 	var inFlight sync.WaitGroup
 	defer inFlight.Wait()
 	for _, ref := range refs {

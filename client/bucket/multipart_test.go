@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket/bucketpb"
+	"github.com/cairnstore/cairn/client/clienttest"
 )
 
 // part body of the smallest size allowed.
@@ -216,6 +218,59 @@ func TestAbandonedPut(t *testing.T) {
 	}
 	if _, err := f.b.Head(t.Context(), "k"); !errors.Is(err, ErrNoSuchKey) {
 		t.Errorf("head: %v", err)
+	}
+}
+
+// A put that takes very long gives signs of life and is left alone.
+func TestLongPutIsKept(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.KeepAlive = 1 })
+	in, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.b.Put(context.Background(), "k", PutInput{Body: in, Size: 5000})
+		done <- err
+	}()
+	want := body(5000, 1)
+	for i := range 5000 / 500 {
+		// When a piece of the next chunk is taken, the put has dealt with the one before.
+		if _, err := out.Write(want[i*500 : (i+1)*500]); err != nil {
+			t.Fatal(err)
+		}
+		f.clock.add(20 * time.Minute)
+		if _, err := f.svc.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	f.want("k", want)
+	f.wantData(5)
+}
+
+// A creation that nobody finishes is cleaned up.
+func TestAbandonedCreation(t *testing.T) {
+	f := newFixture(t, nil)
+	writes := 0
+	f.meta.Before(func(_ context.Context, c clienttest.Call) error {
+		if c.Writes {
+			if writes++; writes > 3 { // all but the last step
+				return client.ErrTimeout
+			}
+		}
+		return nil
+	})
+	if _, err := f.svc.Create(t.Context(), "half", "ann", ""); err == nil {
+		t.Fatal("created")
+	}
+	f.meta.Before(nil)
+	f.sweep()
+	if names := f.meta.Names(); len(names) != 3 { // the registry and one bucket
+		t.Errorf("left: %v", names)
+	}
+	if _, err := f.svc.Create(t.Context(), "half", "bob", ""); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -35,8 +35,13 @@ func (s *Service) Sweep(ctx context.Context) (SweepStats, error) {
 	}
 	var names, dead []string
 	note("registry", s.records(ctx, kindBucket, func(_ string, r *record) error {
-		if r.State != bucketpb.BucketState_CREATING {
+		switch {
+		case r.State != bucketpb.BucketState_CREATING:
 			names = append(names, r.Name)
+		case s.o.Now().Sub(time.Unix(0, r.Since)) > s.o.IntentTTL:
+			if err := s.bury(ctx, r); err != nil && !errors.Is(err, ErrBusy) { // whoever began it is gone
+				return err
+			}
 		}
 		return nil
 	}))
@@ -122,66 +127,85 @@ func (b *Bucket) sweep(ctx context.Context, st *SweepStats) error {
 
 type outboxStats struct{ done, pending int }
 
+// outboxBatch bounds the records that are read, and carried out together.
+const outboxBatch = 64
+
 // sweepOutbox carries out what is due in a partition's outbox.
 func (s *Service) sweepOutbox(ctx context.Context, object string) (n outboxStats, err error) {
 	from := string(kindOutbox)
 	for {
 		now := s.o.Now()
-		res, err := s.meta.Do(ctx, object, new(client.Op).OmapList(from, prefixEnd(string(kindOutbox)), 64))
+		res, err := s.meta.Do(ctx, object, new(client.Op).OmapList(from, prefixEnd(string(kindOutbox)), outboxBatch))
 		if errors.Is(err, client.ErrNotFound) {
 			return n, nil // the bucket was deleted
 		}
 		if err != nil {
 			return n, err
 		}
-		for _, kv := range res.Items[0].KVs {
-			due, err := outboxDue(kv.Key)
+		due := res.Items[0].KVs
+		more := res.Items[0].More
+		for i, kv := range due {
+			at, err := outboxDue(kv.Key)
 			if err != nil {
 				return n, err
 			}
-			if due.After(now) {
+			if at.After(now) {
+				due, more = due[:i], false
 				n.pending++
-				s.soon(object)
-				return n, nil
-			}
-			done, err := s.carryOut(ctx, object, kv)
-			if err != nil {
-				return n, fmt.Errorf("outbox of %s: %w", object, err)
-			}
-			if done {
-				n.done++
-			} else {
-				n.pending++
-				s.soon(object)
+				break
 			}
 			from = kv.Key + "\x00"
 		}
-		if !res.Items[0].More {
+		done, err := s.carryOut(ctx, object, due)
+		n.done += done
+		n.pending += len(due) - done
+		if err != nil {
+			return n, fmt.Errorf("outbox of %s: %w", object, err)
+		}
+		if !more {
+			if n.pending > 0 {
+				s.soon(object)
+			}
 			return n, nil
 		}
 	}
 }
 
-// carryOut does what an outbox record asks for, then removes it. Doing it twice
-// is harmless: ids are never used again.
-func (s *Service) carryOut(ctx context.Context, object string, kv client.KV) (done bool, err error) {
-	box := new(bucketpb.Outbox)
-	if err := decode(kv.Value, box); err != nil {
-		return false, err
-	}
-	if err := s.removeData(ctx, box.Data); err != nil {
-		return false, err
-	}
-	if len(box.Upload) > 0 {
-		if done, err := s.removeUpload(ctx, box); err != nil || !done {
-			return false, err
+// carryOut does what outbox records ask for, then removes them, and returns how
+// many are done. Doing it twice is harmless: ids are never used again.
+func (s *Service) carryOut(ctx context.Context, object string, kvs []client.KV) (done int, err error) {
+	var refs []*bucketpb.DataRef
+	op := new(client.Op).AssertExists()
+	for _, kv := range kvs {
+		box := new(bucketpb.Outbox)
+		if err := decode(kv.Value, box); err != nil {
+			return 0, err
 		}
+		if len(box.Upload) > 0 {
+			if gone, err := s.removeUpload(ctx, box); err != nil {
+				return 0, err
+			} else if !gone {
+				continue
+			}
+		}
+		refs = append(refs, box.Data...)
+		op.OmapRm(kv.Key)
+		done++
 	}
-	_, err = s.meta.Do(ctx, object, new(client.Op).AssertExists().OmapRm(kv.Key))
+	if done == 0 {
+		return 0, nil
+	}
+	if err := s.removeData(ctx, refs); err != nil {
+		return 0, err
+	}
+	_, err = s.meta.Do(ctx, object, op)
 	if errors.Is(err, client.ErrNotFound) {
-		err = nil
+		err = nil // the bucket was deleted, and its remains with it
 	}
-	return err == nil, err
+	if err != nil {
+		return 0, err
+	}
+	return done, nil
 }
 
 // removeUpload closes an upload; when it has been closed for the grace period,

@@ -88,8 +88,11 @@ func (q *request) copyObject() error {
 	if d := q.r.Header.Get("X-Amz-Tagging-Directive"); d == "REPLACE" {
 		return notImplemented("object tags")
 	}
-	if q.r.Header.Get("X-Amz-Checksum-Algorithm") != "" && checksumByName(q.r.Header.Get("X-Amz-Checksum-Algorithm")) == nil {
-		return notImplemented("the checksum algorithm " + q.r.Header.Get("X-Amz-Checksum-Algorithm"))
+	var alg *checksumAlgorithm
+	if name := q.r.Header.Get("X-Amz-Checksum-Algorithm"); name != "" {
+		if alg = checksumByName(name); alg == nil {
+			return notImplemented("the checksum algorithm " + name)
+		}
 	}
 	for try := 1; ; try++ {
 		src, err := q.source()
@@ -99,7 +102,15 @@ func (q *request) copyObject() error {
 		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
-		o, err := b.Copy(q.ctx(), src, q.key, headers, cond)
+		in := bucket.CopyInput{Headers: headers, Cond: cond}
+		if alg != nil {
+			if src.Bucket() == q.bucket && src.Key == q.key {
+				return notImplemented("a new checksum in a copy of an object onto itself")
+			}
+			sum := &summing{alg: alg}
+			in.Wrap, in.Finish = sum.wrap, sum.finish
+		}
+		o, err := b.Copy(q.ctx(), src, q.key, in)
 		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
 			continue
 		}

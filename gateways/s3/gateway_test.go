@@ -588,6 +588,9 @@ func TestCopyObject(t *testing.T) {
 	if got.header.Get("X-Amz-Meta-X") != "" || got.header.Get("X-Amz-Meta-Y") != "2" {
 		t.Errorf("replaced headers: %v", got.header)
 	}
+	if r := g.want(cp(map[string]string{"X-Amz-Checksum-Algorithm": "CRC32"}), 200); !bytes.Contains(r.body, []byte("<ChecksumCRC32>")) {
+		t.Errorf("a copy with a checksum: %s", r.body)
+	}
 	self := call{method: "PUT", path: "/photos/copy", header: map[string]string{"X-Amz-Copy-Source": "/photos/copy"}}
 	g.wantErr(self, 400, "InvalidRequest")
 	self.header = map[string]string{"X-Amz-Copy-Source": "/photos/copy", "X-Amz-Metadata-Directive": "REPLACE", "Content-Type": "x/y"}
