@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -478,5 +479,44 @@ func TestCheckFindsDamage(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("found %+v\n%s; want %q too", r, all, want)
 		}
+	}
+}
+
+// TestQueueIsBounded floods the store and watches what it holds.
+func TestQueueIsBounded(t *testing.T) {
+	l := newFaultLayer(1)
+	createFault(t, l)
+	o := faultOptions(l)
+	o.QueueBytes = 200 << 10
+	d, err := Open(crashDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 40 {
+				size := []int{10, 20 << 10, 150 << 10, 300 << 10}[i%4] // the last is more than the queue takes at all
+				wg.Add(1)
+				d.Submit(&Batch{Ops: []Op{writeOp(fmt.Sprint(w), 0, make([]byte, size))}}, func(err error) {
+					defer wg.Done()
+					if err != nil {
+						t.Error(err)
+					}
+					d.queue.mu.Lock()
+					defer d.queue.mu.Unlock()
+					if d.queue.bytes > 200<<10+2*300<<10 { // one giant queued, one being committed
+						t.Errorf("%d bytes in the queue", d.queue.bytes)
+					}
+				})
+			}
+		}()
+	}
+	wg.Wait()
+	if d.queue.bytes != 0 {
+		t.Errorf("%d bytes of an empty queue", d.queue.bytes)
 	}
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// indexFormat is the Pebble format stores are made with; raising it is a
-// change of the disk format.
-const indexFormat = pebble.FormatNewest
+// indexFormat is the Pebble format of the index. It is named, not "the newest",
+// so that a newer library does not silently make stores that older programs
+// cannot open.
+const indexFormat = pebble.FormatValueSeparation
 
 const indexMemTable = 4 << 20
 
