@@ -22,9 +22,9 @@ type maps struct {
 	now    atomic.Pointer[view]
 	broken chan struct{} // closed when a map could not be understood and there is none yet
 
-	mu      sync.Mutex // serialises updates; guards below
-	why     error      // of the last map that could not be understood, nil after a good one
-	isBroke bool       // broken is closed
+	mu    sync.Mutex // serialises updates; guards below
+	why   error      // of the last map that could not be understood, nil after a good one
+	broke error      // of the first one, while there was no map: why broken is closed
 }
 
 func (s *maps) init() {
@@ -39,6 +39,13 @@ func (s *maps) err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.why
+}
+
+// brokenBy returns why broken is closed.
+func (s *maps) brokenBy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broke
 }
 
 // errGap says that deltas do not start where our map ends: a full map is needed.
@@ -57,8 +64,8 @@ func (s *maps) install(up *wirepb.MapUpdate, payload []byte) (changed bool, err 
 			return false, err
 		}
 		s.why = err
-		if cur.m == nil && !s.isBroke {
-			s.isBroke = true
+		if cur.m == nil && s.broke == nil {
+			s.broke = err
 			close(s.broken)
 		}
 		return false, err

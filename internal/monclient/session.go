@@ -5,6 +5,9 @@
 // A monitor that is connected may still be of no use: frozen, or cut off from its
 // peers so that its map grows old. The session pings it, and leaves it when it
 // does not know an epoch that somebody else has seen.
+//
+// The object client and the OSD both stand on it. It knows no conditions of its
+// own beyond ErrClosed and GaveUpError: answers of monitors are *wire.Error.
 package monclient
 
 import (
@@ -16,6 +19,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire"
@@ -28,7 +32,8 @@ const (
 	backoffMin = 50 * time.Millisecond // after all monitors failed once
 	backoffMax = 3 * time.Second
 	pingEvery  = 3 * time.Second  // a silent monitor may be frozen: ask
-	suspectAge = 10 * time.Second // a session younger than this is not given up on a mere suspicion
+	suspectAge = 10 * time.Second // a session or map younger than this is not suspected
+	missesMax  = 3                // times that a monitor may lack an epoch that somebody has seen
 )
 
 // ErrClosed is returned by calls on a closed session.
@@ -39,8 +44,29 @@ type Options struct {
 	Mons     []string             // required: messenger addresses of some monitors; the map names the others
 	Self     func() wire.Identity // required: who we are; a zero Cluster is filled from the map
 	Log      *slog.Logger         // default slog.Default()
-	Patience time.Duration        // for a monitor's answer; default 3 s
+	Patience time.Duration        // for an answer about the session itself and its maps; default 3 s
+	Attempt  time.Duration        // until a Call that is not answered goes to another monitor; default Patience
 	OnMap    func(*placement.Map) // told of every newer map, in order; may be set later with Session.OnMap
+
+	pingEvery, suspectAge time.Duration // tests
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	for _, d := range []struct {
+		d      *time.Duration
+		unless time.Duration
+	}{{&o.Patience, 3 * time.Second}, {&o.pingEvery, pingEvery}, {&o.suspectAge, suspectAge}} {
+		if *d.d <= 0 {
+			*d.d = d.unless
+		}
+	}
+	if o.Attempt <= 0 {
+		o.Attempt = o.Patience
+	}
+	return o
 }
 
 // Session is a session with the monitors. It is safe for concurrent use.
@@ -53,6 +79,7 @@ type Session struct {
 
 	kick    chan struct{} // holds one: a newer map is wanted
 	suspect chan struct{} // holds one: the monitor's map may be out of date
+	news    atomic.Int64  // unix nanoseconds of the newest map
 
 	tellMu sync.Mutex // serialises onMap; guards below
 	onMap  func(*placement.Map)
@@ -68,17 +95,14 @@ type Session struct {
 
 // Open starts a session; it does not wait for a monitor. WaitMap does.
 func Open(o Options) (*Session, error) {
-	if len(o.Mons) == 0 || o.Self == nil {
+	switch {
+	case len(o.Mons) == 0:
 		return nil, errors.New("open a session with the monitors: no monitor address given")
-	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	if o.Patience <= 0 {
-		o.Patience = 3 * time.Second
+	case o.Self == nil:
+		return nil, errors.New("open a session with the monitors: Options.Self is missing")
 	}
 	s := &Session{
-		o: o, kick: make(chan struct{}, 1), suspect: make(chan struct{}, 1), onMap: o.OnMap,
+		o: o.withDefaults(), kick: make(chan struct{}, 1), suspect: make(chan struct{}, 1), onMap: o.OnMap,
 		up: make(chan struct{}), failed: map[string]error{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -112,7 +136,10 @@ func (s *Session) Changed() (*placement.Map, <-chan struct{}) {
 	return v.m, v.changed
 }
 
-// OnMap sets who is told of every newer map, in order, on a goroutine of the session.
+// OnMap sets who is told of newer maps, in order, on a goroutine of the session or
+// of a Refresh. Map returns a map before it is told, so whoever registers something
+// and then looks at Map either sees the newer map or is registered when it is told.
+// When two maps arrive at once the older may be left out. f must not wait for the session.
 func (s *Session) OnMap(f func(*placement.Map)) {
 	s.tellMu.Lock()
 	defer s.tellMu.Unlock()
@@ -123,9 +150,13 @@ func (s *Session) OnMap(f func(*placement.Map)) {
 // a newer format, if the newest map offered was one.
 func (s *Session) Broken() error { return s.maps.err() }
 
-// WaitMap waits for a map of at least the given epoch, 0 for any.
+// WaitMap waits for a map of at least the given epoch, 0 for any. It fails at
+// once when there is no map yet and the first one offered could not be
+// understood; when ctx ends the error has a *GaveUpError.
 func (s *Session) WaitMap(ctx context.Context, e placement.Epoch) (*placement.Map, error) {
-	s.Want(e)
+	if e != 0 { // the first map comes without asking
+		s.Want(e)
+	}
 	for {
 		v := s.maps.load()
 		if v.m != nil && v.m.Epoch >= e {
@@ -138,11 +169,13 @@ func (s *Session) WaitMap(ctx context.Context, e placement.Epoch) (*placement.Ma
 		select {
 		case <-v.changed:
 		case <-broken:
-			return nil, s.maps.err()
+			if s.Map() == nil {
+				return nil, s.maps.brokenBy()
+			}
 		case <-s.ctx.Done():
-			return nil, ErrClosed
+			return nil, fmt.Errorf("wait for cluster map epoch %d: %w", e, ErrClosed)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for cluster map epoch %d: %w%s", e, context.Cause(ctx), s.Trouble())
+			return nil, fmt.Errorf("wait for cluster map epoch %d, have %d: %w", e, s.Epoch(), &GaveUpError{Cause: ctx.Err(), Trouble: s.Trouble()})
 		}
 	}
 }
@@ -180,6 +213,13 @@ func (s *Session) order(last string) []string {
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	sort.SliceStable(order, func(i, j int) bool { return order[i] != last && order[j] == last })
 	return order
+}
+
+// alternatives reports whether there is more than one monitor.
+func (s *Session) alternatives() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.addrs) > 1
 }
 
 func (s *Session) connected(conn *wire.Conn) {
@@ -241,7 +281,9 @@ func (s *Session) Want(e placement.Epoch) {
 	signal(s.kick)
 }
 
-// Suspect says that the monitor's map may be out of date; an old session with it is given up.
+// Suspect says that daemons do not answer and no map says why: the monitor's map
+// may be out of date. The session is given up for another monitor if it and its
+// newest map are old. It never blocks.
 func (s *Session) Suspect() { signal(s.suspect) }
 
 func signal(ch chan struct{}) {
@@ -259,25 +301,29 @@ func (s *Session) follow() {
 	for {
 		for _, addr := range s.order(last) {
 			last = addr
+			began := time.Now()
 			lived, err := s.session(addr)
 			if s.ctx.Err() != nil {
 				return
 			}
 			if lived {
-				backoff = backoffMin
+				if time.Since(began) > backoffMax {
+					backoff = backoffMin // not for one that takes us and drops us again
+				}
 				s.o.Log.Info("monitor lost, trying another", "addr", addr, "err", err)
 				break // in a new order, this one last
 			}
 			s.o.Log.Debug("monitor not usable", "addr", addr, "err", err)
 		}
-		if conn, _ := s.current(); conn == nil {
-			if !sleep(s.ctx, backoff/2+rand.N(backoff/2+1)) {
-				return
-			}
-			backoff = min(2*backoff, backoffMax)
+		if !sleep(s.ctx, jitter(backoff)) {
+			return
 		}
+		backoff = min(2*backoff, backoffMax)
 	}
 }
+
+// jitter returns between half of d and d, so that many clients do not act at once.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // sleep reports whether ctx still lives after d.
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -321,48 +367,72 @@ func (s *Session) session(addr string) (lived bool, err error) {
 // attend serves a session until it fails or is not to be trusted any more.
 func (s *Session) attend(conn *wire.Conn) error {
 	began := time.Now()
-	ping := time.NewTicker(pingEvery)
+	ping := time.NewTicker(s.o.pingEvery)
 	defer ping.Stop()
 	misses := 0
+	var again <-chan time.Time
 	for {
 		select {
+		case <-again:
+			again = nil
+			signal(s.kick)
 		case <-s.ctx.Done():
 			return s.ctx.Err()
 		case <-conn.Done():
 			return conn.Err()
 		case <-ping.C:
-			ctx, cancel := context.WithTimeout(s.ctx, s.o.Patience)
-			_, err := conn.Ping(ctx)
-			cancel()
-			if err != nil {
+			if err := s.ping(conn); err != nil {
 				return err
 			}
 		case <-s.suspect:
-			if time.Since(began) > suspectAge {
+			// Perhaps this monitor is cut off from the others. With no other to ask, leaving it gains nothing.
+			if now := time.Now(); now.Sub(began) > s.o.suspectAge && now.UnixNano()-s.news.Load() > int64(s.o.suspectAge) && s.alternatives() {
 				return errors.New("its map may be out of date")
 			}
 		case <-s.kick:
-			s.mu.Lock()
-			wanted := s.wanted
-			s.mu.Unlock()
-			have := s.Epoch()
-			if wanted != 0 && wanted <= have {
-				wanted = 0
-			}
-			err := s.ask(conn, &wirepb.Header{Body: &wirepb.Header_MonGetMap{MonGetMap: &wirepb.MonGetMap{Have: have, Want: wanted}}})
+			wanted, err := s.catchUp(conn)
 			switch {
 			case err == nil && s.Epoch() >= wanted:
 				misses = 0
 			case err == nil || wire.CodeOf(err) == wirepb.Code_TRY_LATER:
 				// The monitor does not have that epoch yet. It will push it, or it is cut off.
-				if misses++; misses > 3 {
+				if misses++; misses > missesMax {
 					return fmt.Errorf("it has no map of epoch %d", wanted)
 				}
+				again = time.After(jitter(time.Duration(misses) * 200 * time.Millisecond))
 			default:
 				return err
 			}
 		}
 	}
+}
+
+// catchUp asks for the epoch that is wanted, which it returns, or for the newest when that is 0.
+func (s *Session) catchUp(conn *wire.Conn) (wanted uint64, err error) {
+	s.mu.Lock()
+	wanted = s.wanted
+	s.mu.Unlock()
+	have := s.Epoch()
+	if wanted <= have {
+		wanted = 0
+	}
+	err = s.ask(conn, &wirepb.Header{Body: &wirepb.Header_MonGetMap{MonGetMap: &wirepb.MonGetMap{Have: have, Want: wanted}}})
+	if errors.Is(err, context.DeadlineExceeded) && wanted != 0 {
+		if s.Epoch() >= wanted {
+			return wanted, nil // it was pushed meanwhile
+		}
+		if err = s.ping(conn); err == nil { // it waits for that epoch, as we do
+			err = &wire.Error{Code: wirepb.Code_TRY_LATER}
+		}
+	}
+	return wanted, err
+}
+
+func (s *Session) ping(conn *wire.Conn) error {
+	ctx, cancel := context.WithTimeout(s.ctx, s.o.Patience)
+	defer cancel()
+	_, err := conn.Ping(ctx)
+	return err
 }
 
 // ask sends a request for maps and installs the answer, fetching a full map
@@ -390,9 +460,12 @@ func (s *Session) update(m *wire.Message) error {
 	}
 	changed, err := s.maps.install(up.MapUpdate, m.Payload)
 	if changed {
+		now := s.Map()
 		s.mu.Lock()
-		s.setAddrs(s.Map())
+		s.setAddrs(now)
 		s.mu.Unlock()
+		s.news.Store(time.Now().UnixNano())
+		s.o.Log.Debug("cluster map", "epoch", now.Epoch)
 		s.tell()
 	}
 	return err
@@ -433,92 +506,3 @@ func (h handler) Handle(conn *wire.Conn, m *wire.Message) {
 
 // Closed implements wire.Handler.
 func (handler) Closed(*wire.Conn, error) {}
-
-// GaveUpError ends a Call whose time was up: what the monitors said last, if anything.
-type GaveUpError struct {
-	Cause   error // why it ended
-	Last    error // the last answer, nil if there was none
-	Trouble string
-}
-
-func (e *GaveUpError) Error() string {
-	if e.Last != nil {
-		return fmt.Sprintf("%v: the monitors' last answer: %v%s", e.Cause, e.Last, e.Trouble)
-	}
-	return e.Cause.Error() + e.Trouble
-}
-
-// Unwrap returns cause and last answer.
-func (e *GaveUpError) Unwrap() []error {
-	if e.Last == nil {
-		return []error{e.Cause}
-	}
-	return []error{e.Cause, e.Last}
-}
-
-// Call asks the monitors, one after the other, until one answers for good: with
-// success or with an error (*wire.Error) that another would give too. It lasts
-// as long as ctx; then the error is a *GaveUpError.
-func (s *Session) Call(ctx context.Context, req *wire.Message) (*wire.Message, error) {
-	var last error
-	wait := 20 * time.Millisecond
-	for {
-		conn, up := s.current()
-		if conn == nil {
-			select {
-			case <-up:
-				continue
-			case <-s.ctx.Done():
-				return nil, ErrClosed
-			case <-ctx.Done():
-				return nil, &GaveUpError{ctx.Err(), last, s.Trouble()}
-			}
-		}
-		actx, cancel := context.WithTimeout(ctx, s.o.Patience)
-		m, err := conn.Call(actx, &wire.Message{Header: &wirepb.Header{Body: req.Header.Body}, Payload: req.Payload})
-		silent := actx.Err() != nil && ctx.Err() == nil
-		cancel()
-		if err == nil {
-			return m, nil
-		}
-		var we *wire.Error
-		if errors.As(err, &we) {
-			switch we.Code {
-			case wirepb.Code_TRY_LATER, wirepb.Code_STALE_MAP, wirepb.Code_TIMED_OUT:
-			default:
-				return nil, err
-			}
-		} else if errors.Is(err, wire.ErrTooLarge) {
-			return nil, err
-		}
-		if ctx.Err() == nil || last == nil {
-			last = err
-		}
-		if s.ctx.Err() != nil {
-			return nil, ErrClosed
-		}
-		if silent {
-			conn.Close() // the session ends and another monitor is tried
-		}
-		if !sleep(ctx, wait/2+rand.N(wait/2+1)) {
-			return nil, &GaveUpError{ctx.Err(), last, s.Trouble()}
-		}
-		wait = min(2*wait, time.Second)
-	}
-}
-
-// Refresh fetches the newest map and installs it.
-func (s *Session) Refresh(ctx context.Context) error {
-	have := s.Epoch()
-	for range 2 {
-		m, err := s.Call(ctx, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_MonGetMap{MonGetMap: &wirepb.MonGetMap{Have: have}}}})
-		if err != nil {
-			return err
-		}
-		if err = s.update(m); !errors.Is(err, errGap) {
-			return err
-		}
-		have = 0
-	}
-	return errGap
-}
