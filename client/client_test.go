@@ -303,45 +303,6 @@ func TestEpochInAnswer(t *testing.T) {
 	}
 }
 
-// Pushes that do not follow one another: the client fetches what it lacks, and
-// a full map when what it has does not lead there.
-func TestMapGaps(t *testing.T) {
-	cl := newCluster(t, 1, 2)
-	c := cl.connect()
-	cl.next(func(*placement.Map) {})
-	m := cl.change(setPrimary(1)) // pushed as a delta from an epoch the client has not seen
-	if _, err := c.WaitMap(bg, m.Epoch); err != nil {
-		t.Fatal(err)
-	}
-	if n := cl.mons[0].fullMaps(); n != 1 {
-		t.Errorf("%d full maps were sent, want 1", n)
-	}
-	// A damaged delta.
-	m = cl.next(func(*placement.Map) {})
-	bad := appendDelta(nil, cl.old[m.Epoch-1], m)
-	bad[len(bad)/2] ^= 1
-	cl.mons[0].set(func(f *fakeMon) {
-		for conn := range f.subs {
-			if err := conn.Send(&wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_MapUpdate{MapUpdate: &wirepb.MapUpdate{From: uint64(m.Epoch - 1), To: uint64(m.Epoch)}}}, Payload: bad}); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	if got, err := c.WaitMap(bg, m.Epoch); err != nil || got.Checksum() != m.Checksum() {
-		t.Fatalf("got %v, want the map of epoch %d", err, m.Epoch)
-	}
-	// A client with a map that the monitor's deltas do not fit.
-	cl.mu.Lock()
-	lie := cl.m.Clone()
-	lie.Modified++
-	cl.old[cl.m.Epoch] = lie
-	cl.mu.Unlock()
-	m = cl.change(setPrimary(0))
-	if got, err := c.WaitMap(bg, m.Epoch); err != nil || got.Checksum() != m.Checksum() {
-		t.Fatalf("got %v, want the map of epoch %d", err, m.Epoch)
-	}
-}
-
 func TestPoolComesAndGoes(t *testing.T) {
 	cl := newCluster(t, 1, 1)
 	c := cl.connect()

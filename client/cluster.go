@@ -11,9 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cairnstore/cairn/internal/monclient"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/placement"
 )
+
+// monPatience is how long the session with the monitors waits for an answer; at
+// most Options.AttemptTimeout.
+const monPatience = 3 * time.Second
 
 // ErrClosed is the condition of everything asked of a Client after Close.
 var ErrClosed = errors.New("client is closed")
@@ -64,8 +69,7 @@ type Client struct {
 	ctx     context.Context // ends at Close
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	maps    maps
-	mons    mons
+	session *monclient.Session
 	flights flights
 	retries budget
 
@@ -95,31 +99,38 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		probing: make(map[string]bool),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.maps.init()
-	c.mons.init(o.Mons)
 	c.flights.init(o.MaxInFlightBytes, o.MaxInFlightOps)
 	c.retries.init(time.Now())
-	first := c.maps.load().changed
-	c.wg.Go(c.follow) // ends with c.ctx
+	var err error
+	c.session, err = monclient.Open(monclient.Options{
+		Mons:     o.Mons,
+		Self:     func() wire.Identity { return wire.Identity{Entity: o.Entity} },
+		Log:      o.Log,
+		Patience: min(monPatience, o.AttemptTimeout),
+		Attempt:  o.AttemptTimeout,
+		OnMap:    c.redirect,
+	})
+	if err != nil {
+		c.cancel()
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
 
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	select {
-	case <-first:
-	case <-c.maps.broken:
+	first, err := c.session.WaitMap(ctx, 0)
+	if err != nil {
+		var gave *monclient.GaveUpError
+		if errors.As(err, &gave) {
+			err = fmt.Errorf("%w: no cluster map from any monitor: %s", timeout(gave.Cause), c.session.Troubles())
+		}
 		c.cancel()
-		c.wg.Wait()
-		return nil, fmt.Errorf("connect to the cluster: %w", c.maps.err())
-	case <-ctx.Done():
-		err := fmt.Errorf("connect to the cluster: %w: no cluster map from any monitor: %s", timeout(ctx.Err()), c.mons.troubles())
-		c.cancel()
-		c.wg.Wait()
-		return nil, err
+		c.session.Close()
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	c.osds = wire.NewPeers(wire.Options{
-		Self:             wire.Identity{Entity: o.Entity, Cluster: c.Map().Cluster},
+		Self:             wire.Identity{Entity: o.Entity, Cluster: first.Cluster},
 		Log:              o.Log,
-		Epoch:            c.epoch,
+		Epoch:            c.session.Epoch,
 		DialTimeout:      o.AttemptTimeout,
 		HandshakeTimeout: o.AttemptTimeout,
 	})
@@ -130,43 +141,29 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 // ErrClosed. It is idempotent and waits for the client's goroutines.
 func (c *Client) Close() error {
 	c.cancel()
-	err := c.osds.Close()
+	err := errors.Join(c.session.Close(), c.osds.Close())
 	c.wg.Wait()
 	return err
 }
 
 // Map returns the newest cluster map known. It must not be changed.
-func (c *Client) Map() *placement.Map { return c.maps.load().m }
-
-func (c *Client) epoch() uint64 {
-	if m := c.Map(); m != nil {
-		return uint64(m.Epoch)
-	}
-	return 0
-}
+func (c *Client) Map() *placement.Map { return c.session.Map() }
 
 // WaitMap waits until the map has at least the given epoch, and returns it.
 func (c *Client) WaitMap(ctx context.Context, epoch placement.Epoch) (*placement.Map, error) {
-	c.want(uint64(epoch))
-	for {
-		v := c.maps.load()
-		if v.m.Epoch >= epoch {
-			return v.m, nil
-		}
-		select {
-		case <-v.changed:
-		case <-c.ctx.Done():
-			return nil, fmt.Errorf("wait for cluster map epoch %d: %w", epoch, ErrClosed)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for cluster map epoch %d, have %d: %w%s", epoch, v.m.Epoch, timeout(ctx.Err()), c.mons.trouble())
-		}
+	m, err := c.session.WaitMap(ctx, epoch)
+	if err != nil {
+		return nil, fmt.Errorf("wait for cluster map epoch %d, have %d: %w", epoch, c.session.Epoch(), monError(err))
 	}
+	return m, nil
 }
 
 // Refresh asks a monitor for its newest map and waits for the answer.
 func (c *Client) Refresh(ctx context.Context) error {
-	if err := c.fetch(ctx, 0); err != nil {
-		return fmt.Errorf("fetch the cluster map: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	if err := c.session.Refresh(ctx); err != nil {
+		return fmt.Errorf("fetch the cluster map: %w", monError(err))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"testing"
 	"time"
@@ -120,38 +119,6 @@ func TestErrorOf(t *testing.T) {
 	if !errors.Is(ErrorOf(999), ErrInternal) {
 		t.Error("an unknown code is not an internal error")
 	}
-}
-
-// FuzzMapUpdate gives any bytes as a map update to a client with and without a map.
-func FuzzMapUpdate(f *testing.F) {
-	old := testMap()
-	m := old.Clone()
-	m.Epoch, m.Flags = 6, placement.FlagPause
-	d := placement.EncodeDelta(placement.Diff(old, m))
-	f.Add(uint64(5), uint64(6), false, append(binary.LittleEndian.AppendUint32(nil, uint32(len(d))), d...))
-	f.Add(uint64(0), uint64(6), true, placement.EncodeMap(m))
-	f.Add(uint64(5), uint64(6), false, []byte{1, 2})
-	f.Add(uint64(5), uint64(6), false, []byte{255, 255, 255, 255, 1})
-	f.Add(uint64(5), uint64(6), false, []byte{})
-	f.Fuzz(func(t *testing.T, from, to uint64, full bool, payload []byte) {
-		for _, cur := range []*placement.Map{nil, old} {
-			var s maps
-			s.init()
-			if cur != nil {
-				s.now.Store(&view{m: cur, changed: make(chan struct{})})
-			}
-			changed, err := s.install(&wirepb.MapUpdate{From: from, To: to, Full: full}, payload)
-			got := s.load().m
-			switch {
-			case changed && err != nil:
-				t.Fatalf("changed the map and says %v", err)
-			case changed && (got == nil || uint64(got.Epoch) != to || cur != nil && (got.Epoch <= cur.Epoch || got.Cluster != cur.Cluster)):
-				t.Fatalf("changed to a wrong map")
-			case !changed && got != cur:
-				t.Fatal("changed the map and does not say so")
-			}
-		}
-	})
 }
 
 // FuzzAnswer gives any bytes as an OSD's answer.

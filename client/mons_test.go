@@ -6,7 +6,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -123,18 +122,6 @@ func (cl *cluster) sessionMon(t *testing.T) *fakeMon {
 	return nil
 }
 
-// The client knows one monitor; the map tells it of the others.
-func TestMonsFromMap(t *testing.T) {
-	cl := newCluster(t, 2, 1)
-	c := cl.connect(func(o *client.Options) { o.Mons = o.Mons[:1] })
-	cl.mons[0].proxy.ln.Close()
-	cl.mons[0].proxy.cut()
-	m := cl.change(func(*placement.Map) {})
-	if _, err := c.WaitMap(bg, m.Epoch); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A monitor without the others says "later" until another is asked.
 func TestMonTryLater(t *testing.T) {
 	cl := newCluster(t, 1, 1)
@@ -184,43 +171,5 @@ func TestUserAndBeacon(t *testing.T) {
 	}
 	if want := (placement.Service{Kind: "s3", Name: "gw1", Addr: "127.0.0.1:8000"}); len(m.Services) != 1 || m.Services[0] != want {
 		t.Errorf("got %+v, want %+v", m.Services, want)
-	}
-}
-
-// A request of a monitor to the client is answered, not left hanging.
-func TestRequestsAreRefused(t *testing.T) {
-	cl := newCluster(t, 1, 1)
-	cl.connect()
-	cl.mons[0].mu.Lock()
-	var conn *wire.Conn
-	for c := range cl.mons[0].subs {
-		conn = c
-	}
-	cl.mons[0].mu.Unlock()
-	if _, err := conn.Call(bg, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Ack{Ack: &wirepb.Ack{}}}}); wire.CodeOf(err) != wirepb.Code_UNSUPPORTED {
-		t.Errorf("got %v, want unsupported", err)
-	}
-}
-
-// A monitor that lags behind what the OSDs know is asked again, and given up
-// for another when it does not catch up.
-func TestLaggingMonitor(t *testing.T) {
-	cl := newCluster(t, 2, 1)
-	stale := cl.mons[0].mapsSince(0)
-	var asked sync.Once
-	lagged := make(chan struct{})
-	cl.mons[0].set(func(f *fakeMon) {
-		f.mute = true
-		f.hook = func(c *wire.Conn, m *wire.Message) bool {
-			asked.Do(func() { close(lagged) })
-			_ = c.Reply(m, stale)
-			return true
-		}
-	})
-	c := cl.connect(func(o *client.Options) { o.Mons = o.Mons[:1] })
-	<-lagged
-	m := cl.next(func(*placement.Map) {}) // nobody pushes it
-	if _, err := c.WaitMap(bg, m.Epoch); err != nil {
-		t.Fatal(err)
 	}
 }

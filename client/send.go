@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -79,33 +80,33 @@ func (c *Client) send(ctx context.Context, r *request) (*wire.Message, *giveUp) 
 		if err := ctx.Err(); err != nil {
 			return nil, p.end(c, r, timeout(err))
 		}
-		v := c.maps.load()
-		t, met := route(v.m, r)
+		cmap, changed := c.session.Changed()
+		t, met := route(cmap, r)
 		if t != p.t {
 			p.backoff = backoffMin
 		}
 		p.t, p.met = t, met
 		switch met {
 		case poolGone:
-			return nil, &giveUp{err: ErrNotFound, text: fmt.Sprintf("the pool was removed (cluster map of epoch %d)", v.m.Epoch)}
+			return nil, &giveUp{err: ErrNotFound, text: fmt.Sprintf("the pool was removed (cluster map of epoch %d)", cmap.Epoch)}
 		case paused, noPrimary:
 			// The next map will help. Should we have missed it, asking will.
 			if p.backoff == backoffMax {
-				c.want(0)
-				signal(c.mons.suspect)
+				c.session.Want(0)
+				c.session.Suspect()
 			}
-			c.rest(ctx, v, &p)
+			c.rest(ctx, changed, &p)
 			continue
 		}
 
-		m, again := c.try(ctx, v, t, r, &p)
+		m, again := c.try(ctx, cmap, t, r, &p)
 		switch {
 		case m != nil:
 			return c.answered(r, &p, m)
 		case errors.Is(p.last, wire.ErrTooLarge):
 			return nil, &giveUp{err: ErrInvalid, text: p.last.Error()}
 		case !again:
-			c.rest(ctx, v, &p)
+			c.rest(ctx, changed, &p)
 		}
 	}
 }
@@ -131,15 +132,18 @@ func (c *Client) answered(r *request, p *progress, m *wire.Message) (*wire.Messa
 	}
 }
 
+// jitter returns between half of d and d, so that many clients do not act at once.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
 // rest waits a little longer each time, or until the map changes.
-func (c *Client) rest(ctx context.Context, v *view, p *progress) {
+func (c *Client) rest(ctx context.Context, changed <-chan struct{}, p *progress) {
 	d := jitter(p.backoff) + c.retries.take(time.Now())
 	p.backoff = min(2*p.backoff, backoffMax)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-v.changed:
+	case <-changed:
 	case <-ctx.Done():
 	case <-c.ctx.Done():
 	}
@@ -147,13 +151,13 @@ func (c *Client) rest(ctx context.Context, v *view, p *progress) {
 
 // try makes one attempt. It returns the answer if it is one to keep; again asks
 // for the next attempt without a rest.
-func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *progress) (m *wire.Message, again bool) {
+func (c *Client) try(ctx context.Context, cmap *placement.Map, t target, r *request, p *progress) (m *wire.Message, again bool) {
 	p.attempts++
 	patience := c.o.AttemptTimeout + time.Duration(r.bytes)*time.Second/bytesPerSec
 	actx, cancel := context.WithTimeout(ctx, patience<<min(p.silent, doublings))
 	defer cancel()
 	a := &attempt{r: r, t: t, cancel: cancel}
-	if !c.register(a, v) {
+	if !c.register(a, cmap) {
 		return nil, true
 	}
 	defer c.unregister(a)
@@ -188,14 +192,14 @@ func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *prog
 		p.silent++
 	case actx.Err() != nil:
 		p.silent++
-		c.want(0)
-		signal(c.mons.suspect)
+		c.session.Want(0)
+		c.session.Suspect()
 		if sent {
 			c.probe(t.addr, conn)
 		}
 		return nil, true // it has waited long enough
 	default:
-		c.want(0) // a broken connection or a refused one: perhaps the map knows more
+		c.session.Want(0) // a broken connection or a refused one: perhaps the map knows more
 	}
 	return nil, false
 }
@@ -204,19 +208,19 @@ func (c *Client) try(ctx context.Context, v *view, t target, r *request, p *prog
 func (c *Client) judge(m *wire.Message, p *progress) (_ *wire.Message, again bool) {
 	h := m.Header
 	if e := h.GetEpoch(); e != 0 {
-		c.want(e)
+		c.session.Want(placement.Epoch(e))
 	}
 	switch h.GetCode() {
 	case wirepb.Code_STALE_MAP, wirepb.Code_WRONG_PRIMARY:
-		if h.GetEpoch() <= c.epoch() {
-			c.want(0) // the OSD did not say which epoch it means, or knows less than we do
+		if h.GetEpoch() <= c.session.Epoch() {
+			c.session.Want(0) // the OSD did not say which epoch it means, or knows less than we do
 		}
 	case wirepb.Code_TRY_LATER, wirepb.Code_STALE_TERM:
 	case wirepb.Code_NOT_FOUND:
 		if h.Body != nil {
 			return m, false
 		}
-		c.want(0) // not the object but the pool is unknown there: either OSD or we have an old map
+		c.session.Want(0) // not the object but the pool is unknown there: either OSD or we have an old map
 	default:
 		return m, false
 	}
@@ -227,16 +231,17 @@ func (c *Client) judge(m *wire.Message, p *progress) (_ *wire.Message, again boo
 }
 
 // register makes an attempt known to redirect. It fails when the map has
-// changed since v and names another target by now.
-func (c *Client) register(a *attempt, v *view) bool {
+// changed since cmap and names another target by now. A map that comes after that
+// look is told to redirect, which then knows the attempt.
+func (c *Client) register(a *attempt, cmap *placement.Map) bool {
 	c.pendingMu.Lock()
 	c.pending[a] = struct{}{}
 	c.pendingMu.Unlock()
-	now := c.maps.load()
-	if now == v {
+	now := c.Map()
+	if now == cmap {
 		return true
 	}
-	if t, met := route(now.m, a.r); met == nothing && t == a.t {
+	if t, met := route(now, a.r); met == nothing && t == a.t {
 		return true
 	}
 	c.unregister(a)
@@ -291,10 +296,10 @@ func (c *Client) probe(addr string, conn *wire.Conn) {
 // end says why a request is given up and what it waited for.
 func (p *progress) end(c *Client, r *request, cause error) *giveUp {
 	g := &giveUp{err: cause, text: p.waiting(c)}
-	if err := c.maps.err(); err != nil {
+	if err := c.session.Broken(); err != nil {
 		g.text += fmt.Sprintf("; newer maps are not usable: %v", err)
 	}
-	g.text += c.mons.trouble()
+	g.text += c.session.Trouble()
 	if r.write && p.unknown {
 		g.text += "; the write may or may not have taken effect"
 	}
@@ -323,7 +328,7 @@ func (p *progress) waiting(c *Client) string {
 			s += ": " + we.Text
 		}
 		if we.Code == wirepb.Code_WRONG_PRIMARY || we.Code == wirepb.Code_STALE_MAP {
-			s += fmt.Sprintf(" (its map has epoch %d, ours %d)", we.Epoch, c.epoch())
+			s += fmt.Sprintf(" (its map has epoch %d, ours %d)", we.Epoch, c.session.Epoch())
 		}
 		return s
 	}
