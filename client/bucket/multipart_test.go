@@ -236,7 +236,7 @@ func TestLongPutIsKept(t *testing.T) {
 		if _, err := out.Write(want[i*500 : (i+1)*500]); err != nil {
 			t.Fatal(err)
 		}
-		f.clock.add(20 * time.Minute)
+		f.clock.add(15 * time.Minute)
 		if _, err := f.svc.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}

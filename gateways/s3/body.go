@@ -45,30 +45,25 @@ const minRate = 16 << 10 // bytes a second
 // idleReader gives up on a client that sends nothing for a while, or very little
 // for long.
 type idleReader struct {
-	r     io.Reader
-	c     *http.ResponseController
-	idle  time.Duration
-	began time.Time
-	set   time.Time
-	bytes int64
-	done  bool
+	r      io.Reader
+	c      *http.ResponseController
+	idle   time.Duration
+	set    time.Time
+	bytes  int64
+	waited time.Duration // for the client only: when the cluster is slow, that is not its fault
+	done   bool
 }
 
 func (i *idleReader) Read(b []byte) (int, error) {
 	now := time.Now()
-	if i.began.IsZero() {
-		i.began = now
-	}
 	if now.Sub(i.set) > time.Second { // moving the deadline is not free: once a second is enough
-		deadline := now.Add(i.idle)
-		if slow := i.began.Add(i.idle + time.Duration(i.bytes/minRate)*time.Second); slow.Before(deadline) {
-			deadline = slow
-		}
-		_ = i.c.SetReadDeadline(deadline) // not every ResponseWriter can; then there is no limit
+		left := i.idle + time.Duration(i.bytes/minRate)*time.Second - i.waited
+		_ = i.c.SetReadDeadline(now.Add(min(i.idle, left))) // not every ResponseWriter can; then there is no limit
 		i.set = now
 	}
 	n, err := i.r.Read(b)
 	i.bytes += int64(n)
+	i.waited += time.Since(now)
 	if errors.Is(err, io.EOF) {
 		// The server watches the connection for the client going away once the body is read.
 		_ = i.c.SetReadDeadline(time.Time{})
