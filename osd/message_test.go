@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/pg"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
@@ -107,6 +108,30 @@ func TestGrows(t *testing.T) {
 	} {
 		if got := grows(&wirepb.OpRequest{Ops: []*wirepb.ObjOp{{Kind: kind}}}); got != want {
 			t.Errorf("grows(%v) = %v, want %v", kind, got, want)
+		}
+	}
+}
+
+// TestRefusal: a request that makes no sense is refused with the reason's own code
+// and names the operation: a newer client must learn UNSUPPORTED, not INVALID.
+func TestRefusal(t *testing.T) {
+	stat := &wirepb.ObjOp{Kind: wirepb.OpKind_STAT}
+	for name, tt := range map[string]struct {
+		ops    []*wirepb.ObjOp
+		code   wirepb.Code
+		failed uint32
+	}{
+		"unknown kind":  {[]*wirepb.ObjOp{stat, {Kind: 9999}}, wirepb.Code_UNSUPPORTED, 2},
+		"bad argument":  {[]*wirepb.ObjOp{{Kind: wirepb.OpKind_TRUNCATE, Offset: 1 << 60}}, wirepb.Code_INVALID, 1},
+		"no operations": {nil, wirepb.Code_INVALID, 0},
+	} {
+		err := objop.Validate(&wirepb.OpRequest{Object: []byte("o"), Ops: tt.ops}, 0)
+		if err == nil {
+			t.Errorf("%s: valid", name)
+			continue
+		}
+		if h := refusal(err); h.Code != tt.code || h.Error != err.Error() || h.GetOpReply().GetFailed() != tt.failed {
+			t.Errorf("%s: got %v, want %s of operation %d", name, h, tt.code, tt.failed)
 		}
 	}
 }

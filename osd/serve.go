@@ -1,6 +1,7 @@
 package osd
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -64,7 +65,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 // onOp checks a client's operation and hands it to its PG.
 func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch placement.Epoch) {
 	if err := objop.Validate(op, len(m.Payload)); err != nil {
-		c.ReplyError(m, wirepb.Code_INVALID, "%v", err)
+		c.Reply(m, &wire.Message{Header: refusal(err)})
 		return
 	}
 	id := placement.PGID{Pool: placement.PoolID(op.Pool), Shard: op.Shard}
@@ -90,6 +91,16 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 	}
 	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano()}
 	d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
+}
+
+// refusal is the answer to a request that objop.Validate does not take. It names the
+// operation: a kind we do not know is UNSUPPORTED, the rest INVALID.
+func refusal(err error) *wirepb.Header {
+	var e *objop.Error
+	if !errors.As(err, &e) {
+		return &wirepb.Header{Code: wirepb.Code_INVALID, Error: err.Error()}
+	}
+	return &wirepb.Header{Code: e.Code, Error: e.Error(), Body: &wirepb.Header_OpReply{OpReply: &wirepb.OpReply{Failed: uint32(e.Index + 1)}}}
 }
 
 // grows reports whether an operation may need more space; the others must work on a full OSD.
