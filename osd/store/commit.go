@@ -178,6 +178,9 @@ func (d *Disk) planGroup() (group []*item) {
 			err = it.err
 		}
 		if err == nil {
+			err = it.batch.Line.check()
+		}
+		if err == nil {
 			err = d.planner.plan(it.batch, it.big)
 		}
 		switch {
@@ -195,6 +198,7 @@ func (d *Disk) planGroup() (group []*item) {
 			continue
 		}
 		if it.err = err; err != nil {
+			it.batch.Line.fail(err)
 			d.releaseBig(it.big)
 			it.big = nil
 		}

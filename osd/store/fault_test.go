@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -275,8 +276,16 @@ func TestRingDoesNotOverwriteItsTail(t *testing.T) {
 		apply(t, d, writeOp("a", 0, bytes.Repeat([]byte{byte(i)}, 4096)))
 	}
 	<-held
+	d.keeper.mu.Lock()
+	d.keeper.wanted = false // the committer will set it when it has to wait, or, wrongly, has not
+	d.keeper.mu.Unlock()
 	over := make(chan error, 1)
 	d.Submit(&Batch{Ops: []Op{writeOp("a", 0, make([]byte, 4096))}}, func(err error) { over <- err })
+	for waiting := false; !waiting; runtime.Gosched() {
+		d.keeper.mu.Lock()
+		waiting = d.keeper.wanted
+		d.keeper.mu.Unlock()
+	}
 	after := l.restart()
 	close(hold)
 	if err := <-over; err == nil {
@@ -401,7 +410,8 @@ func TestPurgeGoesOnAfterRestart(t *testing.T) {
 	for i := range 300 {
 		apply(t, d, writeOp(fmt.Sprint(i), 0, bytes.Repeat([]byte("p"), 6000)), Op{Kind: OpOmapSet, Key: testKey(fmt.Sprint(i)), Name: []byte("k")})
 	}
-	apply(t, d, Op{Kind: OpRemoveSpace, Key: Key{PG: placement.PGID{Pool: 1}}})
+	all := Op{Kind: OpRemoveSpace, Key: Key{PG: placement.PGID{Pool: 1}}}
+	apply(t, d, all, writeOp("x", 0, []byte("x")), all)
 	d = openFault(t, l.restart())
 	if pgs, err := d.PGs(); err != nil || len(pgs) != 0 {
 		t.Fatalf("PGs: %v, %v", pgs, err)
@@ -518,5 +528,47 @@ func TestQueueIsBounded(t *testing.T) {
 	wg.Wait()
 	if d.queue.bytes != 0 {
 		t.Errorf("%d bytes of an empty queue", d.queue.bytes)
+	}
+}
+
+// TestReadMeetsChanges changes an object between the two halves of a read: its
+// block is overwritten at home, or freed and used by another object.
+func TestReadMeetsChanges(t *testing.T) {
+	d, l := newFault(t)
+	busy := 0 // changes left to make
+	var change func()
+	l.setFault(func(op, name string, _ int64) error {
+		if op == "read" && name == dataName && busy > 0 {
+			busy--
+			l.mu.Unlock() // the layer's lock is held by our caller
+			change()
+			l.mu.Lock()
+		}
+		return nil
+	})
+	n := byte('a')
+	block := func() []byte { return bytes.Repeat([]byte{n}, 3*blockBytes) }
+	change = func() {
+		n++
+		apply(t, d, writeOp("o", 0, block()))
+		d.keeper.await(d)
+	}
+	change()
+	busy = 3 // then the read holds everything still
+	wantRead(t, d, "o", 'e', 3*blockBytes)
+	if busy != 0 {
+		t.Fatal("the changes were not made")
+	}
+	change = func() {
+		apply(t, d, Op{Kind: OpRemove, Key: testKey("o")})
+		d.keeper.await(d)
+		d.alloc.mu.Lock()
+		d.alloc.next = 1
+		d.alloc.mu.Unlock()
+		apply(t, d, writeOp("other", 0, bytes.Repeat([]byte("x"), 100<<10)))
+	}
+	busy = 1
+	if b, err := d.Read(testKey("o"), 0, 100); !errors.Is(err, ErrNotFound) {
+		t.Errorf("read of an object removed meanwhile: %d bytes, %v; want ErrNotFound", len(b), err)
 	}
 }

@@ -126,6 +126,17 @@ func (s *Sim) completeOne() {
 }
 
 func (s *Sim) apply(b *Batch) error {
+	err := b.Line.check()
+	if err == nil {
+		err = s.applyOne(b)
+	}
+	if err != nil {
+		b.Line.fail(err)
+	}
+	return err
+}
+
+func (s *Sim) applyOne(b *Batch) error {
 	if s.failed != nil {
 		return s.failed
 	}
@@ -207,8 +218,8 @@ func (s *Sim) Crash(keep int) *Sim {
 		if i >= keep || s.failed != nil {
 			break
 		}
-		if s.state.check(p.b, s.opts.Capacity) == nil {
-			s.state.apply(p.b)
+		if s.apply(p.b) != nil {
+			continue // the journal has no trace of it
 		}
 	}
 	s.pending = nil

@@ -111,7 +111,32 @@ type Op struct {
 }
 
 // Batch is a list of changes that take effect together or not at all.
-type Batch struct{ Ops []Op }
+type Batch struct {
+	Ops  []Op
+	Line *Line // what it builds on; nil: nothing
+}
+
+// Line is a sequence of batches each of which builds on those before it, as the
+// writes of a PG do. When one of them fails, for want of space for example, all
+// behind it fail with the same error: were a smaller one to succeed, the PG's log
+// would have a hole. The zero value is a line to start with; a Line belongs to
+// one store as long as that is open.
+type Line struct{ err error } // set and read where batches are applied, one after the other
+
+// check returns the reason why a batch may not be applied.
+func (l *Line) check() error {
+	if l == nil {
+		return nil
+	}
+	return l.err
+}
+
+// fail ends the line at the batch that failed.
+func (l *Line) fail(err error) {
+	if l != nil && l.err == nil {
+		l.err = fmt.Errorf("an earlier batch of the line failed: %w", err)
+	}
+}
 
 // Info is what Stat knows of an object.
 type Info struct {
