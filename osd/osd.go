@@ -77,6 +77,7 @@ type OSD struct {
 	stats    counters
 	beats    *heartbeats
 	commitUs atomic.Int64
+	line     store.Line // of all batches: after one has failed, the daemon stops and nothing more may take effect
 
 	mu          sync.Mutex // guards below
 	incarnation uint64

@@ -290,7 +290,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	d, id := s.d, g.ID()
 	for _, p := range fx.Persist {
 		began := d.clk.Mono()
-		d.o.Store.Submit(&store.Batch{Ops: p.Ops}, func(err error) {
+		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: &d.line}, func(err error) {
 			if err != nil {
 				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
 			} else {

@@ -156,6 +156,7 @@ type Effects struct {
 }
 
 // Persist is a batch for the store. It is answered by a PersistedEvent once it is durable or has failed.
+// Once one has failed, none that follow may take effect (store.Line).
 type Persist struct {
 	ID  uint64
 	Ops []store.Op

@@ -178,7 +178,7 @@ func (d *Disk) planGroup() (group []*item) {
 			err = it.err
 		}
 		if err == nil {
-			err = it.batch.Line.check()
+			err = it.batch.lineErr()
 		}
 		if err == nil {
 			err = d.planner.plan(it.batch, it.big)
@@ -198,7 +198,7 @@ func (d *Disk) planGroup() (group []*item) {
 			continue
 		}
 		if it.err = err; err != nil {
-			it.batch.Line.fail(err)
+			it.batch.endLine(err)
 			d.releaseBig(it.big)
 			it.big = nil
 		}

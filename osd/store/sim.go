@@ -126,12 +126,12 @@ func (s *Sim) completeOne() {
 }
 
 func (s *Sim) apply(b *Batch) error {
-	err := b.Line.check()
+	err := b.lineErr()
 	if err == nil {
 		err = s.applyOne(b)
 	}
 	if err != nil {
-		b.Line.fail(err)
+		b.endLine(err)
 	}
 	return err
 }

@@ -123,18 +123,18 @@ type Batch struct {
 // one store as long as that is open.
 type Line struct{ err error } // set and read where batches are applied, one after the other
 
-// check returns the reason why a batch may not be applied.
-func (l *Line) check() error {
-	if l == nil {
+// lineErr returns the reason why a batch may not be applied.
+func (b *Batch) lineErr() error {
+	if b == nil || b.Line == nil {
 		return nil
 	}
-	return l.err
+	return b.Line.err
 }
 
-// fail ends the line at the batch that failed.
-func (l *Line) fail(err error) {
-	if l != nil && l.err == nil {
-		l.err = fmt.Errorf("an earlier batch of the line failed: %w", err)
+// endLine ends the batch's line, because it failed.
+func (b *Batch) endLine(err error) {
+	if b != nil && b.Line != nil && b.Line.err == nil {
+		b.Line.err = fmt.Errorf("an earlier batch failed: %w", err)
 	}
 }
 
