@@ -76,6 +76,7 @@ func newMonDaemonCommand(e *env) *cobra.Command {
 	var f daemonFlags
 	var initial []string
 	o := node.MonOptions{}
+	config := map[string]string{}
 	cmd := daemon("mon", "Run a monitor, or ask about the monitors", `Run a monitor until it is interrupted.
 
 A new cluster: start each monitor with the same list, its own entry included:
@@ -99,7 +100,7 @@ A monitor that has run before needs neither: --data says everything.`,
 				}
 				o.Initial = append(o.Initial, m)
 			}
-			o.Log, o.AdminListen = log, o.AdminAddr
+			o.Log, o.AdminListen, o.Config = log, o.AdminAddr, config
 			o.AdminToken = e.getenv("CAIRN_ADMIN_TOKEN")
 			n, err := node.StartMon(o)
 			if err != nil {
@@ -122,6 +123,7 @@ A monitor that has run before needs neither: --data says everything.`,
 	cmd.Flags().StringVar(&o.AdminAddr, "admin-addr", defaultAdmin, "REST address, HOST:PORT")
 	cmd.Flags().StringSliceVar(&initial, "initial", nil, "the monitors of a new cluster: NAME=ADDR/RAFT/ADMIN[,...]")
 	cmd.Flags().StringSliceVar(&o.Join, "join", nil, "messenger addresses of an existing cluster's monitors")
+	cmd.Flags().StringToStringVar(&config, "config", nil, "central configuration to set, KEY=VALUE[,...], such as osd_flap_limit=0 (OSDs that keep failing need not wait)")
 	f.register(cmd, "512MiB")
 	return cmd
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,8 @@ type MonOptions struct {
 	AdminListen string // host:port of the REST server; default 127.0.0.1:0
 	AdminToken  string // bearer token REST requests must carry; default none
 	S3Pool      string // pool of the S3 namespace, for `bucket` commands; default DefaultS3Pool
+	// Config is put into the central configuration once a monitor leads; other values stay.
+	Config map[string]string
 }
 
 // DefaultS3Pool is the pool that S3 gateways keep buckets in unless told otherwise.
@@ -37,10 +41,11 @@ type Mon struct {
 	Admin     *admin.Server
 	AdminAddr string
 
-	o     MonOptions
-	log   *slog.Logger
-	peers *wire.Peers
-	wg    sync.WaitGroup
+	o      MonOptions
+	log    *slog.Logger
+	peers  *wire.Peers
+	cancel context.CancelFunc // ends configure
+	wg     sync.WaitGroup
 
 	mu      sync.Mutex // guards below
 	client  *client.Client
@@ -86,11 +91,36 @@ func StartMon(o MonOptions) (*Mon, error) {
 			o.Log.Error("REST server stopped", "mon", o.Name, "err", err)
 		}
 	})
+	var ctx context.Context
+	ctx, n.cancel = context.WithCancel(context.Background())
+	n.wg.Go(func() { n.configure(ctx) }) // ends with its work or cancel
 	return n, nil
+}
+
+// configure sets the central configuration that the options ask for.
+func (n *Mon) configure(ctx context.Context) {
+	for _, key := range slices.Sorted(maps.Keys(n.o.Config)) {
+		for ctx.Err() == nil {
+			err := n.ConfigSet(ctx, key, n.o.Config[key])
+			if err == nil {
+				break
+			}
+			if errors.Is(err, api.ErrInvalid) {
+				n.log.Error("configuration not set", "mon", n.o.Name, "key", key, "err", err)
+				break
+			}
+			n.log.Debug("configuration not set yet", "mon", n.o.Name, "key", key, "err", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
 }
 
 // Close stops the REST server and the monitor.
 func (n *Mon) Close() error {
+	n.cancel()
 	err := n.Admin.Close()
 	n.wg.Wait()
 	n.mu.Lock()

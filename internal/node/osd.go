@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/monclient"
@@ -40,6 +41,35 @@ type OSD struct {
 	*osd.OSD
 	Store   *store.Disk
 	session *monclient.Session
+	mons    *monitors
+}
+
+// monitors is a session that remembers why monitors let a caller wait.
+type monitors struct {
+	*monclient.Session
+	last atomic.Pointer[string]
+}
+
+// tellAfter is how long a call may be put off before it is told why.
+const tellAfter = 2 * time.Second
+
+// Call implements osd.Monitors.
+func (m *monitors) Call(ctx context.Context, req *wire.Message) (*wire.Message, error) {
+	for {
+		actx, cancel := context.WithTimeout(ctx, tellAfter)
+		r, err := m.Session.Call(actx, req)
+		again := actx.Err() != nil && ctx.Err() == nil
+		cancel()
+		var gaveUp *monclient.GaveUpError
+		if !again || !errors.As(err, &gaveUp) {
+			return r, err
+		}
+		why := strings.TrimPrefix(gaveUp.Trouble, "; ")
+		if gaveUp.Last != nil {
+			why = strings.TrimSpace(gaveUp.Last.Error() + " " + why)
+		}
+		m.last.Store(&why)
+	}
 }
 
 // StartOSD opens or makes the store and starts the daemon on it.
@@ -66,8 +96,9 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 		st.Close()
 		return nil, err
 	}
+	n.mons = &monitors{Session: n.session}
 	oo := osd.Options{
-		Store: st, Monitors: n.session, Listen: o.Listen, Advertise: o.Advertise, Class: o.Class,
+		Store: st, Monitors: n.mons, Listen: o.Listen, Advertise: o.Advertise, Class: o.Class,
 		Location: o.Location, Log: o.Log,
 	}
 	if o.Tune != nil {
@@ -94,7 +125,11 @@ func (n *OSD) complain(log *slog.Logger) (stop func()) {
 		for {
 			select {
 			case <-t.C:
-				log.Warn("OSD still waits for the monitors", "trouble", strings.TrimPrefix(n.session.Trouble(), "; "))
+				why := strings.TrimPrefix(n.session.Trouble(), "; ")
+				if last := n.mons.last.Load(); why == "" && last != nil {
+					why = *last
+				}
+				log.Warn("OSD still waits for the monitors", "osd", n.Store.Identity().OSD, "why", why)
 			case <-done:
 				return
 			}
