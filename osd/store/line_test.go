@@ -12,7 +12,9 @@ import (
 // of another line, or of none, go on.
 func TestLine(t *testing.T) {
 	disk, _ := newDisk(t, store.Options{Log: quietLog()})
-	for name, s := range map[string]store.Store{"disk": disk, "sim": store.NewSim(store.SimOptions{})} {
+	sim := store.NewSim(store.SimOptions{})
+	t.Cleanup(func() { sim.Close() })
+	for name, s := range map[string]store.Store{"disk": disk, "sim": sim} {
 		t.Run(name, func(t *testing.T) {
 			key := func(name string) store.Key {
 				return store.Key{PG: placement.PGID{Pool: 1}, Name: name}
