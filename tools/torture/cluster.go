@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Options struct {
 	Journal string   // of each OSD; default 32MiB
 	OSDArgs []string // more flags for every OSD
 	Gateway bool     // start an S3 gateway, with a pool and a user
+	// FlapLimit is how often an OSD may fail before it has to wait; default 0: it never
+	// waits, so that it can be killed again and again.
+	FlapLimit int
 	Stdlog  *slog.Logger
 }
 
@@ -121,7 +125,7 @@ func (c *Cluster) plan() error {
 	}
 	for _, m := range mons {
 		c.Mons = append(c.Mons, c.Proc("mon."+m.name, "mon", "--name", m.name, "--data", filepath.Join(c.o.Dir, "mon."+m.name),
-			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ",")))
+			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ","), "--config", "osd_flap_limit="+strconv.Itoa(c.o.FlapLimit)))
 	}
 	for i := range c.o.OSDs {
 		c.OSDAddrs = append(c.OSDAddrs, take())
@@ -432,6 +436,38 @@ func (c *Cluster) Tails(lines int) string {
 	for _, p := range c.procs() {
 		fmt.Fprintf(&b, "==== %s (pid %d), last lines of %s\n%s\n", p.Name, p.Pid(), p.Log, p.Tail(lines))
 	}
+	return b.String()
+}
+
+// Diagnose tells what the cluster says about itself, for the message of a failed
+// wait: its health, and the inner state of some PGs that are not well.
+func (c *Cluster) Diagnose(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	var b strings.Builder
+	if r, err := c.Cairn(ctx, "health", "detail"); err != nil {
+		fmt.Fprintln(&b, err)
+	} else {
+		b.WriteString(r.Both())
+	}
+	pgs, err := c.API.PGs(ctx, api.PGFilter{})
+	if err != nil {
+		fmt.Fprintln(&b, err)
+	}
+	shown := 0
+	for _, pg := range pgs {
+		query, err := c.API.PGQuery(ctx, pg.PGID)
+		if err != nil {
+			query = fmt.Appendf(nil, "no answer: %v", err)
+		} else if pg.State == "active+clean" && !bytes.Contains(query, []byte(`"state":"peering"`)) {
+			continue
+		}
+		if shown++; shown > 4 {
+			continue
+		}
+		fmt.Fprintf(&b, "PG %s is %s, acting %v, up %v, waits for %q: %s\n", pg.PGID, pg.State, pg.Acting, pg.Up, pg.Waiting, query)
+	}
+	fmt.Fprintf(&b, "%d of %d PGs are not well\n", shown, len(pgs))
 	return b.String()
 }
 

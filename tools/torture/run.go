@@ -68,7 +68,7 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		p.Logf = func(string, ...any) {}
 	}
 	p.Load.Seed = p.Seed
-	r := &runner{c: c, p: p, rng: rand.New(rand.NewPCG(p.Seed, 0x6b69_6c6c)), stats: newStats()}
+	r := &runner{c: c, p: p, rng: newRng(p.Seed), stats: newStats()}
 	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: torturePool, Size: uint32(min(3, len(c.OSDs)))}); err != nil {
 		return r.stats, err
 	}
@@ -151,7 +151,11 @@ func (r *runner) deal(ctx context.Context, b blow) error {
 func (r *runner) serving(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
-	return r.c.WaitServing(ctx, torturePool)
+	took, err := r.c.WaitServing(ctx, torturePool)
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, r.c.Diagnose(context.WithoutCancel(ctx)))
+	}
+	return took, err
 }
 
 // linger waits up to d, so that blows fall in different phases of recovery.
@@ -350,3 +354,5 @@ func (r *runner) finish(ctx context.Context) error {
 	}
 	return nil
 }
+
+func newRng(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6b69_6c6c)) }
