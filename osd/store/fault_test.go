@@ -526,6 +526,9 @@ func TestQueueIsBounded(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if d.queue.bytes != 0 {
 		t.Errorf("%d bytes of an empty queue", d.queue.bytes)
 	}

@@ -16,6 +16,7 @@ func TestLine(t *testing.T) {
 	t.Cleanup(func() { sim.Close() })
 	for name, s := range map[string]store.Store{"disk": disk, "sim": sim} {
 		t.Run(name, func(t *testing.T) {
+			defer s.Close()
 			key := func(name string) store.Key {
 				return store.Key{PG: placement.PGID{Pool: 1}, Name: name}
 			}
