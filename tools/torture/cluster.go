@@ -35,7 +35,7 @@ type Options struct {
 	// FlapLimit is how often an OSD may fail before it has to wait; default 0: it never
 	// waits, so that it can be killed again and again.
 	FlapLimit int
-	Stdlog  *slog.Logger
+	Stdlog    *slog.Logger
 }
 
 // Cluster is a cluster of real processes on loopback. Addresses and directories
