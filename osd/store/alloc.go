@@ -158,6 +158,13 @@ func (a *allocator) counts() (used, waiting, maxBlocks uint64) {
 	return a.used, a.waiting, a.max
 }
 
+// size is how many blocks the data file has now.
+func (a *allocator) size() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.blocks
+}
+
 // alloc takes n blocks in as few runs as it finds quickly, leaving keep blocks
 // free. hint, when not 0, is where the first block should go: next to its
 // neighbours in the object. ErrNoSpace takes nothing.

@@ -216,6 +216,7 @@ func (d *Disk) retryAfterReclaim(it *item) {
 		d.commit(nil)
 	}
 	d.keeper.await(d)
+	d.compactIndex()
 	if it.wantBig && it.big == nil {
 		keep := d.reserve.Load()
 		it.big, it.err = d.writeBig(it.batch, keep)
@@ -225,7 +226,8 @@ func (d *Disk) retryAfterReclaim(it *item) {
 // reclaimable reports whether a checkpoint could make room.
 func (d *Disk) reclaimable() bool {
 	_, waiting, _ := d.alloc.counts()
-	return waiting > 0 || len(d.purges) > 0 || !d.planner.empty() || d.indexBytes.Load()-d.measured.Load() > 1<<20
+	return waiting > 0 || len(d.purges) > 0 || !d.planner.empty() || d.indexBytes.Load()-d.measured.Load() > 1<<20 ||
+		d.worthCompacting()
 }
 
 // planPurge adds a bounded part of a removed space's purge to the group.
@@ -292,6 +294,7 @@ func (d *Disk) commitRecord(group []*item) error {
 		return err
 	}
 	d.indexBytes.Add(int64(len(rec.kv)))
+	d.churn += int64(len(rec.kv))
 	if err := d.show(seq, b, rec); err != nil {
 		return err
 	}

@@ -82,6 +82,8 @@ type Disk struct {
 
 	journal *journal // the committer's, as is planner
 	planner *planner
+	asked   int   // the committer's: calls of checkRoom
+	churn   int64 // the committer's: bytes of index changes since compactIndex
 
 	journalBytes int64 // of the superblock, the rest of which is superMu's
 	limitBytes   int64 // its capacity
@@ -91,6 +93,8 @@ type Disk struct {
 	indexBytes atomic.Int64 // measured at the last checkpoint, plus what came since
 	omapBytes  atomic.Int64 // of indexBytes, measured
 	measured   atomic.Int64 // indexBytes at the last checkpoint
+	freeBytes  atomic.Int64 // of the file system, when last asked
+	freeSince  atomic.Int64 // indexBytes then
 	failure    atomic.Pointer[error]
 	failedCh   chan struct{} // closed with failure
 
@@ -220,6 +224,12 @@ func (d *Disk) open() error {
 		return err
 	}
 	d.measure()
+	size, err := d.data.Size()
+	if err != nil {
+		return err
+	}
+	d.refreshCapacity(size) // now that the index is measured
+	d.alloc.setMax(d.maxBlocks())
 	return d.writeSuper(func(s *superblock) { s.clean = false })
 }
 
@@ -270,19 +280,32 @@ func (d *Disk) openFiles() (err error) {
 	return nil
 }
 
-// refreshCapacity sets the capacity: what the superblock says, or else what
-// the file system has left for us.
+// refreshCapacity asks the file system what is free and sets the capacity:
+// what the superblock says, or else what we have plus that.
 func (d *Disk) refreshCapacity(dataSize int64) {
+	d.refreshFree()
 	c := d.limitBytes
 	if c == 0 {
-		_, free, err := d.opts.layer.Space(d.dir)
-		if err != nil {
-			return // keep the last known
-		}
-		c = d.journalBytes + dataSize + d.indexBytes.Load() + free
+		c = d.journalBytes + dataSize + d.indexBytes.Load() + d.freeBytes.Load()
 	}
 	d.capacity.Store(c)
 	d.reserve.Store(uint64(min(max(c/64, 1<<20), 256<<20)) / blockBytes)
+}
+
+// fsKeep is what the data file leaves free on the file system, and writes to
+// the index too: Pebble needs room to write tables anew before it drops the
+// old, about as much again as there is, up to the size of its upper levels.
+func (d *Disk) fsKeep() int64 {
+	return max(int64(d.reserve.Load())*blockBytes, 16<<20+min(d.indexBytes.Load(), 128<<20))
+}
+
+// refreshFree asks the file system what is free; it keeps the last answer when
+// that fails.
+func (d *Disk) refreshFree() {
+	if _, free, err := d.opts.layer.Space(d.dir); err == nil {
+		d.freeBytes.Store(free)
+		d.freeSince.Store(d.indexBytes.Load())
+	}
 }
 
 func (d *Disk) fixedBytes() int64 { return d.journalBytes + superCopies*blockBytes }
@@ -298,11 +321,8 @@ func (d *Disk) grow(blocks uint64) error {
 	if err != nil {
 		return err
 	}
-	_, free, err := d.opts.layer.Space(d.dir)
-	if err != nil {
-		return err
-	}
-	if keep := int64(d.reserve.Load()) * blockBytes; size-old > free-keep {
+	d.refreshFree()
+	if free, keep := d.freeBytes.Load(), d.fsKeep(); size-old > free-keep {
 		return fmt.Errorf("file system of %s: %d bytes free, %d kept back for the index: %w", d.dir, free, keep, ErrNoSpace)
 	}
 	err = d.data.Allocate(size)
@@ -466,7 +486,8 @@ func (d *Disk) Usage() Usage {
 	u.Omap = min(d.omapBytes.Load(), index)
 	u.Meta = d.fixedBytes() + blockBytes + index - u.Omap
 	u.Used = u.Data + u.Omap + u.Meta
-	u.Available = max(0, u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used)
+	inFile := int64(d.alloc.size()-used+waiting) * blockBytes // free within the data file
+	u.Available = max(0, min(u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used, d.freeBytes.Load()-d.fsKeep()+inFile))
 	d.view.RLock()
 	defer d.view.RUnlock()
 	for k, s := range d.stats {
@@ -485,12 +506,28 @@ func (d *Disk) PGUsage(pg placement.PGID) (objects, bytes int64) {
 	return s.objects, s.bytes
 }
 
-// checkRoom decides whether add more bytes fit, keeping back keep blocks.
+// freeAsk is after how many batches that grow the index the file system is
+// asked again what is free: others may use it too.
+const freeAsk = 64
+
+// checkRoom decides whether a batch that adds to what is stored still fits: into
+// the capacity, keeping back keep blocks, and into the file system, keeping
+// back room for the index to breathe. Only the committer calls it.
 func (d *Disk) checkRoom(add int64, keep uint64) error {
 	used, _, _ := d.alloc.counts()
 	have := int64(used)*blockBytes + d.fixedBytes() + d.indexBytes.Load()
 	if c := d.capacity.Load(); have+int64(keep)*blockBytes > c {
 		return fmt.Errorf("store %s: %d bytes more wanted, %d of %d used: %w", d.dir, add, have, c, ErrNoSpace)
+	}
+	if d.asked++; d.asked%freeAsk == 0 {
+		d.refreshFree()
+	}
+	spare := d.fsKeep()
+	if keep == 0 {
+		spare /= 2
+	}
+	if free := d.freeBytes.Load() - (d.indexBytes.Load() - d.freeSince.Load()); free < spare {
+		return fmt.Errorf("file system of %s: %d bytes free, %d kept back for the index: %w", d.dir, free, spare, ErrNoSpace)
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package store_test
 
 import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +11,7 @@ import (
 
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/osd/store/storetest"
+	"github.com/cairnstore/cairn/placement"
 )
 
 func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
@@ -97,5 +101,53 @@ func TestDiskWithoutDirectIO(t *testing.T) {
 	d, _ := newDisk(t, store.Options{NoODirect: true, DirtyBytes: 1 << 20, Log: quietLog()})
 	if err := storetest.Random(d, storetest.Seed(t), 100); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFullOfOmap fills a store mostly with omap, whose room comes back only
+// when the index is compacted, and empties it, twice.
+func TestFullOfOmap(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "osd")
+	if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 56 << 20, Log: quietLog()}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := store.Open(dir, store.Options{Log: quietLog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	rng := rand.NewChaCha8([32]byte{1})
+	key := func(i int) store.Key {
+		return store.Key{PG: placement.PGID{Pool: 1}, Name: fmt.Sprint(i)}
+	}
+	first := 0
+	for round := range 3 {
+		n := 0
+		for ; ; n++ {
+			b := &store.Batch{Ops: []store.Op{{Kind: store.OpWrite, Key: key(n), Data: make([]byte, 5000)}}}
+			for j := range 40 {
+				v := make([]byte, 4000) // that nothing compresses
+				if _, err := rng.Read(v); err != nil {
+					t.Fatal(err)
+				}
+				b.Ops = append(b.Ops, store.Op{Kind: store.OpOmapSet, Key: key(n), Name: fmt.Append(nil, j), Value: v})
+			}
+			if err := store.Apply(d, b); errors.Is(err, store.ErrNoSpace) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if round == 0 {
+			first = n
+		}
+		if n < 20 || n < first/2 {
+			t.Fatalf("round %d: room for %d objects, at first for %d", round, n, first)
+		}
+		for i := range n {
+			if err := store.Apply(d, &store.Batch{Ops: []store.Op{{Kind: store.OpRemove, Key: key(i)}}}); err != nil {
+				t.Fatalf("round %d: emptying a full store: %v", round, err)
+			}
+		}
 	}
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -30,8 +32,13 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 	l.log.Warn("index", "msg", fmt.Sprintf(format, args...))
 }
 
-// Fatalf must not return: Pebble calls it when its state cannot be trusted.
-func (l pebbleLog) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+// Fatalf must not return: Pebble calls it when its state cannot be trusted,
+// for example because the list of its tables cannot be written.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	l.log.Error("index: cannot go on; nothing acknowledged is lost; restart the OSD when the cause is removed", "err", msg)
+	panic(msg)
+}
 
 func (d *Disk) openIndex() error {
 	d.cache = pebble.NewCache(d.opts.CacheBytes)
@@ -247,6 +254,72 @@ func (d *Disk) scanHeads() error {
 		err = bad
 	}
 	return err
+}
+
+// A full store compacts its index when that has changed enough since the last
+// time for it to pay, and is small enough not to hold everything up for long.
+const (
+	compactChurn = 16 << 10
+	compactMax   = 256 << 20
+)
+
+// worthCompacting reports whether compactIndex would do something.
+func (d *Disk) worthCompacting() bool {
+	n := d.indexBytes.Load()
+	return n < compactMax && d.churn > max(compactChurn, n/1024)
+}
+
+// compactIndex makes the room of deleted entries usable, which Pebble would do
+// later, in its own time. It goes piece by piece, so that it needs little room
+// to begin with. The committer calls it when the store is full.
+func (d *Disk) compactIndex() {
+	if !d.worthCompacting() || d.failed() != nil {
+		return
+	}
+	d.churn = 0
+	const pieces = 16
+	step := d.planner.oid/pieces + 1
+	ranges := [][2][]byte{{{keyHead}, {keyHead + 1}}}
+	for _, kind := range []byte{keyAttr, keyOmap, keySeg} {
+		for i := range uint64(pieces) {
+			ranges = append(ranges, [2][]byte{appendKV(nil, kind, i*step, nil), appendKV(nil, kind, (i+1)*step, nil)})
+		}
+	}
+	for _, r := range ranges {
+		size, err := d.db.EstimateDiskUsage(r[0], r[1])
+		d.refreshFree()
+		if err == nil && (size == 0 || int64(size)+4<<20 > d.freeBytes.Load()) {
+			continue
+		}
+		if err == nil {
+			err = d.db.Compact(context.Background(), r[0], r[1], false)
+		}
+		if err != nil {
+			d.log.Warn("store: cannot compact the index to make room", "dir", d.dir, "err", err)
+			return
+		}
+	}
+	d.awaitDeletes()
+	d.measure()
+	d.refreshFree()
+}
+
+// awaitDeletes waits, but not long, until the index has deleted the tables
+// that a compaction replaced. Pebble has no event that comes after its count.
+func (d *Disk) awaitDeletes() {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	last, same := int64(-1), 0
+	for same < 10 {
+		n := d.db.Metrics().Table.ObsoleteCount
+		if n == 0 {
+			return
+		}
+		if same++; n != last {
+			last, same = n, 0
+		}
+		<-look.C
+	}
 }
 
 // measure asks the index how much of the disk it takes.
