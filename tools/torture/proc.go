@@ -219,6 +219,18 @@ func (p *Proc) Crash() string {
 	return ""
 }
 
+// neutral leaves out of an environment what would change the ways of S3 clients:
+// somebody's credentials, certificates and proxies.
+func neutral(env []string) (kept []string) {
+	for _, kv := range env {
+		name, _, _ := strings.Cut(strings.ToLower(kv), "=")
+		if !strings.HasPrefix(name, "aws_") && !strings.HasPrefix(name, "rclone_") && !strings.HasPrefix(name, "s3cmd_") && !strings.HasSuffix(name, "_proxy") {
+			kept = append(kept, kv)
+		}
+	}
+	return kept
+}
+
 // Result is how a command ended.
 type Result struct {
 	Stdout, Stderr string
@@ -233,7 +245,7 @@ func (l *launcher) run(ctx context.Context, dir string, env []string, name strin
 	cmd := exec.Command(name, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &errs, dir
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(neutral(os.Environ()), env...)
 	cmd.WaitDelay = 5 * time.Second // grandchildren may hold the pipes
 	if err := l.start(cmd); err != nil {
 		return Result{}, fmt.Errorf("run %s: %w", name, err)
