@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -573,5 +574,38 @@ func TestReadMeetsChanges(t *testing.T) {
 	busy = 1
 	if b, err := d.Read(testKey("o"), 0, 100); !errors.Is(err, ErrNotFound) {
 		t.Errorf("read of an object removed meanwhile: %d bytes, %v; want ErrNotFound", len(b), err)
+	}
+}
+
+// TestIdleCheckpoint: the idle timer goes on while there is work and then
+// empties overlay and journal, once.
+func TestIdleCheckpoint(t *testing.T) {
+	l := newFaultLayer(1)
+	createFault(t, l)
+	o := faultOptions(l)
+	o.IdleCheckpoint = time.Hour // the test is the clock
+	d, err := Open(crashDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	apply(t, d, writeOp("a", 0, []byte("a")))
+	apply(t, d, writeOp("a", 0, []byte("b")))
+	begun := func() uint64 {
+		d.keeper.mu.Lock()
+		defer d.keeper.mu.Unlock()
+		return d.keeper.begun
+	}
+	d.idle() // there was a batch since the timer was set
+	if n := begun(); n != 0 || !d.idleOn.Load() {
+		t.Fatalf("%d checkpoints while busy, timer on: %v", n, d.idleOn.Load())
+	}
+	d.idle()
+	d.keeper.await(d)
+	d.view.RLock()
+	left := d.overlay.len()
+	d.view.RUnlock()
+	if left != 0 || d.idleOn.Load() {
+		t.Errorf("idle: %d blocks in memory, timer on: %v", left, d.idleOn.Load())
 	}
 }
