@@ -52,11 +52,6 @@ func (tp topo) each(f func(h topoHost, o topoOSD)) {
 	}
 }
 
-func (tp topo) count() (n int) {
-	tp.each(func(topoHost, topoOSD) { n++ })
-	return n
-}
-
 // text writes the topology in CRUSH's language.
 func (tp topo) text() string {
 	var b strings.Builder

@@ -137,7 +137,6 @@ func (b *Bucket) maybeSplitAll(ctx context.Context) error {
 		return err
 	}
 	for n, again := 0, true; again && n < 20; n++ {
-		again = false
 		var parts []uint64
 		if err := b.walk(ctx, x, func(p *partition) error { parts = append(parts, p.n); return nil }); err != nil {
 			return err

@@ -24,10 +24,10 @@ func (h *tortured) Handle(c *Conn, m *Message) {
 		m.Release()
 		return
 	}
-	switch how := rand.IntN(10); {
-	case how == 0:
+	switch rand.IntN(10) {
+	case 0:
 		_ = c.ReplyError(m, wirepb.Code_TRY_LATER, "later")
-	case how == 1:
+	case 1:
 		h.sent.Add(1)
 		_ = c.Reply(m, &Message{Payload: m.Payload, Sent: func() { h.sent.Add(-1) }})
 	default:

@@ -53,13 +53,12 @@ type parser struct {
 // bucketDef and ruleDef are blocks whose names are looked up only when the whole
 // text is read: a bucket without an id gets one that no later bucket declares.
 type bucketDef struct {
-	b       Bucket
-	name    token
-	typ     token
-	idTok   token
-	hasID   bool
-	shadows []token // where each of b.Shadows has its id
-	items   []itemDef
+	b     Bucket
+	name  token
+	typ   token
+	idTok token
+	hasID bool
+	items []itemDef
 }
 
 type itemDef struct {

@@ -22,14 +22,6 @@ type object struct {
 
 func newModel() *model { return &model{objs: map[store.Key]*object{}} }
 
-func (m *model) clone() *model {
-	c := newModel()
-	for k, o := range m.objs {
-		c.objs[k] = o.clone()
-	}
-	return c
-}
-
 func (o *object) clone() *object {
 	return &object{slices.Clone(o.data), cloneMap(o.attrs), cloneMap(o.omap), o.version, o.mtime}
 }
