@@ -21,6 +21,8 @@ type Config struct {
 	AckTimeout  time.Duration // silence after which a member is dropped; default 3 s
 	RetryAfter  time.Duration // pause before a broken stream or a proposal is tried again; default 100 ms
 	ScanLimit   int           // objects compared at a time by backfill; default 256
+
+	defect defect // tests only
 }
 
 func (c Config) withDefaults() Config {

@@ -84,3 +84,25 @@ func (c Copy) Holds(e *wirepb.LogEntry) error {
 	}
 	return nil
 }
+
+// Defects are the mutants, by name.
+var Defects = map[string]defect{
+	"serve early": serveEarly, "read unleased": readUnleased, "shrink early": shrinkEarly, "serve the tail": serveTail,
+	"accept an old term": acceptOldTerm, "count a learner": countLearner, "ack early": ackEarly, "commit early": commitEarly,
+	"drop the union": dropUnion, "keep the tail": keepTail, "complete early": completeEarly, "forget requests": forgetRequests,
+	"forget the horizon": forgetHorizon, "any epoch": anyEpoch, "unlocked push": unlockedPush, "forget dirty": forgetDirty,
+	"forget scan": forgetScan, "any listing": anyListing, "unfit lead": unfitLead, "hold a refused proposal": holdRefused,
+	"copy committed only": copyCommitted, "wait for the dead": waitForDead,
+}
+
+// SetDefect makes a mutant.
+func (c *Config) SetDefect(name string) {
+	d, ok := Defects[name]
+	if !ok {
+		panic("no defect " + name)
+	}
+	c.defect = d
+}
+
+// Impatient makes the table of an OSD that leads at once after a restart.
+func (l *Leases) Impatient() { l.quiet = 0 }

@@ -101,7 +101,7 @@ func (g *Group) onMap(v View) {
 		g.fx.Forget = true
 		return
 	}
-	if v.Record.Term != old.Record.Term || v.Record.Primary != old.Record.Primary {
+	if (v.Record.Term != old.Record.Term || v.Record.Primary != old.Record.Primary) && !g.cfg.is(acceptOldTerm) {
 		g.fol = follower{} // whatever an older primary had begun is over
 	}
 	leads := v.Record.Primary == g.cfg.Self
@@ -188,6 +188,10 @@ func (g *Group) onMsg(ev MsgEvent) {
 	m := ev.Msg
 	rec := &g.view.Record
 	term := placement.Term(m.Term)
+	if g.cfg.is(acceptOldTerm) && g.view.Exists && term < rec.Term && m.GetReplicate() != nil {
+		g.onOldTerm(ev)
+		return
+	}
 	switch {
 	case !g.view.Exists || term > rec.Term:
 		// The driver waits for the sender's map before it delivers, so this is a message

@@ -98,7 +98,9 @@ type write struct {
 // takeLead begins a term as primary.
 func (g *Group) takeLead() {
 	rec := &g.view.Record
-	g.fol = follower{}
+	if !g.cfg.is(acceptOldTerm) {
+		g.fol = follower{}
+	}
 	g.lead = &lead{
 		term: rec.Term, since: g.now, quiet: g.cfg.Leases.QuietAfter(),
 		peers: map[placement.OSDID]*peer{}, pushes: map[uint64]*push{}, lists: map[uint64]*peer{},
@@ -186,12 +188,16 @@ func (g *Group) required(id placement.OSDID) bool {
 // members lists who besides us is in the in-sync set, or may be for all we know.
 func (g *Group) members() []placement.OSDID {
 	var ids []placement.OSDID
+	p := g.lead.pending
 	for _, id := range g.view.Record.InSync {
+		if g.cfg.is(shrinkEarly) && p != nil && !slices.Contains(p.require, int32(id)) {
+			continue
+		}
 		if id != g.cfg.Self {
 			ids = append(ids, id)
 		}
 	}
-	if p := g.lead.pending; p != nil {
+	if p != nil && !g.cfg.is(dropUnion) {
 		for _, m := range p.require {
 			if id := placement.OSDID(m); id != g.cfg.Self && !slices.Contains(ids, id) {
 				ids = append(ids, id)
@@ -206,7 +212,7 @@ func (g *Group) members() []placement.OSDID {
 func (g *Group) requiredPeers() []placement.OSDID {
 	ids := g.members()
 	for _, p := range g.peerList() {
-		if p.phase == ready && !slices.Contains(ids, p.id) {
+		if p.phase == ready && !slices.Contains(ids, p.id) && !g.cfg.is(dropUnion) {
 			ids = append(ids, p.id)
 		}
 	}
@@ -216,7 +222,7 @@ func (g *Group) requiredPeers() []placement.OSDID {
 // unfit reports that our own copy is gone or in pieces. We must not pretend that it is
 // the truth: by our log, the others would have to throw theirs away.
 func (g *Group) unfit() bool {
-	return g.view.Record.Created && !g.exists || !g.st.complete
+	return (g.view.Record.Created && !g.exists || !g.st.complete) && !g.cfg.is(unfitLead)
 }
 
 // advance does whatever has become possible. It runs after every event.
@@ -414,6 +420,9 @@ func (g *Group) bringMember(p *peer) {
 	}
 	p.keep = keep
 	p.need, p.order = map[string]bool{}, nil
+	if g.cfg.is(keepTail) {
+		diverged = nil
+	}
 	for _, entries := range [][]*wirepb.LogEntry{diverged, g.log.after(keep.Seq)} {
 		for _, e := range entries {
 			g.addNeed(p, string(e.Object))
@@ -489,7 +498,7 @@ func (g *Group) activate() {
 // serve opens the PG for clients once it is activated, recorded as created, and our own grants have run out.
 func (g *Group) serve() {
 	ld := g.lead
-	if !ld.serving && ld.activated && g.view.Record.Created && g.now >= ld.quiet {
+	if !ld.serving && ld.activated && g.view.Record.Created && (g.now >= ld.quiet || g.cfg.is(serveEarly)) {
 		ld.serving = true
 		g.tendPeers()
 	}
@@ -516,7 +525,7 @@ func (g *Group) dispensable() bool {
 // targets already, before there is anything to serve: with one more member the dead one
 // may go. Nothing changes meanwhile, so that pushes need no locks.
 func (g *Group) stuck() bool {
-	if g.lead.activated || !g.view.Record.Created || g.dispensable() {
+	if g.lead.activated || !g.view.Record.Created || g.dispensable() || g.cfg.is(waitForDead) {
 		return false
 	}
 	for _, id := range g.view.Record.InSync {
@@ -577,7 +586,7 @@ func (g *Group) propose() {
 	for _, p := range g.peerList() {
 		// Its acknowledgements count since it became ready; only when they cover everything that
 		// was committed before may others rely on it. Nor must reads wait for its first lease.
-		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) && g.cfg.Leases.Holds(g.now, p.id, g.view.Epoch) {
+		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) && g.grants(p.id) {
 			g.change(g.inTargetOrder(append(slices.Clone(rec.InSync), p.id)), g.cfg.Self)
 			return
 		}
@@ -676,6 +685,10 @@ func (g *Group) onProposed(ev ProposedEvent) {
 		// The map that has it is on its way; ask again only if it does not come.
 		pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
 	case wirepb.Code_CONFLICT, wirepb.Code_INVALID:
+		if g.cfg.is(holdRefused) {
+			pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
+			return
+		}
 		// Either the record has changed, and the map that says so is on its way. Or this attempt was
 		// refused on its merits (the newcomer has just died), but an earlier copy of it may still be
 		// under way and be accepted later. Replace the record by itself: its new version makes

@@ -62,13 +62,13 @@ func (g *Group) canWrite() bool {
 // startWaiting starts requests in order of arrival, as far as the limits allow.
 func (g *Group) startWaiting() {
 	ld := g.lead
-	if !ld.serving {
+	if !ld.serving && !(g.cfg.is(serveTail) && g.now >= ld.quiet) {
 		g.expireWaiting()
 		return
 	}
 	for len(ld.waiting) > 0 {
 		r := ld.waiting[0]
-		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax || r.ev.Write && !g.canWrite() {
+		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax || r.ev.Write && !(g.canWrite() && ld.serving) {
 			g.expireWaiting()
 			return
 		}
@@ -118,7 +118,7 @@ func lockOf(r *request) lockKind {
 
 // repeated answers a request id that is in the log, or lets the repeat wait for the original.
 func (g *Group) repeated(r *request) bool {
-	if r.ev.Op.Req == nil {
+	if r.ev.Op.Req == nil || g.cfg.is(forgetRequests) {
 		return false
 	}
 	key := keyOf(r.ev.Op.Req)
@@ -146,7 +146,7 @@ const clockSlack = 2 * time.Second
 // tooOld refuses a repeat whose original may have been carried out and forgotten
 // since. The client learns that the outcome is unknown, which is the truth.
 func (g *Group) tooOld(r *request) bool {
-	if r.ev.Op.AgeMs == 0 || g.st.horizon == 0 {
+	if r.ev.Op.AgeMs == 0 || g.st.horizon == 0 || g.cfg.is(forgetHorizon) {
 		return false
 	}
 	age := time.Duration(min(r.ev.Op.AgeMs, 1<<40))*time.Millisecond + g.now.Sub(r.since)
@@ -209,7 +209,7 @@ func (g *Group) releaseHeld() {
 func (g *Group) leased() bool {
 	ld := g.lead
 	for _, p := range ld.peers {
-		if len(ld.held) == 0 || g.cfg.Leases.Holds(g.now, p.id, g.view.Epoch) {
+		if len(ld.held) == 0 || g.grants(p.id) {
 			p.leaseless = 0
 		}
 	}
@@ -217,8 +217,11 @@ func (g *Group) leased() bool {
 		return true
 	}
 	all := true
+	if g.cfg.is(readUnleased) {
+		return true
+	}
 	for _, id := range g.members() {
-		if g.cfg.Leases.Holds(g.now, id, g.view.Epoch) {
+		if g.grants(id) {
 			continue
 		}
 		all = false
@@ -227,6 +230,15 @@ func (g *Group) leased() bool {
 		}
 	}
 	return all
+}
+
+// grants reports whether we hold an OSD's lease at this moment.
+func (g *Group) grants(id placement.OSDID) bool {
+	at := g.view.Epoch
+	if g.cfg.is(anyEpoch) {
+		at = ^placement.Epoch(0)
+	}
+	return g.cfg.Leases.Holds(g.now, id, at)
 }
 
 // finish forgets an answered request and lets the next one have its object.
@@ -268,13 +280,15 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	if !ev.Removed {
 		ops = append(ops, store.Op{Kind: store.OpSetVersion, Key: g.objKey(r.name), Version: pos, Mtime: r.ev.Op.Mtime})
 	}
-	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev}
+	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(commitEarly)}
 	g.log.append(e)
 	ld.inflight = append(ld.inflight, w)
 	batch := append(append(make([]store.Op, 0, len(ops)+3), ops...), g.opEntry(e))
 	g.persist(append(batch, g.opsTrim()...), func() {
 		w.local = true
-		ld.locks.settle(r.name)
+		if !g.cfg.is(copyCommitted) {
+			ld.locks.settle(r.name)
+		}
 	})
 	for _, p := range g.peerList() {
 		if p.phase >= activating {
@@ -320,6 +334,15 @@ func (g *Group) commit() {
 // ackedBy returns how far a peer's acknowledgements count. A learner's never do.
 func (g *Group) ackedBy(id placement.OSDID) uint64 {
 	p := g.lead.peers[id]
+	if g.cfg.is(countLearner) {
+		most := uint64(0)
+		for _, o := range g.lead.peers {
+			if o.id == id || o.phase == learning || o.phase == completing {
+				most = max(most, o.acked)
+			}
+		}
+		return most
+	}
 	if p == nil || p.phase != activating && p.phase != live && p.phase != ready {
 		return 0
 	}

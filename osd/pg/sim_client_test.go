@@ -15,8 +15,6 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-const simObjects = 6
-
 // simInput is what a client asks for.
 type simInput struct {
 	object string
@@ -146,7 +144,7 @@ func (w *world) record(client int, in simInput, call clock.Mono, out simOutput) 
 // checkHistory decides whether what clients saw could have happened one after the other.
 // Where that takes too long to decide, it says nothing.
 func (w *world) checkHistory() {
-	for i := range simObjects {
+	for i := range w.objects {
 		o := fmt.Sprintf("o%d", i)
 		h := w.history[o]
 		// Operations that may or may not have happened make the search long. Most of them left no
@@ -183,19 +181,22 @@ func evident(h []porcupine.Operation) []porcupine.Operation {
 }
 
 type simClient struct {
-	w    *world
-	id   int
-	seq  uint64
-	left int
-	done bool
-	kv   map[string]string // omap values last seen, for cas
+	w      *world
+	id     int
+	seq    uint64
+	left   int
+	reader bool // only reads, and so has little reason to look for another primary
+	done   bool
+	at     placement.OSDID   // who leads the PG, for all it knows
+	sure   bool              // it answered the last time
+	kv     map[string]string // omap values last seen, for cas
 }
 
 func (c *simClient) draw() simInput {
 	w := c.w
-	in := simInput{object: fmt.Sprintf("o%d", w.rng.IntN(simObjects))}
+	in := simInput{object: fmt.Sprintf("o%d", w.rng.IntN(w.objects))}
 	switch k := w.rng.IntN(20); {
-	case k < 7:
+	case k < 7, c.reader:
 		in.kind = "read"
 	case k < 10:
 		in.kind = "write"
@@ -244,7 +245,7 @@ func (c *simClient) attempt(a *attempt) {
 		w.after(d, func() {
 			switch {
 			case !live():
-			case w.faults && w.giveUps < 8 && a.in.writes() && w.chance(0.01):
+			case w.faults && w.giveUps < 20 && a.in.writes() && w.chance(w.quitters):
 				w.giveUps++ // it dies; nobody will ever ask again
 				c.finish(a, simOutput{unknown: true}, nil)
 			default:
@@ -252,10 +253,15 @@ func (c *simClient) attempt(a *attempt) {
 			}
 		})
 	}
-	to := w.mon.record().Primary
-	if w.chance(0.1) { // an old map: somebody who may once have led
+	// Whoever answered last is asked again, though the monitors may know of another by now.
+	if !c.sure {
+		c.at = w.mon.record().Primary
+	}
+	to := c.at
+	if w.chance(0.05) {
 		to = placement.OSDID(w.rng.IntN(len(w.nodes)))
 	}
+	c.sure = false
 	if to == placement.NoOSD || !w.nodes[to].alive || w.nodes[to].view.Epoch == 0 {
 		again(w.rand(20*time.Millisecond, 200*time.Millisecond))
 		return
@@ -274,7 +280,7 @@ func (c *simClient) attempt(a *attempt) {
 				if lost || answered || !live() {
 					return
 				}
-				answered = true
+				answered, c.sure = true, to == c.at && r.Code != wirepb.Code_WRONG_PRIMARY
 				switch r.Code {
 				case wirepb.Code_OK, wirepb.Code_NOT_FOUND, wirepb.Code_CONFLICT:
 					c.finish(a, a.in.output(r), r.List)
@@ -315,7 +321,7 @@ func (c *simClient) finish(a *attempt, out simOutput, list *wirepb.PGListReply) 
 			names = append(names, string(o))
 		}
 		w.logf("client %d: list = %s (called %.3f)", c.id, strings.Join(names, " "), a.call.Sub(0).Seconds())
-		for i := range simObjects {
+		for i := range w.objects {
 			in := simInput{object: fmt.Sprintf("o%d", i), kind: "exists"}
 			res := simOutput{data: "no"}
 			if slices.Contains(names, in.object) {

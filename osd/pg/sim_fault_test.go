@@ -20,6 +20,11 @@ func (w *world) disturb() {
 		return
 	}
 	n := w.nodes[w.rng.IntN(len(w.nodes))]
+	if p := w.mon.record().Primary; w.hurry && p != placement.NoOSD && w.chance(0.5) {
+		w.depose(w.nodes[p])
+		w.after(w.rand(0, 3*time.Second), w.disturb)
+		return
+	}
 	switch w.rng.IntN(17) {
 	case 0, 1, 2:
 		dead := 0
@@ -81,6 +86,26 @@ func (w *world) disturb() {
 		n.vanish()
 	}
 	w.after(w.rand(0, 3*time.Second), w.disturb)
+}
+
+// depose makes a primary lose its place without its knowing.
+func (w *world) depose(n *node) {
+	keys := [][2]int{{-1, int(n.id)}, {int(n.id), -1}}
+	if w.chance(0.6) {
+		for _, o := range w.nodes {
+			keys = append(keys, [2]int{int(n.id), int(o.id)}, [2]int{int(o.id), int(n.id)})
+		}
+	}
+	w.cutFor(keys, w.rand(time.Second, 5*time.Second))
+	w.after(w.rand(0, time.Second), func() { w.mon.down(n.id) })
+	if w.chance(0.3) { // those who could follow it have just restarted
+		for _, id := range w.mon.record().InSync {
+			if o := w.nodes[id]; o != n {
+				o.crash()
+				w.after(w.rand(0, 300*time.Millisecond), o.restart)
+			}
+		}
+	}
 }
 
 // reweigh moves the PG's target about.

@@ -32,8 +32,15 @@ func (o outcome) err(seed uint64) error {
 func runSeed(t *testing.T, seed uint64, trace bool, tune func(*world)) outcome {
 	w := newWorld(t, seed, trace, tune)
 	w.history = history{}
-	for i := range 4 {
+	clients := 4
+	if w.hurry {
+		clients = 6
+	}
+	for i := range clients {
 		c := &simClient{w: w, id: i, left: 40, kv: map[string]string{}}
+		if w.hurry {
+			c.left, c.reader = 80, i < 3
+		}
 		w.clients = append(w.clients, c)
 		w.after(w.rand(0, 100*time.Millisecond), c.next)
 	}
@@ -79,7 +86,7 @@ func runSeed(t *testing.T, seed uint64, trace bool, tune func(*world)) outcome {
 
 // readAll reads every object at last: what is there when all is quiet counts, too.
 func (w *world) readAll() {
-	for o := range simObjects {
+	for o := range w.objects {
 		c := w.clients[o%len(w.clients)]
 		c.done, c.left = false, 0
 		c.seq++

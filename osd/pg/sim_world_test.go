@@ -44,14 +44,20 @@ type world struct {
 	cut    map[[2]int]bool
 	faults bool
 	cfg    pg.Config
-	eager  bool // a mutant: messages are delivered before the map they need
+
+	eager     bool // a mutant: messages are delivered before the map they need
+	impatient bool // a mutant: no lease is waited for after a restart
+	lateEpoch bool // a mutant: the leases hear of a map after the groups
 
 	clients   []*simClient
 	history   history
 	values    int
 	handles   uint64
 	unknowns  int
-	undecided int // objects whose history took too long to check
+	objects   int     // how many there are
+	quitters  float64 // chance that a client dies instead of asking again
+	hurry     bool    // many clients, few objects, faults that make old primaries
+	undecided int     // objects whose history took too long to check
 	giveUps   int
 	think     time.Duration
 
@@ -162,7 +168,13 @@ func newWorld(t *testing.T, seed uint64, trace bool, tune func(*world)) *world {
 		mark: fnv.New64a(), links: map[[2]int]*link{}, cut: map[[2]int]bool{}, faults: true,
 		leaders: map[placement.Term]placement.OSDID{},
 	}
-	w.think = w.rand(10*time.Millisecond, time.Second)
+	w.think, w.objects, w.quitters = w.rand(10*time.Millisecond, time.Second), 6, 0.01
+	if w.hurry = w.chance(0.5); w.hurry {
+		w.think, w.objects = w.rand(50*time.Millisecond, 500*time.Millisecond), 2
+	}
+	if w.chance(0.3) {
+		w.quitters = 0.2
+	}
 	w.cfg = pg.Config{
 		LogMax: 16 + w.rng.IntN(100), InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
 		ScanLimit: 1 + w.rng.IntN(5), AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond,
@@ -201,6 +213,9 @@ func (n *node) start(epoch placement.Epoch) {
 	n.skew = clock.Mono(w.rng.Int64N(int64(time.Hour)) + int64(time.Second))
 	n.drift = 0.98 + 0.04*w.rng.Float64()
 	n.leases = pg.NewLeases(n.mono(), lease)
+	if w.impatient {
+		n.leases.Impatient()
+	}
 	cfg := w.cfg
 	cfg.Self, cfg.Leases = n.id, n.leases
 	g, err := pg.New(cfg, simPG, n.st)
@@ -268,7 +283,16 @@ func (n *node) fetch(d time.Duration) {
 			return
 		}
 		n.view = w.mon.view()
-		n.leases.SetEpoch(n.view.Epoch)
+		if w.lateEpoch {
+			epoch := n.view.Epoch
+			w.after(100*time.Millisecond, func() {
+				if n.life == life {
+					n.leases.SetEpoch(epoch)
+				}
+			})
+		} else {
+			n.leases.SetEpoch(n.view.Epoch)
+		}
 		n.step(pg.MapEvent{View: n.view})
 		waiting := n.deferred
 		n.deferred = nil
@@ -351,6 +375,10 @@ func (n *node) send(out pg.Out) {
 		return
 	}
 	if !w.reaches(n, peer) {
+		if w.chance(0.3) { // a new connection is there before anybody hears of the old one's end
+			w.after(w.rand(0, 800*time.Millisecond), func() { w.breakLink(n, peer) })
+			return
+		}
 		w.breakLink(n, peer)
 		return
 	}
