@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -25,7 +24,7 @@ var castPG = placement.PGID{Pool: 1, Shard: 0}
 // and says when something is lost, held back or cut. What is by chance in the
 // simulation is a script here.
 type cast struct {
-	t    *testing.T
+	t    tester
 	now  clock.Mono
 	view View // the newest map's
 	cfg  Config
@@ -36,6 +35,39 @@ type cast struct {
 	keep func(parcel) bool           // messages to hold back, in held
 	held []parcel
 	next Handle
+
+	probe *probe // not nil: this run should fail
+}
+
+// tester is what a script needs of a testing.T.
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// probe is the tester of a script that is played with a defect.
+type probe struct {
+	defect    defect
+	impatient bool // the driver's: no lease is waited for after a restart
+	lateEpoch bool // the driver's: the leases hear of a map after the groups
+	said      string
+}
+
+func (p *probe) Helper()                   {}
+func (p *probe) Fatal(args ...any)         { p.Fatalf("%s", fmt.Sprint(args...)) }
+func (p *probe) Fatalf(f string, a ...any) { p.said = fmt.Sprintf(f, a...); panic(p) }
+
+// play runs a script and returns what it complained about.
+func (p *probe) play(script func(tester)) (said string) {
+	defer func() {
+		if r := recover(); r != nil && r != any(p) {
+			p.said = fmt.Sprintf("panic: %v", r)
+		}
+		said = p.said
+	}()
+	script(p)
+	return ""
 }
 
 type parcel struct {
@@ -67,11 +99,14 @@ type actor struct {
 }
 
 // newCast makes OSDs that know no map yet; tune may change the configuration.
-func newCast(t *testing.T, n int, tune ...func(*Config)) *cast {
+func newCast(t tester, n int, tune ...func(*Config)) *cast {
 	c := &cast{
 		t: t, now: clock.Mono(time.Minute),
 		cfg:  Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64},
 		acts: map[placement.OSDID]*actor{}, cut: map[[2]placement.OSDID]bool{}, mute: map[[2]placement.OSDID]bool{},
+	}
+	if p, ok := t.(*probe); ok {
+		c.cfg.defect, c.probe = p.defect, p
 	}
 	for _, f := range tune {
 		f(&c.cfg)
@@ -88,7 +123,7 @@ func newCast(t *testing.T, n int, tune ...func(*Config)) *cast {
 }
 
 // active makes a created PG of three members led by 0, with OSDs to spare.
-func active(t *testing.T, n int, tune ...func(*Config)) *cast {
+func active(t tester, n int, tune ...func(*Config)) *cast {
 	t.Helper()
 	return newCast(t, n, tune...).created()
 }
@@ -268,6 +303,9 @@ func (c *cast) govern(d time.Duration) {
 func (a *actor) boot() {
 	a.alive = true
 	a.leases = NewLeases(a.c.now, time.Second)
+	if p := a.c.probe; p != nil && p.impatient {
+		a.leases.quiet = 0
+	}
 	cfg := a.c.cfg
 	cfg.Self, cfg.Leases = a.id, a.leases
 	g, err := New(cfg, castPG, a.st)
@@ -303,7 +341,9 @@ func (c *cast) restart(id int) {
 func (a *actor) fetch() {
 	if a.alive && !a.blind {
 		v := a.c.snapshot()
-		a.leases.SetEpoch(v.Epoch)
+		if p := a.c.probe; p == nil || !p.lateEpoch {
+			a.leases.SetEpoch(v.Epoch)
+		}
 		a.step(MapEvent{View: v})
 	}
 }

@@ -103,6 +103,3 @@ func (c *Config) SetDefect(name string) {
 	}
 	c.defect = d
 }
-
-// Impatient makes the table of an OSD that leads at once after a restart.
-func (l *Leases) Impatient() { l.quiet = 0 }

@@ -5,10 +5,13 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
-func TestActiveClean(t *testing.T) {
+func TestActiveClean(t *testing.T) { activeClean(t) }
+
+func activeClean(t tester) {
 	c := active(t, 3)
 	c.mustWrite(0, "a", "one")
 	c.wantRead(0, "a", "one")
@@ -20,7 +23,9 @@ func TestActiveClean(t *testing.T) {
 
 // A newcomer that dies between the proposal and the monitors' decision is refused with CONFLICT.
 // The primary must find out that this was no race, or it waits for the dead one for ever.
-func TestRefusedNewcomerDoesNotBlock(t *testing.T) {
+func TestRefusedNewcomerDoesNotBlock(t *testing.T) { refusedNewcomerDoesNotBlock(t) }
+
+func refusedNewcomerDoesNotBlock(t tester) {
 	c := active(t, 4)
 	c.view.Target = ids(0, 1, 2, 3)
 	c.publish()
@@ -38,7 +43,9 @@ func TestRefusedNewcomerDoesNotBlock(t *testing.T) {
 }
 
 // Until the monitors can no longer accept the proposal, the refused newcomer stays required.
-func TestRefusedNewcomerStaysRequired(t *testing.T) {
+func TestRefusedNewcomerStaysRequired(t *testing.T) { refusedNewcomerStaysRequired(t) }
+
+func refusedNewcomerStaysRequired(t tester) {
 	c := active(t, 4)
 	c.view.Target = ids(0, 1, 2, 3)
 	c.publish()
@@ -60,7 +67,9 @@ func TestRefusedNewcomerStaysRequired(t *testing.T) {
 }
 
 // A handover to an OSD that has just died must not keep the primary from dropping it.
-func TestRefusedHandoverDoesNotBlock(t *testing.T) {
+func TestRefusedHandoverDoesNotBlock(t *testing.T) { refusedHandoverDoesNotBlock(t) }
+
+func refusedHandoverDoesNotBlock(t tester) {
 	c := active(t, 3)
 	c.view.Target = ids(1, 2)
 	c.publish()
@@ -82,7 +91,9 @@ func TestRefusedHandoverDoesNotBlock(t *testing.T) {
 
 // A former member comes back with a write that no primary since has known. It is told to drop it
 // and dies before it gets the object as it should be: its log no longer names the object.
-func TestLearnerForgetsItsTailHalfWay(t *testing.T) {
+func TestLearnerForgetsItsTailHalfWay(t *testing.T) { learnerForgetsItsTailHalfWay(t) }
+
+func learnerForgetsItsTailHalfWay(t tester) {
 	c := active(t, 3)
 	c.mustWrite(0, "a", "old")
 	c.mustWrite(0, "b", "old")
@@ -131,7 +142,9 @@ func scanOnward(id placement.OSDID) func(parcel) bool {
 
 // A listing that a learner made in an earlier session must not answer the new session's scan:
 // it begins elsewhere, and what it leaves out would be taken for missing.
-func TestListingOfEarlierSession(t *testing.T) {
+func TestListingOfEarlierSession(t *testing.T) { listingOfEarlierSession(t) }
+
+func listingOfEarlierSession(t tester) {
 	c := active(t, 4, smallLog)
 	for i := range 20 {
 		c.mustWrite(0, string(rune('a'+i%6)), "x")
@@ -163,7 +176,9 @@ func TestListingOfEarlierSession(t *testing.T) {
 }
 
 // The same when the OSD made the listing while it led the PG itself.
-func TestListingOfEarlierLead(t *testing.T) {
+func TestListingOfEarlierLead(t *testing.T) { listingOfEarlierLead(t) }
+
+func listingOfEarlierLead(t tester) {
 	c := active(t, 4, smallLog)
 	for i := range 20 {
 		c.mustWrite(0, string(rune('a'+i%6)), "x")
@@ -206,7 +221,9 @@ func TestListingOfEarlierLead(t *testing.T) {
 
 // Two of three copies are lost for good, one after the other. The set may not shrink below
 // min_size, so the dead member stays in it; the last copy must reach other OSDs all the same.
-func TestRecoversFromLastCopy(t *testing.T) {
+func TestRecoversFromLastCopy(t *testing.T) { recoversFromLastCopy(t) }
+
+func recoversFromLastCopy(t tester) {
 	c := active(t, 5)
 	c.mustWrite(0, "a", "one")
 	c.mustWrite(0, "b", "two")
@@ -230,7 +247,9 @@ func TestRecoversFromLastCopy(t *testing.T) {
 }
 
 // The same when the last copy has to take over first.
-func TestRecoversFromLastCopyInNewTerm(t *testing.T) {
+func TestRecoversFromLastCopyInNewTerm(t *testing.T) { recoversFromLastCopyInNewTerm(t) }
+
+func recoversFromLastCopyInNewTerm(t tester) {
 	c := active(t, 5)
 	c.mustWrite(0, "a", "one")
 	c.mustWrite(0, "b", "two")
@@ -253,7 +272,9 @@ func TestRecoversFromLastCopyInNewTerm(t *testing.T) {
 }
 
 // The dead member returns while the last copy is being recovered.
-func TestMemberReturnsDuringRecovery(t *testing.T) {
+func TestMemberReturnsDuringRecovery(t *testing.T) { memberReturnsDuringRecovery(t) }
+
+func memberReturnsDuringRecovery(t tester) {
 	c := active(t, 5)
 	c.mustWrite(0, "a", "one, and long enough for several pieces")
 	c.crash(2, 0)
@@ -284,10 +305,14 @@ func TestMemberReturnsDuringRecovery(t *testing.T) {
 
 // A member that has erased its copy in the very moment it was accepted may be made primary. It
 // can serve nothing, and must hand over to somebody who can.
-func TestPrimaryWithoutCopyHandsOver(t *testing.T) {
+func TestPrimaryWithoutCopyHandsOver(t *testing.T) { primaryWithoutCopyHandsOver(t) }
+
+func primaryWithoutCopyHandsOver(t tester) {
 	c := active(t, 4)
 	c.mustWrite(0, "a", "one")
 	c.record(func(r *placement.PGRecord) { r.Term++; r.Primary = 3; r.InSync = ids(0, 1, 2, 3) })
+	c.pass(300 * time.Millisecond)
+	c.wantSame(0, 1, 2) // by its empty log they would throw away what they have
 	c.govern(5 * time.Second)
 	p := c.view.Record.Primary
 	if p == 3 || c.view.Record.Has(3) {
@@ -298,7 +323,9 @@ func TestPrimaryWithoutCopyHandsOver(t *testing.T) {
 }
 
 // A member that has lost its copy leaves first, while the set is large enough for anybody to leave.
-func TestMemberWithoutCopyLeavesFirst(t *testing.T) {
+func TestMemberWithoutCopyLeavesFirst(t *testing.T) { memberWithoutCopyLeavesFirst(t) }
+
+func memberWithoutCopyLeavesFirst(t tester) {
 	c := active(t, 4)
 	c.mustWrite(0, "a", "one")
 	c.crash(1, 0)
@@ -311,7 +338,9 @@ func TestMemberWithoutCopyLeavesFirst(t *testing.T) {
 
 // Only reads, and a member that lives but does not renew our lease: it must leave, or the reads
 // wait for ever. It may come back when it grants leases again.
-func TestMemberWithoutLeaseLeaves(t *testing.T) {
+func TestMemberWithoutLeaseLeaves(t *testing.T) { memberWithoutLeaseLeaves(t) }
+
+func memberWithoutLeaseLeaves(t tester) {
 	c := active(t, 3)
 	c.mustWrite(0, "a", "one")
 	c.mute[[2]placement.OSDID{0, 2}] = true
@@ -334,4 +363,141 @@ func TestMemberWithoutLeaseLeaves(t *testing.T) {
 	if !c.view.Record.Has(2) {
 		t.Fatalf("osd.2 did not come back: %s", c.query(0))
 	}
+}
+
+// An old primary that cannot reach the monitors, but everybody else, must not answer reads once
+// another has begun to serve.
+func TestNoStaleRead(t *testing.T) { noStaleRead(t) }
+
+func noStaleRead(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "old")
+	c.a(0).blind = true
+	c.lead(1)
+	c.govern(4 * time.Second)
+	c.wantServing(1)
+	c.mustWrite(1, "a", "new")
+	h := c.read(0, "a")
+	c.pass(100 * time.Millisecond)
+	c.wantNoReply(0, h)
+}
+
+// An OSD that restarts forgets what it has granted, and may be made primary at once.
+func TestNoStaleReadAfterRestart(t *testing.T) { noStaleReadAfterRestart(t) }
+
+func noStaleReadAfterRestart(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "old")
+	c.crash(1, 0)
+	c.a(0).blind = true
+	c.cut[[2]placement.OSDID{0, 1}], c.cut[[2]placement.OSDID{1, 0}] = true, true
+	c.restart(1)
+	c.down(0)
+	c.lead(1)
+	c.apply(c.proposed(1).Change) // osd.0 is out
+	h := c.write(1, "a", "new", 0)
+	if _, ok := c.a(1).replies[h]; ok {
+		c.wantNoReply(0, c.read(0, "a"))
+	}
+	c.a(1).proposals = nil
+	c.govern(3 * time.Second)
+	c.wantReply(1, h, wirepb.Code_OK)
+}
+
+// A primary that has not waited for its own grants serves while the old one still may.
+func TestNoStaleReadAfterPromotion(t *testing.T) { noStaleReadAfterPromotion(t) }
+
+func noStaleReadAfterPromotion(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "old")
+	c.a(0).blind = true
+	c.cut[[2]placement.OSDID{0, 1}], c.cut[[2]placement.OSDID{1, 0}] = true, true
+	c.down(0)
+	c.lead(1)
+	c.apply(c.proposed(1).Change)
+	h := c.write(1, "a", "new", 0)
+	if _, ok := c.a(1).replies[h]; ok {
+		c.wantNoReply(0, c.read(0, "a"))
+	}
+}
+
+// What a new primary has in its log is not yet committed, and may never be.
+func TestTailIsNotServed(t *testing.T) { tailIsNotServed(t) }
+
+func tailIsNotServed(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "old")
+	c.cut[[2]placement.OSDID{0, 2}] = true
+	c.write(0, "a", "tail", 0)
+	c.crash(0, 0)
+	c.down(0)
+	c.keep = func(p parcel) bool { return p.msg.GetActivate() != nil }
+	c.lead(1)
+	c.govern(700 * time.Millisecond) // osd.0 is out
+	h := c.read(1, "a")
+	c.pass(900 * time.Millisecond)
+	c.wantNoReply(1, h)
+	c.unhold()
+	c.govern(2 * time.Second)
+	if r := c.wantReply(1, h, wirepb.Code_OK); string(r.Payload) != "tail" {
+		t.Fatalf("read %q", r.Payload)
+	}
+}
+
+// Followers, and most of all the new primary, take nothing from the old one.
+func TestOldTermIsRefused(t *testing.T) { oldTermIsRefused(t) }
+
+func oldTermIsRefused(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "old")
+	c.a(0).blind = true
+	c.lead(1)
+	c.govern(4 * time.Second)
+	c.wantServing(1)
+	c.keep = func(p parcel) bool { return p.from == 0 && p.to == 2 }
+	h := c.write(0, "a", "late", 0)
+	c.wantNoReply(0, h)
+	c.wantRead(1, "a", "old")
+	c.unhold()
+	c.wantNoReply(0, h)
+	c.wantSame(1, 2)
+}
+
+// A write to an object of the page that is being listed: our listing does not have it yet, and
+// the learner gets no bytes of objects that it is not known to have.
+func TestWriteDuringListing(t *testing.T) { writeDuringListing(t) }
+
+func writeDuringListing(t tester) {
+	c := active(t, 4, smallLog)
+	for i := range 20 {
+		c.mustWrite(0, string(rune('a'+i%6)), "x")
+	}
+	// osd.3 was a member until just now: it has everything.
+	c.record(func(r *placement.PGRecord) { r.InSync = ids(0, 1, 2) })
+	c.view.Target = ids(0, 1, 2, 3)
+	c.publish()
+	c.govern(time.Second)
+	c.record(func(r *placement.PGRecord) { r.InSync = ids(0, 1, 2) })
+	c.crash(3, 0)
+	for range 20 {
+		c.mustWrite(0, "z", "x")
+	}
+	c.a(0).slowLists = true
+	c.restart(3)
+	c.pass(200 * time.Millisecond)
+	if len(c.a(0).lists) != 1 {
+		t.Fatalf("want a backfill: %s", c.query(0))
+	}
+	l := c.a(0).lists[0]
+	c.a(0).lists = nil
+	objs, more, err := c.a(0).st.List(castPG, store.Objects, l.After, l.Limit)
+	c.mustWrite(0, objs[0].Name, "y")
+	c.a(0).step(ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err})
+	c.a(0).slowLists = false
+	c.settle()
+	c.govern(2 * time.Second)
+	if !c.view.Record.Has(3) {
+		t.Fatalf("osd.3 did not join: %s", c.query(0))
+	}
+	c.wantSame(0, 1, 2, 3)
 }

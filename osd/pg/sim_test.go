@@ -10,7 +10,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("pg.seed", 0, "run only this seed, with a trace")
-	seedsFlag = flag.Int("pg.seeds", 0, "how many seeds to run; default 400, 60 with -short")
+	seedsFlag = flag.Int("pg.seeds", 0, "how many seeds to run; default 1200, 200 with -short")
 )
 
 // outcome is what became of a run.
@@ -107,9 +107,9 @@ func TestSimulation(t *testing.T) {
 	}
 	seeds := *seedsFlag
 	if seeds == 0 {
-		seeds = 400
+		seeds = 1200
 		if testing.Short() {
-			seeds = 60
+			seeds = 200
 		}
 	}
 	base := uint64(time.Now().UnixNano()) % 1_000_000_000

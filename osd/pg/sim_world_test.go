@@ -45,10 +45,6 @@ type world struct {
 	faults bool
 	cfg    pg.Config
 
-	eager     bool // a mutant: messages are delivered before the map they need
-	impatient bool // a mutant: no lease is waited for after a restart
-	lateEpoch bool // a mutant: the leases hear of a map after the groups
-
 	clients   []*simClient
 	history   history
 	values    int
@@ -213,9 +209,6 @@ func (n *node) start(epoch placement.Epoch) {
 	n.skew = clock.Mono(w.rng.Int64N(int64(time.Hour)) + int64(time.Second))
 	n.drift = 0.98 + 0.04*w.rng.Float64()
 	n.leases = pg.NewLeases(n.mono(), lease)
-	if w.impatient {
-		n.leases.Impatient()
-	}
 	cfg := w.cfg
 	cfg.Self, cfg.Leases = n.id, n.leases
 	g, err := pg.New(cfg, simPG, n.st)
@@ -283,16 +276,7 @@ func (n *node) fetch(d time.Duration) {
 			return
 		}
 		n.view = w.mon.view()
-		if w.lateEpoch {
-			epoch := n.view.Epoch
-			w.after(100*time.Millisecond, func() {
-				if n.life == life {
-					n.leases.SetEpoch(epoch)
-				}
-			})
-		} else {
-			n.leases.SetEpoch(n.view.Epoch)
-		}
+		n.leases.SetEpoch(n.view.Epoch)
 		n.step(pg.MapEvent{View: n.view})
 		waiting := n.deferred
 		n.deferred = nil
@@ -402,7 +386,7 @@ func (n *node) send(out pg.Out) {
 			return
 		}
 		ev := pg.MsgEvent{From: n.id, Msg: msg, Payload: payload}
-		if epoch > peer.view.Epoch && !(w.eager && peer.view.Epoch > 0) {
+		if epoch > peer.view.Epoch {
 			peer.deferred = append(peer.deferred, ev)
 			peer.fetch(w.rand(0, 20*time.Millisecond))
 			return
