@@ -64,6 +64,9 @@ func TestReadPiece(t *testing.T) {
 		{Kind: store.OpSetAttr, Key: k, Name: []byte("a"), Value: []byte("1")},
 		{Kind: store.OpSetVersion, Key: k, Version: store.Version{Term: 2, Seq: 9}, Mtime: 77},
 	}
+	for i := range 8 { // more attributes than one batch of the receiver may hold
+		ops = append(ops, store.Op{Kind: store.OpSetAttr, Key: k, Name: fmt.Appendf(nil, "b%d", i), Value: make([]byte, 900<<10)})
+	}
 	for i := range 2500 {
 		ops = append(ops, store.Op{Kind: store.OpOmapSet, Key: k, Name: fmt.Appendf(nil, "key-%05d", i), Value: []byte("v")})
 	}
@@ -85,6 +88,13 @@ func TestReadPiece(t *testing.T) {
 		got = append(got, p.Data...)
 		pairs += len(p.Omap)
 		attrs += len(p.Attrs)
+		size := 0
+		for _, kv := range append(p.Attrs, p.Omap...) {
+			size += len(kv.Key) + len(kv.Value)
+		}
+		if size > store.MaxBatchMetaBytes/2 {
+			t.Fatalf("piece with %d bytes of names and values", size)
+		}
 		if p.Info.Version != (store.Version{Term: 2, Seq: 9}) || p.Info.Mtime != 77 {
 			t.Fatalf("piece of version %v, mtime %d", p.Info.Version, p.Info.Mtime)
 		}
@@ -93,8 +103,8 @@ func TestReadPiece(t *testing.T) {
 		}
 		at = p.Next
 	}
-	if !bytes.Equal(got, data) || pairs != 2500 || attrs != 1 {
-		t.Fatalf("%d pieces: %d bytes, %d pairs, %d attributes; want %d, 2500, 1", pieces, len(got), pairs, attrs, len(data))
+	if !bytes.Equal(got, data) || pairs != 2500 || attrs != 9 {
+		t.Fatalf("%d pieces: %d bytes, %d pairs, %d attributes; want %d, 2500, 9", pieces, len(got), pairs, attrs, len(data))
 	}
 	if p, err := readPiece(st, store.Key{PG: k.PG, Name: "missing"}, pg.Cursor{}); err != nil || !p.Missing || !p.Last {
 		t.Fatalf("missing object: %+v, %v", p, err)

@@ -28,8 +28,17 @@ func readPiece(st store.Reader, k store.Key, at pg.Cursor) (pg.Piece, error) {
 		return readPairs(st, k, p, at.OmapAfter)
 	}
 	if at.Off == 0 {
-		if p.Attrs, err = st.Attrs(k); err != nil {
+		all, err := st.Attrs(k)
+		if err != nil {
 			return p, err
+		}
+		n := 0
+		for i := min(at.Attrs, len(all)); i < len(all); i++ {
+			if n += len(all[i].Key) + len(all[i].Value); n > pieceBytes && len(p.Attrs) > 0 {
+				p.Next = pg.Cursor{Attrs: i}
+				return p, nil
+			}
+			p.Attrs = append(p.Attrs, all[i])
 		}
 	}
 	if at.Off < info.Size {

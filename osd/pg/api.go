@@ -189,8 +189,10 @@ type Exec struct {
 	Payload []byte
 }
 
-// Cursor says which piece of an object a Read wants: first bytes from Off, then, with Omap set, pairs after OmapAfter.
+// Cursor says which piece of an object a Read wants: attributes from number
+// Attrs on, then bytes from Off, then, with Omap set, pairs after OmapAfter.
 type Cursor struct {
+	Attrs     int // attributes sent so far
 	Off       uint64
 	Omap      bool
 	OmapAfter []byte
@@ -200,7 +202,7 @@ type Cursor struct {
 type Piece struct {
 	Missing bool // the object does not exist
 	Info    store.Info
-	Attrs   []store.KV // with the first piece only
+	Attrs   []store.KV
 	Omap    []store.KV
 	Off     uint64
 	Data    []byte

@@ -273,16 +273,31 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 		g.st.horizon = l.Horizon
 		ops = append(ops, store.Op{Kind: store.OpOmapClear, Key: g.metaKey()})
 	}
-	ops = append(ops, g.rewriteLog(keep, l.Entries)...)
+	log := g.rewriteLog(keep, l.Entries)
 	g.exists = true
 	g.st.complete, g.st.completeTo = false, completeTo
 	if g.st.committed.Seq > keep.Seq {
 		g.st.committed = keep
 	}
+	// A whole log can be more than a batch may hold. It grows behind a state that says
+	// incomplete; cut short, it is only a shorter log.
+	g.persist(append(ops, log[0], g.opState()), nil)
+	g.persistLog(log[1:])
 	g.adoptCommitted(l.Committed)
 	g.fol.live = true
-	g.persist(append(ops, g.opState()), nil)
 	g.answerDurable(&wirepb.PGMsg_Learned{Learned: &wirepb.PGLearned{}})
+}
+
+// persistLog writes log entries in batches well below the store's limits.
+func (g *Group) persistLog(ops []store.Op) {
+	first, size := 0, 0
+	for i := range ops {
+		size += len(ops[i].Value)
+		if size >= store.MaxBatchMetaBytes/4 || i-first >= store.MaxBatchOps/4 || i == len(ops)-1 {
+			g.persist(ops[first:i+1], nil)
+			first, size = i+1, 0
+		}
+	}
 }
 
 func (g *Group) onComplete(c *wirepb.PGComplete) {
