@@ -299,14 +299,17 @@ func (d *OSD) loadAndBoot(ctx context.Context) error {
 		d.onMap(newest)
 	}
 	d.booted.Store(true)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.checkUp() // a map that has us down again may have come before
 	return nil
 }
 
 // onMap begins to act on a newer map.
 func (d *OSD) onMap(m *placement.Map) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.closed || d.cur != nil && m.Epoch <= d.cur.Epoch {
-		d.mu.Unlock()
 		return
 	}
 	d.cur = m
@@ -321,17 +324,18 @@ func (d *OSD) onMap(m *placement.Map) {
 	for _, s := range d.shards {
 		s.post(mapped{m, table})
 	}
-	me := m.OSD(d.id)
-	reboot := (me == nil || !me.Up) && !d.booting && !d.leaving && d.booted.Load()
-	if reboot {
-		d.booting = true
+	d.beats.follow(m) // with mu held: maps in order, and nothing begins once stop has
+	d.checkUp()
+}
+
+// checkUp boots again if the map has us down though we live. It is called with mu held.
+func (d *OSD) checkUp() {
+	if d.cur.IsUp(d.id) || d.booting || d.leaving || d.closed || !d.booted.Load() {
+		return
 	}
-	d.mu.Unlock()
-	d.beats.follow(m)
-	if reboot {
-		d.wg.Add(1)
-		go d.reboot(m.Epoch) // until it is up again or Close ends ctx
-	}
+	d.booting = true
+	d.wg.Add(1)
+	go d.reboot(d.cur.Epoch) // until it is up again or Close ends ctx
 }
 
 // reboot announces a new incarnation after the monitors marked us down though we live.
@@ -349,11 +353,15 @@ func (d *OSD) reboot(seen placement.Epoch) {
 		d.incarnation = id.Incarnation
 		d.mu.Unlock()
 		ctx, cancel := context.WithTimeout(d.ctx, 30*time.Second)
+		var m *placement.Map
 		epoch, err := d.boot(ctx)
 		if err == nil {
-			_, err = d.o.Monitors.WaitMap(ctx, epoch)
+			m, err = d.o.Monitors.WaitMap(ctx, epoch)
 		}
 		cancel()
+		if err == nil {
+			d.onMap(m) // the session may tell us of it later; another boot would end the terms just begun
+		}
 		d.mu.Lock()
 		up := d.cur != nil && d.cur.IsUp(d.id)
 		if err == nil && up {

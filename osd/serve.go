@@ -26,6 +26,9 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		c.ReplyError(m, wirepb.Code_TRY_LATER, "%s is starting", d.id)
 		return
 	}
+	if hd.Tag == 0 && hd.GetPg() == nil && hd.GetPgWrapped() == nil {
+		return // only messages of PGs want no answer
+	}
 	epoch := placement.Epoch(hd.Epoch)
 	switch {
 	case hd.GetOp() != nil:
@@ -56,9 +59,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
 		d.shardOf(id).post(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
 	default:
-		if hd.Tag != 0 {
-			c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
-		}
+		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
 	}
 }
 

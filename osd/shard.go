@@ -30,7 +30,8 @@ type shard struct {
 	groups   map[placement.PGID]*pg.Group
 	due      map[placement.PGID]clock.Mono // when a group wants a tick
 	clients  map[pg.Handle]client
-	deferred []any // waiting for a newer map
+	deferred []forGroup // waiting for a newer map
+	waiters  int        // those of them that are requests of clients
 	m        *placement.Map
 	table    *placement.Table
 }
@@ -52,7 +53,8 @@ type (
 		id    placement.PGID
 		epoch placement.Epoch // do not deliver before the shard acts on this map
 		ev    pg.Event
-		from  client // of an OpEvent
+		from  client     // of an OpEvent
+		since clock.Mono // when a request began to wait for its map
 	}
 	peerReset struct{ peer placement.OSDID }
 	call      struct{ run func(*shard) }
@@ -124,18 +126,23 @@ func (s *shard) run() {
 			s.handle(item)
 		}
 		s.tick()
+		s.expire()
 	}
 }
 
 func (s *shard) untilDue() time.Duration {
+	longest := time.Hour
+	if s.waiters > 0 {
+		longest = time.Second
+	}
 	if len(s.due) == 0 {
-		return time.Hour
+		return longest
 	}
 	first := clock.Mono(1<<63 - 1)
 	for _, t := range s.due {
 		first = min(first, t)
 	}
-	return max(time.Millisecond, first.Sub(s.d.clk.Mono()))
+	return min(longest, max(time.Millisecond, first.Sub(s.d.clk.Mono())))
 }
 
 func (s *shard) tick() {
@@ -164,10 +171,7 @@ func (s *shard) handle(item any) {
 		s.onMap(it)
 	case forGroup:
 		if s.m == nil || it.epoch > s.m.Epoch {
-			if len(s.deferred) < 65536 {
-				s.deferred = append(s.deferred, it)
-			}
-			s.d.o.Monitors.Want(it.epoch)
+			s.put(it)
 			return
 		}
 		s.deliver(it)
@@ -178,6 +182,52 @@ func (s *shard) handle(item any) {
 	case call:
 		it.run(s)
 	}
+}
+
+// Limits of what waits for a map.
+const (
+	deferredMax = 65536
+	deferMax    = 10 * time.Second // of a client's request
+)
+
+// put keeps something until we have the map it was sent by. A lost message of a PG is found
+// out by the PG; a client's request must be answered.
+func (s *shard) put(it forGroup) {
+	if len(s.deferred) >= deferredMax {
+		s.decline(it)
+		return
+	}
+	if it.from.conn != nil {
+		s.waiters++
+		if it.since == 0 {
+			it.since = s.d.clk.Mono()
+		}
+	}
+	s.deferred = append(s.deferred, it)
+	s.d.o.Monitors.Want(it.epoch)
+}
+
+// decline tells a client to try again: the map it acts on did not get here.
+func (s *shard) decline(it forGroup) {
+	if c := it.from; c.conn != nil {
+		c.conn.ReplyError(c.req, wirepb.Code_TRY_LATER, "%s has not got map epoch %d yet", s.d.id, it.epoch)
+	}
+}
+
+// expire declines the requests that have waited for their map too long.
+func (s *shard) expire() {
+	if s.waiters == 0 {
+		return
+	}
+	now := s.d.clk.Mono()
+	s.deferred = slices.DeleteFunc(s.deferred, func(it forGroup) bool {
+		late := it.since != 0 && now.Sub(it.since) > deferMax
+		if late {
+			s.waiters--
+			s.decline(it)
+		}
+		return late
+	})
 }
 
 func (s *shard) sorted() []*pg.Group {
@@ -250,7 +300,7 @@ func (s *shard) onMap(it mapped) {
 		s.step(g, pg.MapEvent{View: s.view(g.ID())})
 	}
 	waiting := s.deferred
-	s.deferred = nil
+	s.deferred, s.waiters = nil, 0
 	for _, item := range waiting {
 		s.handle(item)
 	}
