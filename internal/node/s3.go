@@ -53,7 +53,11 @@ func StartS3(ctx context.Context, o S3Options) (*S3, error) {
 	if o.Pool == "" {
 		o.Pool = DefaultS3Pool
 	}
+	slow := time.AfterFunc(tellAfter, func() {
+		o.Log.Warn("S3 gateway waits for the monitors", "gateway", o.Name, "mons", o.Mons)
+	})
 	c, err := client.Connect(ctx, client.Options{Mons: o.Mons, Entity: "client.s3." + o.Name, Log: o.Log})
+	slow.Stop()
 	if err != nil {
 		return nil, err
 	}

@@ -25,13 +25,15 @@ import (
 
 // Options configures Start. Zero values of the optional fields mean the defaults.
 type Options struct {
-	Binary  string   // required: the cairn program, see Build
-	Dir     string   // required: data and logs of all processes go below it
-	Mons    int      // 1 or 3; default 1
-	OSDs    int      // default 3, each on a CRUSH host of its own
-	Journal string   // of each OSD; default 32MiB
-	OSDArgs []string // more flags for every OSD
-	Gateway bool     // start an S3 gateway, with a pool and a user
+	Binary  string // required: the cairn program, see Build
+	Dir     string // required: data and logs of all processes go below it
+	Mons    int    // 1 or 3; default 1
+	OSDs    int    // default 3, each on a CRUSH host of its own
+	Journal string // of each OSD; default 32MiB
+	// Capacity of each OSD; default 4GiB. What is allocated ahead grows with it.
+	Capacity string
+	OSDArgs  []string // more flags for every OSD
+	Gateway  bool     // start an S3 gateway, with a pool and a user
 	// FlapLimit is how often an OSD may fail before it has to wait; default 0: it never
 	// waits, so that it can be killed again and again.
 	FlapLimit int
@@ -88,6 +90,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Journal == "" {
 		o.Journal = "32MiB"
 	}
+	if o.Capacity == "" {
+		o.Capacity = "4GiB"
+	}
 	if o.Stdlog == nil {
 		o.Stdlog = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -130,7 +135,7 @@ func (c *Cluster) plan() error {
 	for i := range c.o.OSDs {
 		c.OSDAddrs = append(c.OSDAddrs, take())
 		c.OSDs = append(c.OSDs, c.Proc("osd"+strconv.Itoa(i), append([]string{"osd", "--data", c.OSDDir(i), "--host", "host" + strconv.Itoa(i),
-			"--mons", strings.Join(c.Addrs, ","), "--listen", c.OSDAddrs[i], "--journal", c.o.Journal}, c.o.OSDArgs...)...))
+			"--mons", strings.Join(c.Addrs, ","), "--listen", c.OSDAddrs[i], "--journal", c.o.Journal, "--capacity", c.o.Capacity}, c.o.OSDArgs...)...))
 	}
 	c.S3Addr = take()
 	if c.o.Gateway {
