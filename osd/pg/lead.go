@@ -281,7 +281,11 @@ func (g *Group) tendPeers() {
 			p = &peer{id: id, incarnation: g.view.Peers[id].Incarnation}
 			ld.peers[id] = p
 		}
-		if p.phase != idle && p.phase != live && p.silentSince != 0 && g.now.Sub(p.silentSince) > 3*g.cfg.AckTimeout {
+		patience := 3 * g.cfg.AckTimeout
+		if p.phase == ready {
+			patience = g.cfg.AckTimeout // writes wait for it
+		}
+		if p.phase != idle && p.phase != live && p.silentSince != 0 && g.now.Sub(p.silentSince) > patience {
 			// Whatever it was to answer is lost. For a member the clock runs on (dead); a
 			// learner gets a fresh start.
 			g.breakStream(p)
@@ -370,7 +374,7 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		g.breakStream(p)
 		return
 	}
-	if p.phase == live && p.acked >= g.log.head().Seq || p.phase == ready {
+	if (p.phase == live || p.phase == ready) && p.acked >= g.log.head().Seq {
 		p.silentSince = 0
 	}
 }

@@ -209,7 +209,8 @@ func (g *Group) releaseHeld() {
 func (g *Group) leased() bool {
 	ld := g.lead
 	for _, p := range ld.peers {
-		if len(ld.held) == 0 || g.grants(p.id) {
+		// If our own map is too old for its lease, the fault is not the peer's.
+		if len(ld.held) == 0 || g.cfg.Leases.Holds(g.now, p.id, ^placement.Epoch(0)) {
 			p.leaseless = 0
 		}
 	}
@@ -225,7 +226,7 @@ func (g *Group) leased() bool {
 			continue
 		}
 		all = false
-		if p := ld.peers[id]; p != nil && p.leaseless == 0 {
+		if p := ld.peers[id]; p != nil && p.leaseless == 0 && !g.cfg.Leases.Holds(g.now, id, ^placement.Epoch(0)) {
 			p.leaseless = g.now
 		}
 	}

@@ -157,8 +157,8 @@ func (g *Group) why() string {
 		}
 	}
 	switch {
-	case v.Record.Created && !g.exists:
-		return fmt.Sprintf("inactive: %s has lost its copy of PG %s", g.cfg.Self, g.id)
+	case g.unfit():
+		return fmt.Sprintf("inactive: %s has lost its copy of PG %s, or never had all of it", g.cfg.Self, g.id)
 	case !ld.activated && len(missing) > 0:
 		return "peering, waiting for " + strings.Join(missing, ", ")
 	case !ld.activated:
