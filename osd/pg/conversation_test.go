@@ -346,7 +346,9 @@ func resume(t tester) {
 		c := active(t, 3)
 		c.mustWrite(0, "a", "one")
 		n := 0
-		c.keep = func(p parcel) bool { return p.to == 2 && p.msg.GetReplicate() != nil && func() bool { n++; return n > lost }() }
+		c.keep = func(p parcel) bool {
+			return p.to == 2 && p.msg.GetReplicate() != nil && func() bool { n++; return n > lost }()
+		}
 		var hs []Handle
 		for i := range 3 {
 			hs = append(hs, c.write(0, string(rune('a'+i)), "two", 0))

@@ -1,9 +1,10 @@
 package pg
 
 import (
+	"slices"
+
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
-	"github.com/cairnstore/cairn/placement"
 )
 
 // follower is what a member or learner knows of its primary's stream.
@@ -122,15 +123,24 @@ func (g *Group) rewriteLog(keep store.Version, entries []*wirepb.LogEntry) []sto
 	return ops
 }
 
-// follows reports whether entries continue a log that ends at keep.
+// follows reports whether entries continue a log that ends at keep, and can be kept.
 func follows(keep store.Version, entries []*wirepb.LogEntry) bool {
-	for i, e := range entries {
-		if e.GetPos().GetSeq() != keep.Seq+uint64(i)+1 || placement.Term(e.Pos.Term) < keep.Term {
+	last := keep
+	for _, e := range entries {
+		pos := entryPos(e)
+		if pos.Seq != last.Seq+1 || pos.Term < last.Term || !fitName(e.Object) || e.SizeVT() > store.MaxValueBytes {
 			return false
 		}
+		last = pos
 	}
 	return true
 }
+
+func fitName(name []byte) bool { return len(name) > 0 && len(name) <= store.MaxNameBytes }
+
+// refusal returns why the store would refuse changes that a peer sent. We must not give
+// them to it: a store that fails stops the OSD.
+func refusal(ops []store.Op) error { return (&store.Batch{Ops: ops}).Check() }
 
 // onActivate makes a member's log and objects those of the new primary, in one batch.
 func (g *Group) onActivate(a *wirepb.PGActivate) {
@@ -146,7 +156,16 @@ func (g *Group) onActivate(a *wirepb.PGActivate) {
 			g.reject("activation names an object that was not staged")
 			return
 		}
+		delete(g.fol.staged, string(name))
 		moves = append(moves, g.opsMoveStaged(string(name), removed)...)
+	}
+	changes := slices.Clone(moves)
+	for _, e := range a.Entries {
+		changes = append(changes, g.opEntry(e))
+	}
+	if err := refusal(changes); err != nil {
+		g.reject("activation: " + err.Error())
+		return
 	}
 	if !g.exists {
 		g.log.tail = keep
@@ -188,13 +207,17 @@ func (g *Group) onReplicate(r *wirepb.PGReplicate, payload []byte) {
 		g.reject(err.Error())
 		return
 	}
-	pos := entryPos(r.Entry)
-	g.log.append(r.Entry)
-	g.adoptCommitted(r.Committed)
 	if r.NoData {
 		ops = nil
 	}
 	ops = append(ops, g.opEntry(r.Entry))
+	if err := refusal(ops); err != nil {
+		g.reject(err.Error())
+		return
+	}
+	pos := entryPos(r.Entry)
+	g.log.append(r.Entry)
+	g.adoptCommitted(r.Committed)
 	g.persist(append(ops, g.opsTrim()...), nil)
 	g.answerDurable(&wirepb.PGMsg_Acked{Acked: &wirepb.PGAcked{Pos: toPos(pos)}})
 }
@@ -209,7 +232,7 @@ func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
 		open, next = true, 0
 		delete(g.fol.staged, name)
 	}
-	if !open || len(payload) > 0 && p.Off != next || len(name) > store.MaxNameBytes || p.Off+uint64(len(payload)) > store.MaxObjectBytes {
+	if !open || len(payload) > 0 && p.Off != next || !fitName(p.Object) {
 		g.reject("piece of a push does not fit")
 		return
 	}
@@ -228,16 +251,23 @@ func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
 	for _, kv := range p.Omap {
 		ops = append(ops, store.Op{Kind: store.OpOmapSet, Key: key, Name: kv.Key, Value: kv.Value})
 	}
-	g.fol.pushing[name] = next
 	if p.Last {
-		delete(g.fol.pushing, name)
 		ops = append(ops,
 			store.Op{Kind: store.OpTruncate, Key: key, Off: p.Size},
 			store.Op{Kind: store.OpSetVersion, Key: key, Version: fromPos(p.Version), Mtime: p.Mtime})
+		if !p.Staged {
+			ops = append(ops, g.opsMoveStaged(name, p.Remove)...)
+		}
+	}
+	if err := refusal(ops); err != nil {
+		g.reject("piece of a push: " + err.Error())
+		return
+	}
+	g.fol.pushing[name] = next
+	if p.Last {
+		delete(g.fol.pushing, name)
 		if p.Staged {
 			g.fol.staged[name] = p.Remove
-		} else {
-			ops = append(ops, g.opsMoveStaged(name, p.Remove)...)
 		}
 	}
 	g.persist(ops, nil)

@@ -81,6 +81,10 @@ func checkOp(op *Op) error {
 	return nil
 }
 
+// Check returns why Submit would refuse the batch whatever the store holds, nil
+// if it would not. It is for batches that are made of what others sent.
+func (b *Batch) Check() error { return checkBatch(b) }
+
 // checkBatch refuses a batch that is wrong whatever the store holds.
 func checkBatch(b *Batch) error {
 	if b == nil {
