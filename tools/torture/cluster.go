@@ -315,6 +315,35 @@ func (c *Cluster) OSDID(ctx context.Context, i int) (int, error) {
 	return 0, fmt.Errorf("no OSD with address %s in the map", c.OSDAddrs[i])
 }
 
+// Revive starts an OSD again and waits until the map has its new life. Waiting
+// for the cluster to be clean right after a start would not do: the monitors may
+// not have noticed that it was away.
+func (c *Cluster) Revive(ctx context.Context, i int) error {
+	life := func() (incarnation uint64, up bool, err error) {
+		all, err := c.API.OSDs(ctx)
+		for _, o := range all {
+			if o.Addr == c.OSDAddrs[i] {
+				return o.Incarnation, o.Up, nil
+			}
+		}
+		return 0, false, errors.Join(err, fmt.Errorf("no OSD with address %s in the map", c.OSDAddrs[i]))
+	}
+	before, _, err := life()
+	if err != nil {
+		return err
+	}
+	if err := c.OSDs[i].Start(); err != nil {
+		return err
+	}
+	return c.until(ctx, c.OSDs[i].Name+" to be up again", func() error {
+		now, up, err := life()
+		if err == nil && (!up || now == before) {
+			err = fmt.Errorf("up %v, incarnation %d, before its start %d", up, now, before)
+		}
+		return err
+	})
+}
+
 // Connect makes an object client of the cluster. The caller closes it.
 func (c *Cluster) Connect(ctx context.Context, entity string) (*client.Client, error) {
 	return client.Connect(ctx, client.Options{Mons: c.Addrs, Entity: entity, Log: c.o.Stdlog, Timeout: 2 * opPatience})

@@ -61,13 +61,19 @@ type Proc struct {
 	mu     sync.Mutex // guards below
 	cmd    *exec.Cmd  // nil: not running
 	done   chan struct{}
-	asked  bool // we ended it
+	asked  bool // we ended it, or expect it to end
 	starts int
 	state  *os.ProcessState // of the last life
 }
 
-// Start starts the process. It does not wait until it serves.
-func (p *Proc) Start() error {
+// Start starts the process. It does not wait until it serves. If it ends by
+// itself, that is a surprise which fails the run.
+func (p *Proc) Start() error { return p.start(false) }
+
+// StartToEnd starts the process and expects it to end by itself; see WaitExit.
+func (p *Proc) StartToEnd() error { return p.start(true) }
+
+func (p *Proc) start(ends bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
@@ -87,7 +93,7 @@ func (p *Proc) Start() error {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	done := make(chan struct{})
-	p.cmd, p.done, p.asked, p.state = cmd, done, false, nil
+	p.cmd, p.done, p.asked, p.state = cmd, done, ends, nil
 	go func() { // until the process has ended
 		err := cmd.Wait()
 		p.mu.Lock()
@@ -153,11 +159,10 @@ func (p *Proc) Signal(sig os.Signal) error {
 }
 
 // WaitExit waits until the process ends by itself and returns its exit code, -1
-// for a signal. The end is then not reported as a surprise.
+// for a signal.
 func (p *Proc) WaitExit(ctx context.Context) (int, error) {
 	p.mu.Lock()
 	done := p.done
-	p.asked = true
 	p.mu.Unlock()
 	if done == nil {
 		return 0, fmt.Errorf("%s was never started", p.Name)

@@ -1,0 +1,123 @@
+// Command torture kills the processes of a cluster while clients work on it, for
+// as long as one likes; package torture says what it checks.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/tools/torture"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	root := &cobra.Command{Use: "torture", Short: "Treat a cluster of real processes badly", SilenceUsage: true}
+	root.AddCommand(newRunCommand(), newIdleCommand())
+	err := root.ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+// place is where a cluster is made and of which program.
+type place struct {
+	o torture.Options
+}
+
+func (p *place) register(cmd *cobra.Command, mons, osds int) {
+	cmd.Flags().StringVar(&p.o.Binary, "cairn", "", "cairn program (default: it is built)")
+	cmd.Flags().StringVar(&p.o.Dir, "dir", "", "empty directory for data and logs, kept afterwards (default: a temporary one, kept after a failure)")
+	cmd.Flags().IntVar(&p.o.Mons, "mons", mons, "monitors: 1 or 3")
+	cmd.Flags().IntVar(&p.o.OSDs, "osds", osds, "OSDs")
+}
+
+// with calls f with a directory and a program.
+func (p *place) with(ctx context.Context, f func() error) (err error) {
+	tmp, err := os.MkdirTemp("", "cairn-torture-")
+	if err != nil {
+		return err
+	}
+	if p.o.Dir == "" {
+		p.o.Dir = filepath.Join(tmp, "cluster")
+	}
+	defer func() {
+		if err == nil {
+			err = os.RemoveAll(tmp)
+			return
+		}
+		fmt.Printf("data and logs are in %s\n", p.o.Dir)
+	}()
+	if p.o.Binary == "" {
+		if p.o.Binary, err = torture.Build(ctx, tmp); err != nil {
+			return err
+		}
+	}
+	return f()
+}
+
+func newRunCommand() *cobra.Command {
+	var p place
+	var plan torture.Plan
+	var minutes float64
+	cmd := &cobra.Command{
+		Use: "run", Short: "Kill processes while clients work, then verify everything", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			plan.Duration = time.Duration(minutes * float64(time.Minute))
+			if plan.Seed == 0 {
+				plan.Seed = uint64(rand.Uint32())
+			}
+			return p.with(cmd.Context(), func() error { return run(cmd.Context(), p.o, plan) })
+		},
+	}
+	p.register(cmd, 3, 4)
+	cmd.Flags().Uint64Var(&plan.Seed, "seed", 0, "seed of the plan (default: random)")
+	cmd.Flags().IntVar(&plan.Kills, "kills", 100, "processes to kill at least")
+	cmd.Flags().Float64Var(&minutes, "minutes", 0, "go on for at least this long")
+	return cmd
+}
+
+func run(ctx context.Context, o torture.Options, plan torture.Plan) error {
+	began := time.Now()
+	plan.Logf = func(format string, args ...any) {
+		fmt.Printf("[%7.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+	replay := fmt.Sprintf("go run ./tools/torture/cmd run --mons %d --osds %d --seed %d --kills %d --minutes %g", o.Mons, o.OSDs, plan.Seed, plan.Kills, plan.Duration.Minutes())
+	fmt.Printf("seed %d; replay with: %s\n", plan.Seed, replay)
+	c, err := torture.Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	stats, err := torture.Run(ctx, c, plan)
+	if stats != nil {
+		fmt.Print(stats)
+	}
+	if err != nil {
+		fmt.Print(c.Tails(30))
+		err = fmt.Errorf("seed %d: %w", plan.Seed, err)
+	}
+	return errors.Join(err, c.Close())
+}
+
+func newIdleCommand() *cobra.Command {
+	var p place
+	var period time.Duration
+	cmd := &cobra.Command{
+		Use: "idle", Short: "Print the memory and CPU that an idle cluster uses", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.with(cmd.Context(), func() error { return torture.Idle(cmd.Context(), os.Stdout, p.o, period) })
+		},
+	}
+	p.register(cmd, 1, 3)
+	cmd.Flags().DurationVar(&period, "period", 20*time.Second, "how long to look")
+	return cmd
+}
