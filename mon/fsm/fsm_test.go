@@ -284,6 +284,23 @@ func TestDownGuards(t *testing.T) {
 	r.same(downOf(0, DownAdmin))
 }
 
+// TestFlappingButNeeded: an OSD that PGs stand still without may boot however often it went down.
+func TestFlappingButNeeded(t *testing.T) {
+	r := newRig(t)
+	r.created(3, PoolCreate{Name: "p", Size: 3, MinSize: 2, PGNum: 4})
+	inc := uint64(1)
+	for range 5 {
+		r.ok(downOf(0, DownSilent))
+		inc++
+		r.ok(bootOf(0, inc))
+	}
+	r.ok(downOf(0, DownSilent))
+	inc++
+	r.no(wirepb.Code_TRY_LATER, "marked down 6 times", bootOf(0, inc)) // osd.1 and osd.2 do without it
+	r.ok(downOf(1, DownSilent))
+	r.ok(bootOf(0, inc)) // osd.2 alone may not
+}
+
 func TestFlapping(t *testing.T) {
 	r := newRig(t)
 	r.osds(1)

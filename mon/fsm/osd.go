@@ -304,7 +304,7 @@ func (t *txn) checkFlapping(o *placement.OSD) error {
 			last = max(last, at)
 		}
 	}
-	if n <= limit {
+	if n <= limit || t.waitedFor(o.ID) {
 		return nil
 	}
 	wait := flapWaitMax
@@ -317,6 +317,32 @@ func (t *txn) checkFlapping(o *placement.OSD) error {
 			o.ID, n, flapWindow, left.Round(time.Second))
 	}
 	return nil
+}
+
+// waitedFor reports whether a PG stands still without the OSD: it may not drop it
+// from its in-sync set, because then too few would be left. Keeping such an OSD
+// out in order to have peace would take away what the peace is for.
+func (t *txn) waitedFor(id placement.OSDID) bool {
+	for i := range t.m.PGs {
+		p := &t.m.PGs[i]
+		pool := t.m.Pool(p.Pool)
+		for n := range p.Records {
+			rec := &p.Records[n]
+			if !rec.Created || !rec.Has(id) {
+				continue
+			}
+			up := 0
+			for _, m := range rec.InSync {
+				if m != id && t.m.IsUp(m) {
+					up++
+				}
+			}
+			if up == 0 || up < int(pool.MinSize) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func checkClass(class string) error {
