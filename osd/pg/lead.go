@@ -23,8 +23,7 @@ type lead struct {
 	lists      map[uint64]*peer // by token
 
 	committed store.Version
-	inflight  []*write // logged, not committed; in log order
-	executing int
+	inflight  []*write   // logged, not committed; in log order
 	waiting   []*request // not started
 	requests  map[Handle]*request
 	byReq     map[reqKey]*request // writes being executed or in flight

@@ -6,7 +6,7 @@
 // Cluster starts the processes of one cluster on loopback and keeps their
 // addresses and directories across restarts. Workload is the clients with their
 // models. Run puts both together with a seeded plan of kills. The tests of this
-// package use them, and so does `make torture MINUTES=N`.
+// package use them, and so does `make torture KILLS=N`.
 //
 // A seed repeats the plan of kills and what the clients want to do, but not how
 // the processes happen to be scheduled: a failure may need several runs.
