@@ -152,7 +152,7 @@ func start(t *testing.T, o Options) *OSD {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Kill() })
+	t.Cleanup(func() { _ = d.Kill() })
 	return d
 }
 

@@ -164,7 +164,6 @@ type worker struct {
 	pool    *client.Pool
 	rng     *rand.Rand
 	patient bool // never gives up early
-	ops     uint64
 }
 
 // rest waits a little; false says that it is time to stop.
