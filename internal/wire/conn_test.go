@@ -279,7 +279,9 @@ func TestCloseDuringCalls(t *testing.T) {
 			if err := <-cr.closed; err != c.Err() || !errors.Is(err, ErrConnClosed) {
 				t.Errorf("Closed got %v, Err is %v", err, c.Err())
 			}
-			_, _ = <-r.closed // the other side's, whatever it says
+			if err := <-r.closed; !errors.Is(err, ErrConnClosed) {
+				t.Errorf("the other side's Closed got %v", err)
+			}
 			if err := c.Send(numbered(1)); !errors.Is(err, ErrConnClosed) {
 				t.Errorf("send got %v", err)
 			}
