@@ -2,6 +2,7 @@ package pg
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
@@ -32,6 +33,9 @@ func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
 func opsFromMutations(key store.Key, ms []*wirepb.Mutation, payload []byte) ([]store.Op, error) {
 	ops := make([]store.Op, 0, len(ms)+2)
 	for _, m := range ms {
+		if m.Kind > math.MaxUint8 {
+			return nil, fmt.Errorf("mutation of %s has kind %d: is the primary newer than this OSD?", key, m.Kind)
+		}
 		op := store.Op{Kind: store.OpKind(m.Kind), Key: key, Off: m.Off, Len: m.Len, Name: m.Name, Value: m.Value, End: m.End}
 		switch op.Kind {
 		case store.OpSetVersion:
