@@ -388,3 +388,23 @@ func gap(t tester) {
 	c.wantReply(0, h2, wirepb.Code_OK)
 	c.wantSame(0, 1, 2)
 }
+
+// The primary's own disk hangs. Nobody else can tell: it grants leases, and its peers owe it nothing.
+func TestOwnDiskHangs(t *testing.T) { ownDiskHangs(t) }
+
+func ownDiskHangs(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "one")
+	c.a(0).slowDisk = true
+	h := c.write(0, "a", "two", 1)
+	c.govern(7 * time.Second)
+	c.wantReply(0, h, wirepb.Code_WRONG_PRIMARY)
+	p := int(c.view.Record.Primary)
+	if p == 0 || c.view.Record.Has(0) {
+		t.Fatalf("record %+v: want osd.0 out; %s", c.view.Record, c.query(p))
+	}
+	c.wantReply(p, c.write(p, "a", "two", 1), wirepb.Code_OK)
+	c.a(0).slowDisk = false
+	c.govern(3 * time.Second)
+	c.wantSame(0, 1, 2)
+}

@@ -27,6 +27,7 @@ type Group struct {
 	fx  Effects
 
 	lastPersist, donePersist uint64
+	busySince                clock.Mono // the disk owes us an answer, and has given none since
 	afterPersist             []deferred
 	stopped                  bool // the store failed; the driver is about to stop the OSD
 	tokens                   uint64
@@ -152,6 +153,9 @@ func (g *Group) erase() {
 
 // persist queues a batch; done runs when it is durable.
 func (g *Group) persist(ops []store.Op, done func()) {
+	if g.lastPersist == g.donePersist {
+		g.busySince = g.now
+	}
 	g.lastPersist++
 	g.fx.Persist = append(g.fx.Persist, Persist{ID: g.lastPersist, Ops: ops})
 	if done != nil {
@@ -176,7 +180,7 @@ func (g *Group) onPersisted(ev PersistedEvent) {
 		g.stepDown(wirepb.Code_TRY_LATER, "the OSD's store failed")
 		return
 	}
-	g.donePersist = ev.ID
+	g.donePersist, g.busySince = ev.ID, g.now
 	for len(g.afterPersist) > 0 && g.afterPersist[0].id <= ev.ID {
 		d := g.afterPersist[0]
 		g.afterPersist = g.afterPersist[1:]

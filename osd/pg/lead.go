@@ -575,6 +575,10 @@ func (g *Group) propose() {
 		return
 	}
 	rec := &g.view.Record
+	if id := g.relief(); id != placement.NoOSD {
+		g.change(rec.InSync, id)
+		return
+	}
 	if id := g.leaver(); id != placement.NoOSD && g.dispensable() {
 		g.change(without(rec.InSync, id), g.cfg.Self)
 		return
@@ -595,6 +599,20 @@ func (g *Group) propose() {
 		}
 	}
 	g.proposeMove()
+}
+
+// relief returns who should lead instead of us because our disk does not answer, or NoOSD.
+// Nobody else could tell: we are up, and the others owe us nothing.
+func (g *Group) relief() placement.OSDID {
+	if g.lastPersist == g.donePersist || g.now.Sub(g.busySince) <= 2*g.cfg.AckTimeout {
+		return placement.NoOSD
+	}
+	for _, id := range g.view.Record.InSync {
+		if id != g.cfg.Self && !g.dead(id) {
+			return id
+		}
+	}
+	return placement.NoOSD
 }
 
 // leaver returns the member that should leave the set first, or NoOSD.
