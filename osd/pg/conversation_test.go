@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -407,4 +408,54 @@ func ownDiskHangs(t tester) {
 	c.a(0).slowDisk = false
 	c.govern(3 * time.Second)
 	c.wantSame(0, 1, 2)
+}
+
+// rot makes an object unreadable on an OSD.
+func (c *cast) rot(id int, object string) {
+	c.a(id).st.SetHooks(func(k store.Key) error {
+		if k.Space == store.Objects && k.Name == object {
+			return store.ErrCorrupt
+		}
+		return nil
+	}, nil)
+}
+
+// A new primary must copy an object that it cannot read itself. Another member can.
+func TestUnreadableTail(t *testing.T) { unreadableTail(t) }
+
+func unreadableTail(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "one")
+	c.cut[[2]placement.OSDID{0, 2}] = true
+	c.write(0, "a", "two", 0) // osd.2 lacks it
+	c.rot(1, "a")
+	c.crash(0, 0)
+	c.down(0)
+	c.lead(1)
+	c.govern(5 * time.Second)
+	p := int(c.view.Record.Primary)
+	c.wantServing(p)
+	if p != 2 {
+		t.Fatalf("osd.%d leads, want osd.2", p)
+	}
+	c.wantRead(2, "a", "one")
+}
+
+// A learner needs an object that the primary cannot read.
+func TestUnreadableForLearner(t *testing.T) { unreadableForLearner(t) }
+
+func unreadableForLearner(t tester) {
+	c := active(t, 4)
+	c.mustWrite(0, "a", "one")
+	c.mustWrite(0, "b", "two")
+	c.rot(0, "a")
+	c.crash(2, 0)
+	c.down(2)
+	c.view.Target = ids(0, 1, 3)
+	c.publish()
+	c.govern(25 * time.Second)
+	if !c.view.Record.Has(3) {
+		t.Fatalf("osd.3 did not get everything: %s", c.query(int(c.view.Record.Primary)))
+	}
+	c.wantSame(1, 3)
 }

@@ -17,6 +17,8 @@ type lead struct {
 	activated bool       // every in-sync member has our log (R4)
 	serving   bool       // reads and writes are answered
 
+	unreadable bool // a peer needs an object that we cannot read
+
 	peers      map[placement.OSDID]*peer
 	nextStream uint64
 	pushes     map[uint64]*push // by token of the read under way, or by push id while on the wire
@@ -601,10 +603,21 @@ func (g *Group) propose() {
 	g.proposeMove()
 }
 
-// relief returns who should lead instead of us because our disk does not answer, or NoOSD.
-// Nobody else could tell: we are up, and the others owe us nothing.
+// servedLong is how many AckTimeout a primary serves before it hands over for the sake of
+// an object that it cannot read: should nobody be able to, the PG must not wander about.
+const servedLong = 20
+
+// relief returns who should lead instead of us because our disk does not answer, or cannot
+// give us what a peer needs; or NoOSD. Nobody else could tell: we are up, and the others owe
+// us nothing.
 func (g *Group) relief() placement.OSDID {
-	if g.lastPersist == g.donePersist || g.now.Sub(g.busySince) <= 2*g.cfg.AckTimeout {
+	ld := g.lead
+	hangs := g.lastPersist != g.donePersist && g.now.Sub(g.busySince) > 2*g.cfg.AckTimeout
+	patience := abdicateAfter * g.cfg.RetryAfter
+	if ld.activated {
+		patience = servedLong * g.cfg.AckTimeout
+	}
+	if !hangs && !(ld.unreadable && g.now.Sub(ld.since) > patience) {
 		return placement.NoOSD
 	}
 	for _, id := range g.view.Record.InSync {

@@ -181,8 +181,9 @@ func (g *Group) onRead(ev ReadEvent) {
 	}
 	p := ps.peer
 	if ev.Err != nil {
-		// Our own copy cannot be read. The peer stays as it is and is tried again later; scrub and
-		// repair decide what to do about the copy.
+		// Our own copy cannot be read. The peer stays as it is and is tried again later, perhaps by
+		// another primary; scrub and repair decide what to do about the copy.
+		g.lead.unreadable = true
 		g.breakStream(p)
 		p.retryAt = g.now.Add(20 * g.cfg.RetryAfter)
 		return
