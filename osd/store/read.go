@@ -198,7 +198,12 @@ func (d *Disk) readBlock(phys uint64, sum uint32, b []byte) error {
 		copy(b, o)
 	}
 	d.view.RUnlock()
-	if !ok {
+	return d.finishBlock(phys, sum, b, ok)
+}
+
+// finishBlock reads a block from the data file unless it is in b already, and verifies it.
+func (d *Disk) finishBlock(phys uint64, sum uint32, b []byte, have bool) error {
+	if !have {
 		if n, err := d.data.ReadAt(b[:blockBytes], int64(phys)*blockBytes); n < blockBytes {
 			if err == io.EOF {
 				err = ErrCorrupt
