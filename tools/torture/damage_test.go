@@ -106,6 +106,9 @@ func edit(t *testing.T, name string, change func([]byte) []byte) {
 // damaged before it starts again. What a crash can leave behind it repairs, any
 // other damage it refuses, saying where; the clients notice neither.
 func TestDamagedStore(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 20*time.Minute)
 	c := startCluster(ctx, t, Options{Mons: 1, OSDs: 3})
 	pool := openPool(ctx, t, c, api.PoolCreate{Name: "p"})
@@ -113,7 +116,7 @@ func TestDamagedStore(t *testing.T) {
 	w.Begin(ctx)
 	at := func(name string) string { return filepath.Join(c.OSDDir(2), name) }
 	victim := c.OSDs[2]
-	for i, tc := range []struct {
+	for _, tc := range []struct {
 		name   string
 		change func(t *testing.T)
 		says   []string // nil: it starts
@@ -159,9 +162,6 @@ func TestDamagedStore(t *testing.T) {
 		}, []string{"data"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if testing.Short() && i != 0 && i != 4 {
-				return
-			}
 			if err := c.WaitClean(ctx); err != nil {
 				t.Fatalf("%v\n%s", err, c.Diagnose(ctx))
 			}
@@ -213,6 +213,9 @@ func TestDamagedStore(t *testing.T) {
 // TestFullCluster: when the OSDs are full, writes are refused in so many words,
 // reads and removals work, and after some removals writes do again.
 func TestFullCluster(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 20*time.Minute)
 	c := startCluster(ctx, t, Options{Mons: 1, OSDs: 3, Capacity: "128MiB"})
 	pool := openPool(ctx, t, c, api.PoolCreate{Name: "p", PGNum: 8})

@@ -178,6 +178,9 @@ func compare(ctx context.Context, t *testing.T, pool *client.Pool, when string, 
 // missed little and by full comparison when it missed much, and then holds
 // everything: the others are killed and all is read from it alone.
 func TestCatchUp(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 20*time.Minute)
 	c := startCluster(ctx, t, Options{Mons: 1, OSDs: 3})
 	for _, tc := range []struct {
@@ -188,9 +191,6 @@ func TestCatchUp(t *testing.T) {
 		{"from the log", 8, 200},
 		{"by comparison", 1, 6000}, // more than a PG's log keeps
 	} {
-		if testing.Short() && tc.missed > 1000 {
-			continue
-		}
 		t.Run(tc.name, func(t *testing.T) {
 			// With min_size 1 a single OSD may serve what it surely has.
 			pool := openPool(ctx, t, c, api.PoolCreate{Name: fmt.Sprintf("p%d", tc.pgs), Size: 3, MinSize: 1, PGNum: tc.pgs})
@@ -242,14 +242,13 @@ func TestCatchUp(t *testing.T) {
 // TestLostDisk: an OSD whose directory is lost comes back as a new OSD, never as
 // the old one, and once the old one is out the new one gets its copies.
 func TestLostDisk(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 20*time.Minute)
 	c := startCluster(ctx, t, Options{Mons: 1, OSDs: 3})
 	pool := openPool(ctx, t, c, api.PoolCreate{Name: "p"})
-	objects := 300
-	if testing.Short() {
-		objects = 50
-	}
-	all := fill(ctx, t, pool, "o-", objects, 50_000)
+	all := fill(ctx, t, pool, "o-", 300, 50_000)
 	if err := c.WaitClean(ctx); err != nil {
 		t.Fatal(err)
 	}

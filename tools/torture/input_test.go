@@ -117,6 +117,9 @@ func TestRefused(t *testing.T) {
 
 // TestUnreachableMonitors: daemons wait for monitors, and say for whom and why.
 func TestUnreachableMonitors(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 10*time.Minute)
 	c := alone(t)
 	osd := c.Proc("osd", "osd", "--data", c.OSDDir(0), "--host", "h", "--mons", "127.0.0.1:1", "--journal", "32MiB")
@@ -138,6 +141,9 @@ func TestUnreachableMonitors(t *testing.T) {
 // TestUnknownMapVersion: a map that this version cannot read is refused in words
 // that say what to do, by daemons too.
 func TestUnknownMapVersion(t *testing.T) {
+	if inShort(t) {
+		return
+	}
 	ctx := deadline(t, 10*time.Minute)
 	c := alone(t)
 	m := &placement.Map{Epoch: 7, Cluster: placement.UUID{1}, Crush: crush.NewDefault(), NextPool: 1}
@@ -263,7 +269,7 @@ func TestGarbage(t *testing.T) {
 		t.Error(err)
 	}
 	compare(ctx, t, pool, "after all the junk", all)
-	if testing.Short() {
+	if inShort(t) {
 		return
 	}
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
@@ -55,6 +56,8 @@ var blows = []blow{
 	{"leader and osd", 3, (*runner).hitLeaderAndOSD},
 	{"all osds", 2, (*runner).hitAllOSDs},
 	{"all processes", 3, (*runner).hitAll},
+	{"osd frozen", 4, (*runner).freezeOSD},
+	{"leader frozen", 2, (*runner).freezeLeader},
 }
 
 // Run lets clients work on a cluster and kills its processes meanwhile, then
@@ -313,6 +316,29 @@ func (r *runner) hitMany(ctx context.Context, ps []*Proc) (int, error) {
 		r.linger(ctx, 50*time.Millisecond)
 	}
 	return len(ps), nil
+}
+
+// freezeOSD stops an OSD for a while without ending it, as an overloaded machine
+// does. The others may go on without it meanwhile; it must not, when it goes on,
+// answer with what was true before.
+func (r *runner) freezeOSD(ctx context.Context) (int, error) {
+	return 0, r.freeze(ctx, r.osd())
+}
+
+func (r *runner) freezeLeader(ctx context.Context) (int, error) {
+	i, err := r.c.WaitLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return 0, r.freeze(ctx, r.c.Mons[i])
+}
+
+func (r *runner) freeze(ctx context.Context, p *Proc) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	r.linger(ctx, 6*time.Second) // less than a failover takes, or more
+	return p.Signal(syscall.SIGCONT)
 }
 
 // finish verifies everything at rest, then with each OSD missing in turn, so that

@@ -86,6 +86,14 @@ func startCluster(ctx context.Context, t *testing.T, o Options) *Cluster {
 	return c
 }
 
+// inShort reports whether only the quick tests are wanted, and says what is left out.
+func inShort(t *testing.T) bool {
+	if testing.Short() {
+		t.Log("left out by -short, for time")
+	}
+	return testing.Short()
+}
+
 func seed() uint64 {
 	if *seedFlag != 0 {
 		return *seedFlag
