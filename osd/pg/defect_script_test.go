@@ -27,6 +27,9 @@ func TestDefectsInScripts(t *testing.T) {
 		{"own grants", probe{defect: serveEarly}, noStaleReadAfterPromotion},
 		{"tail", probe{defect: serveTail}, tailIsNotServed},
 		{"old term", probe{defect: acceptOldTerm}, oldTermIsRefused},
+		{"objects of a tail", probe{defect: keepTail}, followerDiesDuringActivation},
+		{"request ids", probe{defect: forgetRequests}, repeats},
+		{"horizon", probe{defect: forgetHorizon}, repeatAfterHorizon},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			said := c.probe.play(c.script)

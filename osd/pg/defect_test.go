@@ -49,13 +49,11 @@ func TestDefectsInSimulation(t *testing.T) {
 		{"count a learner", 40},
 		{"drop the union", 80},
 		{"forget requests", 10},
-		{"forget the horizon", 200},
-		{"keep the tail", 400},
+		{"forget the horizon", 300},
 		{"read unleased", 300},
-		{"serve early", 400},
 		{"shrink early", 20},
 		{"unlocked push", 100},
-		{"wait for the dead", 200},
+		{"wait for the dead", 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := 1; seed <= c.max; seed++ {
