@@ -3,6 +3,7 @@
 #   FUZZTIME=5s    make fuzz: how long each target runs
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
+#   MINUTES=60     make torture: how long instead
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
@@ -10,6 +11,7 @@ PKG      ?= ./...
 BENCH    ?= .
 FUZZTIME ?= 5s
 KILLS    ?= 500
+MINUTES  ?= 0
 
 # A version only when the history has a tag; otherwise the program's own default.
 # `cairn version` shows the commit in either case.
@@ -20,7 +22,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short torture race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short torture idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -42,8 +44,11 @@ test-deps: ## install (root) or name (others) the programs that the tests drive
 test-short: ## the quick tests only; needs nothing but Go
 	$(GO) test -short -timeout 5m $(PKG)
 
-torture: ## kill KILLS processes of a cluster that clients work on
-	$(GO) test -v -timeout 0 ./tools/torture -run '^TestKill$$' -torture.kills=$(KILLS)
+torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES
+	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))
+
+idle: ## print the memory and CPU that an idle cluster uses
+	$(GO) run ./tools/torture/cmd idle
 
 race: ## the quick tests under the race detector; needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m $(PKG)
