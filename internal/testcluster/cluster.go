@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -156,8 +157,11 @@ func (c *Cluster) save() error {
 	return nil
 }
 
-// freeAddrs finds loopback addresses that nobody listens on.
+// freeAddrs finds loopback addresses that nobody listens on, outside of the range
+// from which kernels take ports for outgoing connections: while a daemon is away,
+// such a connection, even one to that very port, could take it for good.
 func freeAddrs(n int) ([]string, error) {
+	const first, last = 10000, 32000
 	var addrs []string
 	var lns []net.Listener
 	defer func() {
@@ -165,15 +169,19 @@ func freeAddrs(n int) ([]string, error) {
 			ln.Close()
 		}
 	}()
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("embedded cluster: find a free port: %w", err)
+	var err error
+	for range 100 * n {
+		ln, lerr := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first)))
+		if lerr != nil {
+			err = lerr // taken: another one
+			continue
 		}
 		lns = append(lns, ln)
-		addrs = append(addrs, ln.Addr().String())
+		if addrs = append(addrs, ln.Addr().String()); len(addrs) == n {
+			return addrs, nil
+		}
 	}
-	return addrs, nil
+	return nil, fmt.Errorf("embedded cluster: find %d free ports between %d and %d: %w", n, first, last, err)
 }
 
 func (c *Cluster) start(ctx context.Context) error {

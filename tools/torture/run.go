@@ -357,6 +357,8 @@ func (r *runner) finish(ctx context.Context) error {
 	if err := r.w.Verify(ctx, true); err != nil {
 		return nil // Workload.Err has it
 	}
+	good, undecided := r.w.Histories()
+	r.p.Logf("%d histories of shared objects are linearizable, %d are too hard to decide", good, undecided)
 	if len(r.c.OSDs) < 3 {
 		return nil
 	}
