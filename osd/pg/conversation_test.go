@@ -99,6 +99,33 @@ func erasureIsLost(t tester) {
 	c.wantSame(0, 1, 2)
 }
 
+// An answer to an earlier query waits for the disk when the OSD erases its copy and is asked
+// again. It must not answer the new query: the erasure is not on disk, and a listing would
+// show objects that are about to go.
+func TestInfoOfEarlierQuery(t *testing.T) { infoOfEarlierQuery(t) }
+
+func infoOfEarlierQuery(t tester) {
+	c := active(t, 4, func(cfg *Config) { cfg.LogMax = 4 })
+	for range 20 { // the log forgets its beginning: a new copy comes from comparing listings
+		c.mustWrite(0, "a", "one")
+	}
+	c.a(2).slowDisk = true
+	h := c.write(0, "b", "one", 0)
+	c.govern(1500 * time.Millisecond) // osd.2 is dropped and asked what it has; its disk keeps it from answering
+	c.wantReply(0, h, wirepb.Code_OK)
+	c.view.Target = ids(0, 1, 3)
+	c.publish()
+	c.govern(time.Second)
+	c.view.Target = ids(0, 1, 2)
+	c.publish()
+	c.pass(200 * time.Millisecond)
+	c.a(2).st.Complete(2) // the write, and what the first query began; not the erasure
+	c.settle()
+	c.a(2).slowDisk = false
+	c.govern(2 * time.Second)
+	c.wantSame(0, 1, 2)
+}
+
 // A pool that is removed takes everything with it, and its clients are told.
 func TestPoolRemoved(t *testing.T) { poolRemoved(t) }
 

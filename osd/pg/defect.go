@@ -30,6 +30,7 @@ const (
 	forgetDirty           // writes during a listing are not noted
 	forgetScan            // an interrupted learner does not remember that it dropped entries
 	anyListing            // a listing of an earlier stream answers a scan
+	anyInfo               // an answer that waited for the disk answers a later query
 	unfitLead             // a primary without a copy leads
 	holdRefused           // a proposal that was refused is sent again, unchanged
 	copyCommitted         // a push waits for the commit of the object's last write

@@ -16,6 +16,7 @@ func TestDefectsInScripts(t *testing.T) {
 		{"tail of a learner", probe{defect: forgetScan}, learnerForgetsItsTailHalfWay},
 		{"listing of another stream", probe{defect: anyListing}, listingOfEarlierSession},
 		{"listing of an earlier lead", probe{defect: anyListing}, listingOfEarlierLead},
+		{"info of another stream", probe{defect: anyInfo}, infoOfEarlierQuery},
 		{"write during a listing", probe{defect: forgetDirty}, writeDuringListing},
 		{"last copy, in flight", probe{defect: copyCommitted}, recoversFromLastCopy},
 		{"last copy, new term", probe{defect: waitForDead}, recoversFromLastCopyInNewTerm},

@@ -91,7 +91,7 @@ var Defects = map[string]defect{
 	"accept an old term": acceptOldTerm, "count a learner": countLearner, "ack early": ackEarly, "commit early": commitEarly,
 	"drop the union": dropUnion, "keep the tail": keepTail, "complete early": completeEarly, "forget requests": forgetRequests,
 	"forget the horizon": forgetHorizon, "any epoch": anyEpoch, "unlocked push": unlockedPush, "forget dirty": forgetDirty,
-	"forget scan": forgetScan, "any listing": anyListing, "unfit lead": unfitLead, "hold a refused proposal": holdRefused,
+	"forget scan": forgetScan, "any listing": anyListing, "any info": anyInfo, "unfit lead": unfitLead, "hold a refused proposal": holdRefused,
 	"copy committed only": copyCommitted, "wait for the dead": waitForDead,
 }
 

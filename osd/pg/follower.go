@@ -28,7 +28,7 @@ func (g *Group) fromPrimary(ev MsgEvent) {
 		}
 		*f = follower{stream: m.Stream, nIn: 1, staged: map[string]bool{}, pushing: map[string]uint64{}}
 		g.dropStaged()
-		g.durable(g.sendInfo)
+		g.whenDurable(g.sendInfo)
 		return
 	}
 	if m.Stream != f.stream || f.broken || m.N <= f.nIn {
@@ -78,14 +78,21 @@ func (g *Group) answer(body any) {
 
 // answerDurable is answer, once everything persisted so far is durable and if the stream is still the same.
 func (g *Group) answerDurable(body any) {
-	stream, term := g.fol.stream, g.view.Record.Term
 	if g.cfg.is(ackEarly) {
 		g.answer(body)
 		return
 	}
+	g.whenDurable(func() { g.answer(body) })
+}
+
+// whenDurable runs fn once everything persisted so far is durable, if the stream is still the
+// same then. A later stream must not take it for its own: what that one found may not be on disk.
+func (g *Group) whenDurable(fn func()) {
+	stream, term := g.fol.stream, g.view.Record.Term
 	g.durable(func() {
-		if g.fol.stream == stream && !g.fol.broken && g.view.Record.Term == term {
-			g.answer(body)
+		same := g.fol.stream == stream && g.view.Record.Term == term || g.cfg.is(anyInfo)
+		if same && !g.fol.broken {
+			fn()
 		}
 	})
 }
@@ -98,7 +105,7 @@ func (g *Group) reject(why string) {
 }
 
 func (g *Group) sendInfo() {
-	if g.fol.stream == 0 || g.fol.broken || g.fol.nOut > 0 {
+	if g.fol.stream == 0 || g.fol.nOut > 0 {
 		return
 	}
 	completeTo := g.st.completeTo
