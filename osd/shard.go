@@ -306,25 +306,7 @@ func (s *shard) onMap(it mapped) {
 	}
 }
 
-// view cuts out of the map what concerns one PG.
-func (s *shard) view(id placement.PGID) pg.View {
-	v := pg.View{Epoch: s.m.Epoch}
-	rec, pool := s.m.PG(id), s.m.Pool(id.Pool)
-	if rec == nil || pool == nil {
-		return v
-	}
-	v.Exists, v.Record, v.Target = true, *rec, s.table.Target(id)
-	v.Size, v.MinSize = int(pool.Size), int(pool.MinSize)
-	v.Peers = map[placement.OSDID]pg.Peer{}
-	for _, set := range [][]placement.OSDID{rec.InSync, v.Target} {
-		for _, m := range set {
-			if o := s.m.OSD(m); o != nil {
-				v.Peers[m] = pg.Peer{Up: o.Up, Incarnation: o.Incarnation}
-			}
-		}
-	}
-	return v
-}
+func (s *shard) view(id placement.PGID) pg.View { return pg.ViewOf(s.m, s.table, id) }
 
 // step lets a group take in an event and carries out the effects; reads that
 // need no waiting are answered at once, so there can be several rounds.
@@ -362,7 +344,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, r := range fx.Read {
 		s.offload(func() {
-			piece, err := readPiece(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r.At)
+			piece, err := pg.ReadPiece(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r.At, pieceSize)
 			if err == nil {
 				d.stats.recoveredBytes.Add(uint64(len(piece.Data)))
 				if piece.Last {
@@ -392,6 +374,9 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	return again
 }
+
+// pieceSize is how much of an object is copied to another OSD in one message.
+var pieceSize = pg.PieceSize{Bytes: 2 << 20, Pairs: 1000}
 
 // offload runs a read of the store elsewhere. When the workers have more than
 // enough to do, a goroutine waits with it: the shard itself must never wait.

@@ -22,7 +22,7 @@ type Config struct {
 	RetryAfter  time.Duration // pause before a broken stream or a proposal is tried again; default 100 ms
 	ScanLimit   int           // objects compared at a time by backfill; default 256
 
-	defect defect // tests only
+	Mutant Mutant // a rule that is broken on purpose; New refuses it outside of tests
 }
 
 func (c Config) withDefaults() Config {

@@ -46,9 +46,9 @@ type tester interface {
 	Fatalf(string, ...any)
 }
 
-// probe is the tester of a script that is played with a defect.
+// probe is the tester of a script that is played with a mutant.
 type probe struct {
-	defect    defect
+	mutant    Mutant
 	impatient bool // the driver's: no lease is waited for after a restart
 	lateEpoch bool // the driver's: the leases hear of a map after the groups
 	said      string
@@ -106,7 +106,7 @@ func newCast(t tester, n int, tune ...func(*Config)) *cast {
 		acts: map[placement.OSDID]*actor{}, cut: map[[2]placement.OSDID]bool{}, mute: map[[2]placement.OSDID]bool{},
 	}
 	if p, ok := t.(*probe); ok {
-		c.cfg.defect, c.probe = p.defect, p
+		c.cfg.Mutant, c.probe = p.mutant, p
 	}
 	for _, f := range tune {
 		f(&c.cfg)

@@ -78,7 +78,7 @@ func (g *Group) answer(body any) {
 
 // answerDurable is answer, once everything persisted so far is durable and if the stream is still the same.
 func (g *Group) answerDurable(body any) {
-	if g.cfg.is(ackEarly) {
+	if g.cfg.is(AckEarly) {
 		g.answer(body)
 		return
 	}
@@ -90,7 +90,7 @@ func (g *Group) answerDurable(body any) {
 func (g *Group) whenDurable(fn func()) {
 	stream, term := g.fol.stream, g.view.Record.Term
 	g.durable(func() {
-		same := g.fol.stream == stream && g.view.Record.Term == term || g.cfg.is(anyInfo)
+		same := g.fol.stream == stream && g.view.Record.Term == term || g.cfg.is(AnyInfo)
 		if same && !g.fol.broken {
 			fn()
 		}
@@ -300,7 +300,7 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 	}
 	// The objects that dropped entries name are on their way, but whoever teaches us after an
 	// interruption could not know which they were.
-	if g.exists && !g.cfg.is(forgetScan) && (l.Reset_ || len(g.log.after(keep.Seq)) > 0) {
+	if g.exists && !g.cfg.is(ForgetScan) && (l.Reset_ || len(g.log.after(keep.Seq)) > 0) {
 		g.st.scan = true
 	}
 	var ops []store.Op
@@ -350,7 +350,7 @@ func (g *Group) onComplete(c *wirepb.PGComplete) {
 // followerListed answers a scan.
 func (g *Group) followerListed(ev ListedEvent) {
 	// A listing of an earlier stream or lead begins elsewhere; what it lacks would seem to be missing.
-	if g.cfg.is(anyListing) && g.fol.stream > 0 && ev.Token == g.tokens {
+	if g.cfg.is(AnyListing) && g.fol.stream > 0 && ev.Token == g.tokens {
 		g.fol.scan = ev.Token
 	}
 	if g.fol.broken || g.fol.scan == 0 || ev.Token != g.fol.scan {

@@ -41,6 +41,7 @@ type deferred struct {
 // New returns the group as the store holds it; a PG the store does not know is
 // empty. It fails when what the store holds of it is damaged or of a newer format.
 func New(cfg Config, id placement.PGID, r store.Reader) (*Group, error) {
+	cfg.refuseMutants()
 	g := &Group{cfg: cfg.withDefaults(), id: id}
 	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
 	g.st.complete = true
@@ -102,7 +103,7 @@ func (g *Group) onMap(v View) {
 		g.fx.Forget = true
 		return
 	}
-	if (v.Record.Term != old.Record.Term || v.Record.Primary != old.Record.Primary) && !g.cfg.is(acceptOldTerm) {
+	if (v.Record.Term != old.Record.Term || v.Record.Primary != old.Record.Primary) && !g.cfg.is(AcceptOldTerm) {
 		g.fol = follower{} // whatever an older primary had begun is over
 	}
 	leads := v.Record.Primary == g.cfg.Self
@@ -192,7 +193,7 @@ func (g *Group) onMsg(ev MsgEvent) {
 	m := ev.Msg
 	rec := &g.view.Record
 	term := placement.Term(m.Term)
-	if g.cfg.is(acceptOldTerm) && g.view.Exists && term < rec.Term && m.GetReplicate() != nil {
+	if g.cfg.is(AcceptOldTerm) && g.view.Exists && term < rec.Term && m.GetReplicate() != nil {
 		g.onOldTerm(ev)
 		return
 	}

@@ -99,7 +99,7 @@ type write struct {
 // takeLead begins a term as primary.
 func (g *Group) takeLead() {
 	rec := &g.view.Record
-	if !g.cfg.is(acceptOldTerm) {
+	if !g.cfg.is(AcceptOldTerm) {
 		g.fol = follower{}
 	}
 	g.lead = &lead{
@@ -191,14 +191,14 @@ func (g *Group) members() []placement.OSDID {
 	var ids []placement.OSDID
 	p := g.lead.pending
 	for _, id := range g.view.Record.InSync {
-		if g.cfg.is(shrinkEarly) && p != nil && !slices.Contains(p.require, int32(id)) {
+		if g.cfg.is(ShrinkEarly) && p != nil && !slices.Contains(p.require, int32(id)) {
 			continue
 		}
 		if id != g.cfg.Self {
 			ids = append(ids, id)
 		}
 	}
-	if p != nil && !g.cfg.is(dropUnion) {
+	if p != nil && !g.cfg.is(DropUnion) {
 		for _, m := range p.require {
 			if id := placement.OSDID(m); id != g.cfg.Self && !slices.Contains(ids, id) {
 				ids = append(ids, id)
@@ -213,7 +213,7 @@ func (g *Group) members() []placement.OSDID {
 func (g *Group) requiredPeers() []placement.OSDID {
 	ids := g.members()
 	for _, p := range g.peerList() {
-		if p.phase == ready && !slices.Contains(ids, p.id) && !g.cfg.is(dropUnion) {
+		if p.phase == ready && !slices.Contains(ids, p.id) && !g.cfg.is(DropUnion) {
 			ids = append(ids, p.id)
 		}
 	}
@@ -223,7 +223,7 @@ func (g *Group) requiredPeers() []placement.OSDID {
 // unfit reports that our own copy is gone or in pieces. We must not pretend that it is
 // the truth: by our log, the others would have to throw theirs away.
 func (g *Group) unfit() bool {
-	return (g.view.Record.Created && !g.exists || !g.st.complete) && !g.cfg.is(unfitLead)
+	return (g.view.Record.Created && !g.exists || !g.st.complete) && !g.cfg.is(UnfitLead)
 }
 
 // advance does whatever has become possible. It runs after every event.
@@ -425,7 +425,7 @@ func (g *Group) bringMember(p *peer) {
 	}
 	p.keep = keep
 	p.need, p.order = map[string]bool{}, nil
-	if g.cfg.is(keepTail) {
+	if g.cfg.is(KeepTail) {
 		diverged = nil
 	}
 	for _, entries := range [][]*wirepb.LogEntry{diverged, g.log.after(keep.Seq)} {
@@ -503,7 +503,7 @@ func (g *Group) activate() {
 // serve opens the PG for clients once it is activated, recorded as created, and our own grants have run out.
 func (g *Group) serve() {
 	ld := g.lead
-	if !ld.serving && ld.activated && g.view.Record.Created && (g.now >= ld.quiet || g.cfg.is(serveEarly)) {
+	if !ld.serving && ld.activated && g.view.Record.Created && (g.now >= ld.quiet || g.cfg.is(ServeEarly)) {
 		ld.serving = true
 		g.tendPeers()
 	}

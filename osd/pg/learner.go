@@ -43,7 +43,7 @@ func (g *Group) addNeed(p *peer, name string) {
 // and will get them by a push.
 func (g *Group) lacks(p *peer, name string) bool {
 	b := p.backfill
-	if b != nil && b.asked && !g.cfg.is(forgetDirty) {
+	if b != nil && b.asked && !g.cfg.is(ForgetDirty) {
 		b.dirty[name] = true
 	}
 	if _, ok := p.need[name]; ok {
@@ -89,7 +89,7 @@ func (g *Group) pump(p *peer) {
 	if !ld.activated && g.lastPersist != g.donePersist {
 		return // what we would read may not be on our own disk yet
 	}
-	if g.cfg.is(completeEarly) && p.phase == learning {
+	if g.cfg.is(CompleteEarly) && p.phase == learning {
 		p.need, p.order, p.backfill = map[string]bool{}, nil, nil
 	}
 	for p.pushing < g.cfg.PushMax && len(p.order) > 0 {
@@ -120,7 +120,7 @@ func (g *Group) startPush(p *peer, name string) {
 	p.need[name] = true
 	p.pushing++
 	begin := func() {
-		ps.locked = ld.activated && !g.cfg.is(unlockedPush)
+		ps.locked = ld.activated && !g.cfg.is(UnlockedPush)
 		if g.lead != ld {
 			return
 		}
@@ -131,7 +131,7 @@ func (g *Group) startPush(p *peer, name string) {
 		ld.pushes[ps.id] = ps
 		g.fx.Read = append(g.fx.Read, Read{Token: ps.id, Object: name, At: ps.at})
 	}
-	if !ld.activated || g.cfg.is(unlockedPush) {
+	if !ld.activated || g.cfg.is(UnlockedPush) {
 		begin() // no client is served, nothing changes
 		return
 	}
@@ -236,7 +236,7 @@ func (g *Group) askPage(p *peer) {
 	b := p.backfill
 	*b = backfill{upTo: b.upTo, asked: true, token: g.token(), dirty: map[string]bool{}}
 	for _, w := range g.lead.inflight {
-		if g.cfg.is(forgetDirty) {
+		if g.cfg.is(ForgetDirty) {
 			break
 		}
 		b.dirty[string(w.entry.Object)] = true // our listing may not show these yet

@@ -62,7 +62,7 @@ func (g *Group) canWrite() bool {
 // startWaiting starts requests in order of arrival, as far as the limits allow.
 func (g *Group) startWaiting() {
 	ld := g.lead
-	if !ld.serving && !(g.cfg.is(serveTail) && g.now >= ld.quiet) {
+	if !ld.serving && !(g.cfg.is(ServeTail) && g.now >= ld.quiet) {
 		g.expireWaiting()
 		return
 	}
@@ -118,7 +118,7 @@ func lockOf(r *request) lockKind {
 
 // repeated answers a request id that is in the log, or lets the repeat wait for the original.
 func (g *Group) repeated(r *request) bool {
-	if r.ev.Op.Req == nil || g.cfg.is(forgetRequests) {
+	if r.ev.Op.Req == nil || g.cfg.is(ForgetRequests) {
 		return false
 	}
 	key := keyOf(r.ev.Op.Req)
@@ -146,7 +146,7 @@ const clockSlack = 2 * time.Second
 // tooOld refuses a repeat whose original may have been carried out and forgotten
 // since. The client learns that the outcome is unknown, which is the truth.
 func (g *Group) tooOld(r *request) bool {
-	if r.ev.Op.AgeMs == 0 || g.st.horizon == 0 || g.cfg.is(forgetHorizon) {
+	if r.ev.Op.AgeMs == 0 || g.st.horizon == 0 || g.cfg.is(ForgetHorizon) {
 		return false
 	}
 	age := time.Duration(min(r.ev.Op.AgeMs, 1<<40))*time.Millisecond + g.now.Sub(r.since)
@@ -218,7 +218,7 @@ func (g *Group) leased() bool {
 		return true
 	}
 	all := true
-	if g.cfg.is(readUnleased) {
+	if g.cfg.is(ReadUnleased) {
 		return true
 	}
 	for _, id := range g.members() {
@@ -236,7 +236,7 @@ func (g *Group) leased() bool {
 // grants reports whether we hold an OSD's lease at this moment.
 func (g *Group) grants(id placement.OSDID) bool {
 	at := g.view.Epoch
-	if g.cfg.is(anyEpoch) {
+	if g.cfg.is(AnyEpoch) {
 		at = ^placement.Epoch(0)
 	}
 	return g.cfg.Leases.Holds(g.now, id, at)
@@ -281,13 +281,13 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	if !ev.Removed {
 		ops = append(ops, store.Op{Kind: store.OpSetVersion, Key: g.objKey(r.name), Version: pos, Mtime: r.ev.Op.Mtime})
 	}
-	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(commitEarly)}
+	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(CommitEarly)}
 	g.log.append(e)
 	ld.inflight = append(ld.inflight, w)
 	batch := append(append(make([]store.Op, 0, len(ops)+3), ops...), g.opEntry(e))
 	g.persist(append(batch, g.opsTrim()...), func() {
 		w.local = true
-		if !g.cfg.is(copyCommitted) {
+		if !g.cfg.is(CopyCommitted) {
 			ld.locks.settle(r.name)
 		}
 	})
@@ -335,7 +335,7 @@ func (g *Group) commit() {
 // ackedBy returns how far a peer's acknowledgements count. A learner's never do.
 func (g *Group) ackedBy(id placement.OSDID) uint64 {
 	p := g.lead.peers[id]
-	if g.cfg.is(countLearner) {
+	if g.cfg.is(CountLearner) {
 		most := uint64(0)
 		for _, o := range g.lead.peers {
 			if o.id == id || o.phase == learning || o.phase == completing {

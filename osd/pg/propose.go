@@ -29,7 +29,7 @@ func (g *Group) dispensable() bool {
 // targets already, before there is anything to serve: with one more member the dead one
 // may go. Nothing changes meanwhile, so that pushes need no locks.
 func (g *Group) stuck() bool {
-	if g.lead.activated || !g.view.Record.Created || g.dispensable() || g.cfg.is(waitForDead) {
+	if g.lead.activated || !g.view.Record.Created || g.dispensable() || g.cfg.is(WaitForDead) {
 		return false
 	}
 	for _, id := range g.view.Record.InSync {
@@ -218,7 +218,7 @@ func (g *Group) onProposed(ev ProposedEvent) {
 		// The map that has it is on its way; ask again only if it does not come.
 		pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
 	case wirepb.Code_CONFLICT, wirepb.Code_INVALID:
-		if g.cfg.is(holdRefused) {
+		if g.cfg.is(HoldRefused) {
 			pd.retry = g.now.Add(10 * g.cfg.RetryAfter)
 			return
 		}

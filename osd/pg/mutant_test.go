@@ -3,8 +3,6 @@ package pg_test
 import (
 	"flag"
 	"fmt"
-	"maps"
-	"slices"
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/pg"
@@ -12,9 +10,18 @@ import (
 
 var measureFlag = flag.Int("pg.measure", 0, "say how many of the first so many seeds notice each defect")
 
+func mutantNamed(name string) pg.Mutant {
+	for _, m := range pg.Mutants() {
+		if m.String() == name {
+			return m
+		}
+	}
+	panic("no mutant " + name)
+}
+
 // mutant makes a world whose groups have a defect.
 func mutant(name string) func(*world) {
-	return func(w *world) { w.cfg.SetDefect(name) }
+	return func(w *world) { w.cfg.Mutant = mutantNamed(name) }
 }
 
 // notice runs a seed with a defect and returns what was noticed, "" for nothing. A mutant may
@@ -72,7 +79,8 @@ func TestMeasureDefects(t *testing.T) {
 	if *measureFlag == 0 {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(pg.Defects)) {
+	for _, m := range pg.Mutants() {
+		name := m.String()
 		found, first := 0, 0
 		for seed := 1; seed <= *measureFlag; seed++ {
 			if what := notice(t, name, seed); what != "" {

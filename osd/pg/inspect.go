@@ -8,7 +8,7 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// What follows lets the simulation, which is outside the package like a driver, look inside.
+// What follows lets the checkers of the simulation look inside. Nothing of it changes anything.
 
 // Serving returns the term in which the group answers clients, or false.
 func (g *Group) Serving() (placement.Term, bool) {
@@ -83,23 +83,4 @@ func (c Copy) Holds(e *wirepb.LogEntry) error {
 		return fmt.Errorf("entry %s of %q where %s of %q belongs", entryPos(&got), got.Object, entryPos(e), e.Object)
 	}
 	return nil
-}
-
-// Defects are the mutants, by name.
-var Defects = map[string]defect{
-	"serve early": serveEarly, "read unleased": readUnleased, "shrink early": shrinkEarly, "serve the tail": serveTail,
-	"accept an old term": acceptOldTerm, "count a learner": countLearner, "ack early": ackEarly, "commit early": commitEarly,
-	"drop the union": dropUnion, "keep the tail": keepTail, "complete early": completeEarly, "forget requests": forgetRequests,
-	"forget the horizon": forgetHorizon, "any epoch": anyEpoch, "unlocked push": unlockedPush, "forget dirty": forgetDirty,
-	"forget scan": forgetScan, "any listing": anyListing, "any info": anyInfo, "unfit lead": unfitLead, "hold a refused proposal": holdRefused,
-	"copy committed only": copyCommitted, "wait for the dead": waitForDead,
-}
-
-// SetDefect makes a mutant.
-func (c *Config) SetDefect(name string) {
-	d, ok := Defects[name]
-	if !ok {
-		panic("no defect " + name)
-	}
-	c.defect = d
 }

@@ -1,0 +1,111 @@
+package pg
+
+import (
+	"testing"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// Mutant breaks one rule of the protocol on purpose. New refuses to make one outside
+// of tests. They demand that the simulation (internal/sim), or a script, notices each:
+// a checker that finds nothing proves something only if it would have.
+type Mutant uint8
+
+// The mutants. A new one also gets its name in mutantNames, and a row in the table of
+// internal/sim or in that of this package's scripts.
+const (
+	NoMutant       Mutant = iota
+	ServeEarly            // a new primary does not wait until its own grants have run out
+	ReadUnleased          // reads are answered without leases
+	ShrinkEarly           // a member counts as dropped as soon as that is proposed
+	ServeTail             // reads are answered before the log's tail is committed again
+	AcceptOldTerm         // followers take writes of an older term's primary
+	CountLearner          // a learner's acknowledgement stands in for a member's
+	AckEarly              // a member acknowledges before its disk has the write
+	CommitEarly           // the primary does not wait for its own disk
+	DropUnion             // only members count, not who may have become one
+	KeepTail              // objects of dropped entries are not copied again
+	CompleteEarly         // a learner is complete before it has everything
+	ForgetRequests        // request ids are not remembered
+	ForgetHorizon         // nor whether they may have been forgotten
+	AnyEpoch              // leases count whatever map their grantor has
+	UnlockedPush          // objects are copied while they change
+	ForgetDirty           // writes during a listing are not noted
+	ForgetScan            // an interrupted learner does not remember that it dropped entries
+	AnyListing            // a listing of an earlier stream answers a scan
+	AnyInfo               // an answer that waited for the disk answers a later query
+	UnfitLead             // a primary without a copy leads
+	HoldRefused           // a proposal that was refused is sent again, unchanged
+	CopyCommitted         // a push waits for the commit of the object's last write
+	WaitForDead           // nobody is taught before all members are back
+)
+
+var mutantNames = [...]string{
+	NoMutant:       "none",
+	ServeEarly:     "serve early",
+	ReadUnleased:   "read unleased",
+	ShrinkEarly:    "shrink early",
+	ServeTail:      "serve the tail",
+	AcceptOldTerm:  "accept an old term",
+	CountLearner:   "count a learner",
+	AckEarly:       "ack early",
+	CommitEarly:    "commit early",
+	DropUnion:      "drop the union",
+	KeepTail:       "keep the tail",
+	CompleteEarly:  "complete early",
+	ForgetRequests: "forget requests",
+	ForgetHorizon:  "forget the horizon",
+	AnyEpoch:       "any epoch",
+	UnlockedPush:   "unlocked push",
+	ForgetDirty:    "forget dirty",
+	ForgetScan:     "forget scan",
+	AnyListing:     "any listing",
+	AnyInfo:        "any info",
+	UnfitLead:      "unfit lead",
+	HoldRefused:    "hold a refused proposal",
+	CopyCommitted:  "copy committed only",
+	WaitForDead:    "wait for the dead",
+}
+
+func (m Mutant) String() string { return mutantNames[m] }
+
+// Mutants returns all of them.
+func Mutants() []Mutant {
+	var all []Mutant
+	for m := range mutantNames {
+		if Mutant(m) != NoMutant {
+			all = append(all, Mutant(m))
+		}
+	}
+	return all
+}
+
+// is reports whether the group is the mutant.
+func (c *Config) is(m Mutant) bool { return c.Mutant == m }
+
+// refuseMutants keeps broken rules out of clusters that somebody relies on.
+func (c *Config) refuseMutants() {
+	if c.Mutant != NoMutant && !testing.Testing() {
+		panic("pg: " + c.Mutant.String() + ": a mutant outside of a test")
+	}
+}
+
+// onOldTerm is AcceptOldTerm: a write of an earlier term's primary is taken as if there were no newer one.
+func (g *Group) onOldTerm(ev MsgEvent) {
+	r, m := ev.Msg.GetReplicate(), ev.Msg
+	if m.Stream != g.fol.stream || m.N != g.fol.nIn+1 || !g.fol.live || fromPos(r.Prev) != g.log.head() {
+		return
+	}
+	ops, err := opsFromMutations(g.objKey(string(r.Entry.Object)), r.Mutations, ev.Payload)
+	if err != nil {
+		return
+	}
+	g.fol.nIn++
+	g.log.append(r.Entry)
+	g.persist(append(ops, g.opEntry(r.Entry)), func() {
+		g.fol.nOut++
+		g.fx.Send = append(g.fx.Send, Out{To: ev.From, Msg: g.msg(placement.Term(m.Term), m.Stream, g.fol.nOut,
+			&wirepb.PGMsg_Acked{Acked: &wirepb.PGAcked{Pos: r.Entry.Pos}})})
+	})
+}

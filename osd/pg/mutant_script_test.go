@@ -1,0 +1,46 @@
+package pg
+
+import "testing"
+
+// TestMutantsInScripts plays scripts with a rule broken: each must complain. Rules that
+// chance breaks often enough are left to the simulation, see internal/sim.
+func TestMutantsInScripts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		probe  probe
+		script func(tester)
+	}{
+		{"refused newcomer", probe{mutant: HoldRefused}, refusedNewcomerDoesNotBlock},
+		{"refused handover", probe{mutant: HoldRefused}, refusedHandoverDoesNotBlock},
+		{"union", probe{mutant: DropUnion}, refusedNewcomerStaysRequired},
+		{"tail of a learner", probe{mutant: ForgetScan}, learnerForgetsItsTailHalfWay},
+		{"listing of another stream", probe{mutant: AnyListing}, listingOfEarlierSession},
+		{"listing of an earlier lead", probe{mutant: AnyListing}, listingOfEarlierLead},
+		{"info of another stream", probe{mutant: AnyInfo}, infoOfEarlierQuery},
+		{"write during a listing", probe{mutant: ForgetDirty}, writeDuringListing},
+		{"last copy, in flight", probe{mutant: CopyCommitted}, recoversFromLastCopy},
+		{"last copy, new term", probe{mutant: WaitForDead}, recoversFromLastCopyInNewTerm},
+		{"primary without a copy", probe{mutant: UnfitLead}, primaryWithoutCopyHandsOver},
+		{"no lease", probe{mutant: ReadUnleased}, noStaleRead},
+		{"lease of a newer map", probe{mutant: AnyEpoch}, noStaleRead},
+		{"leases hear late", probe{lateEpoch: true}, noStaleRead},
+		{"restart", probe{impatient: true}, noStaleReadAfterRestart},
+		{"own grants", probe{mutant: ServeEarly}, noStaleReadAfterPromotion},
+		{"tail", probe{mutant: ServeTail}, tailIsNotServed},
+		{"old term", probe{mutant: AcceptOldTerm}, oldTermIsRefused},
+		{"objects of a tail", probe{mutant: KeepTail}, followerDiesDuringActivation},
+		{"request ids", probe{mutant: ForgetRequests}, repeats},
+		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			said := c.probe.play(c.script)
+			if said == "" {
+				t.Fatal("the script did not notice")
+			}
+			if len(said) > 120 {
+				said = said[:120] + "..."
+			}
+			t.Log(said)
+		})
+	}
+}
