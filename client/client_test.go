@@ -311,7 +311,7 @@ func TestPoolComesAndGoes(t *testing.T) {
 	}
 	cl.mons[0].set(func(f *fakeMon) { f.mute = true })
 	cl.change(func(m *placement.Map) {
-		m.Pools = append(m.Pools, placement.Pool{ID: 2, Name: "q", Size: 1, MinSize: 1, PGNum: 1, Created: m.Epoch})
+		m.Pools = append(m.Pools, placement.Pool{ID: 2, Name: "q", Size: 1, MinSize: 1, PGNum: 1, Created: m.Epoch, PGNumTarget: 1, FirstPGNum: 1})
 		m.PGs = append(m.PGs, placement.PoolPGs{Pool: 2, Records: []placement.PGRecord{{Term: 1, Primary: 0, InSync: []placement.OSDID{0}, Created: true}}})
 		m.NextPool = 3
 	})

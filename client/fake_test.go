@@ -51,7 +51,7 @@ func newCluster(t testing.TB, mons, osds int) *cluster {
 	cl := &cluster{t: t, data: clienttest.New(t), old: map[placement.Epoch]*placement.Map{}, done: map[reqID]answer{}}
 	m := &placement.Map{
 		Epoch: 1, Cluster: placement.UUID{1, 2, 3}, Crush: crush.NewDefault(), NextPool: 2, NextOSD: placement.OSDID(osds),
-		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 2, MinSize: 1, PGNum: 8, Created: 1}},
+		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 2, MinSize: 1, PGNum: 8, Created: 1, PGNumTarget: 8, FirstPGNum: 8}},
 		PGs:   []placement.PoolPGs{{Pool: 1}},
 	}
 	for i := range mons {

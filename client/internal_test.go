@@ -17,7 +17,7 @@ func testMap() *placement.Map {
 		OSDs: []placement.OSD{
 			{ID: 0, Incarnation: 1, Addr: "127.0.0.1:1", Up: true}, {ID: 1, Addr: "127.0.0.1:2"}, {ID: 2, Addr: "127.0.0.1:3"},
 		},
-		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 2, MinSize: 1, PGNum: 5}},
+		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 2, MinSize: 1, PGNum: 5, PGNumTarget: 5, FirstPGNum: 5}},
 		PGs: []placement.PoolPGs{{Pool: 1, Records: []placement.PGRecord{
 			{Term: 3, Primary: 0, InSync: []placement.OSDID{0, 1}, Created: true},
 			{Term: 3, Primary: placement.NoOSD, InSync: []placement.OSDID{1, 2}, Created: true},

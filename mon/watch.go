@@ -179,7 +179,7 @@ func (w *watch) look(now time.Time, m *placement.Map) verdict {
 		o := &m.OSDs[i]
 		s := w.osd(o.ID)
 		if o.Up {
-			if reason, dead := w.judge(now, m, o, s, need); dead {
+			if reason, dead := w.judge(now, m, o, s, need); dead && m.Flags&placement.FlagNoDown == 0 {
 				v.down = append(v.down, fsm.Down{ID: o.ID, Incarnation: o.Incarnation, Reason: reason})
 			}
 			continue

@@ -138,6 +138,9 @@ func TestNoReports(t *testing.T) {
 	r.w.report(r.now, r.m, &wirepb.OSDReport{Id: 2, Incarnation: 4})
 	r.after(2*time.Second, 2)
 	r.want(2)
+	r.m.Flags = placement.FlagNoDown
+	r.want()
+	r.m.Flags = 0
 	// A new leader gives everybody the full time.
 	o, _ := Options{Name: "a", Dir: "x"}.withDefaults()
 	r.w = newWatch(&o, r.now)

@@ -43,7 +43,7 @@ func newStage(t *testing.T) *stage {
 	return &stage{news: make(chan struct{}), m: &placement.Map{
 		Epoch: 1, Cluster: testCluster, Crush: cm, NextOSD: 1, NextPool: 2,
 		OSDs:  []placement.OSD{{ID: 0, Class: "ssd", Weight: placement.WeightOne, Capacity: 1 << 40}},
-		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 1, MinSize: 1, PGNum: 1}},
+		Pools: []placement.Pool{{ID: 1, Name: "p", Size: 1, MinSize: 1, PGNum: 1, PGNumTarget: 1, FirstPGNum: 1}},
 		PGs:   []placement.PoolPGs{{Pool: 1, Records: []placement.PGRecord{{Term: 1, Version: 1, Primary: placement.NoOSD, InSync: []placement.OSDID{0}}}}},
 	}}
 }

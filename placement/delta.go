@@ -36,6 +36,8 @@ type Delta struct {
 	PGs          []PGsDelta // sorted by Pool
 	Services     []Service
 	ServicesGone []ServiceID
+	Config       []Setting
+	ConfigGone   []string
 }
 
 // PGsDelta is what changed in the PG records of a pool.
@@ -67,6 +69,7 @@ func Diff(old, new *Map) *Delta {
 	d.OSDs, d.OSDsGone = diffLists(old.OSDs, new.OSDs, osdKey, cmp.Compare)
 	d.Pools, d.PoolsGone = diffLists(old.Pools, new.Pools, poolKey, cmp.Compare)
 	d.Services, d.ServicesGone = diffLists(old.Services, new.Services, serviceKey, ServiceID.compare)
+	d.Config, d.ConfigGone = diffLists(old.Config, new.Config, settingKey, cmp.Compare)
 	if !sameCrush(old.Crush, new.Crush) {
 		d.CrushChanged, d.Crush = true, new.Crush
 	}
@@ -120,7 +123,7 @@ func diffRecords(old []PGRecord, p *PoolPGs) PGsDelta {
 }
 
 func (r *PGRecord) equal(o *PGRecord) bool {
-	return r.Term == o.Term && r.Version == o.Version && r.Primary == o.Primary && r.Created == o.Created &&
+	return r.Term == o.Term && r.Version == o.Version && r.Primary == o.Primary && r.Created == o.Created && r.Forced == o.Forced &&
 		slices.Equal(r.InSync, o.InSync)
 }
 
@@ -173,6 +176,7 @@ func (m *Map) Apply(d *Delta) (*Map, error) {
 	n.OSDs = applyList(m.OSDs, d.OSDs, d.OSDsGone, osdKey, cmp.Compare)
 	n.Pools = applyList(m.Pools, d.Pools, d.PoolsGone, poolKey, cmp.Compare)
 	n.Services = applyList(m.Services, d.Services, d.ServicesGone, serviceKey, ServiceID.compare)
+	n.Config = applyList(m.Config, d.Config, d.ConfigGone, settingKey, cmp.Compare)
 	pgs, err := applyPGs(m.PGs, n.Pools, d.PGs)
 	if err != nil {
 		return nil, mismatch("%v", err)

@@ -42,12 +42,16 @@ func EncodeDelta(d *Delta) []byte {
 		e.String(s.Kind)
 		e.String(s.Name)
 	})
+	encodeList(e, d.Config, encodeSetting)
+	encodeList(e, d.ConfigGone, func(e *codec.Encoder, s *string) { e.String(*s) })
 	e.End(mark)
 	return e.Bytes()
 }
 
 // DecodeDelta reads what EncodeDelta wrote. Errors match ErrCorrupt, or are a
-// *VersionError. Whether the delta fits a map is for Apply.
+// *VersionError. Whether the delta fits a map is for Apply: one of an earlier
+// version carries the checksum of an encoding that this program does not make any
+// more, so Apply sends its caller for the whole map.
 func DecodeDelta(b []byte) (*Delta, error) {
 	if len(b) > MaxMapBytes {
 		return nil, fmt.Errorf("cluster map delta: %w: %d bytes, at most %d allowed", ErrCorrupt, len(b), MaxMapBytes)
@@ -59,7 +63,7 @@ func DecodeDelta(b []byte) (*Delta, error) {
 	if len(env.Rest) > 0 {
 		return nil, fmt.Errorf("cluster map delta: %w: %d bytes after its end", ErrCorrupt, len(env.Rest))
 	}
-	d := newMapDecoder(env.Body)
+	d := newMapDecoder(env.Body, env.Version)
 	out := &Delta{From: Epoch(d.Uvarint()), To: Epoch(d.Uvarint()), Sum: d.U32()}
 	h := d.header()
 	out.Cluster, out.Created, out.Modified, out.Flags, out.NextPool, out.NextOSD = h.cluster, h.created, h.modified, h.flags, h.nextPool, h.nextOSD
@@ -84,6 +88,10 @@ func DecodeDelta(b []byte) (*Delta, error) {
 	out.ServicesGone = decodeList(d, MaxServices, 2, func(d *mapDecoder) ServiceID {
 		return ServiceID{Kind: d.String(MaxNameBytes), Name: d.String(MaxNameBytes)}
 	})
+	if d.version >= 2 {
+		out.Config = decodeList(d, MaxSettings, settingBytes, (*mapDecoder).setting)
+		out.ConfigGone = decodeList(d, MaxSettings, 1, func(d *mapDecoder) string { return d.String(MaxNameBytes) })
+	}
 	if err := d.Finish(); err != nil {
 		return nil, fmt.Errorf("cluster map delta: %w", err)
 	}

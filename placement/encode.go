@@ -11,8 +11,8 @@ import (
 // The formats are described in docs/formats/cluster-map.md. A change of either
 // raises its version and keeps the decoders of all earlier ones.
 var (
-	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 1}
-	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 1}
+	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 2}
+	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 2}
 )
 
 // ErrCorrupt is matched by errors about encodings that are damaged, cut off, or
@@ -58,6 +58,7 @@ func encodeMap(m *Map) ([]byte, uint32) {
 		encodeList(e, p.Records, encodeRecord)
 	})
 	encodeList(e, m.Services, encodeService)
+	encodeList(e, m.Config, encodeSetting)
 	sum := e.End(mark)
 	return e.Bytes(), sum
 }
@@ -76,7 +77,7 @@ func DecodeMap(b []byte) (*Map, error) {
 	if len(env.Rest) > 0 {
 		return nil, fmt.Errorf("cluster map: %w: %d bytes after its end", ErrCorrupt, len(env.Rest))
 	}
-	d := newMapDecoder(env.Body)
+	d := newMapDecoder(env.Body, env.Version)
 	m := &Map{Epoch: Epoch(d.Uvarint())}
 	h := d.header()
 	m.Cluster, m.Created, m.Modified, m.Flags, m.NextPool, m.NextOSD = h.cluster, h.created, h.modified, h.flags, h.nextPool, h.nextOSD
@@ -88,6 +89,9 @@ func DecodeMap(b []byte) (*Map, error) {
 		return PoolPGs{Pool: PoolID(d.Uvarint32()), Records: decodeList(d, MaxPGs, recordBytes, (*mapDecoder).record)}
 	})
 	m.Services = decodeList(d, MaxServices, serviceBytes, (*mapDecoder).service)
+	if d.version >= 2 {
+		m.Config = decodeList(d, MaxSettings, settingBytes, (*mapDecoder).setting)
+	}
 	if err := d.Finish(); err != nil {
 		return nil, fmt.Errorf("cluster map: %w", err)
 	}
@@ -130,9 +134,19 @@ func encodeMon(e *codec.Encoder, m *Mon) {
 }
 
 const (
-	osdUp      = 1 << iota // bits of an OSD's state byte
-	osdAutoOut             //
-	osdBits    = osdUp | osdAutoOut
+	osdUp       = 1 << iota // bits of an OSD's state byte
+	osdAutoOut              //
+	osdDraining             // since version 2
+	osdBitsV1   = osdUp | osdAutoOut
+
+	osdFullShift = 3 // two bits of fullness, since version 2
+	osdFullMask  = 3
+	osdBits      = osdBitsV1 | osdDraining | osdFullMask<<osdFullShift
+)
+
+const (
+	recordCreated = 1 << iota // bits of a record's state byte
+	recordForced              // since version 2
 )
 
 func encodeOSD(e *codec.Encoder, o *OSD) {
@@ -148,7 +162,10 @@ func encodeOSD(e *codec.Encoder, o *OSD) {
 	if o.AutoOut {
 		state |= osdAutoOut
 	}
-	e.U8(state)
+	if o.Draining {
+		state |= osdDraining
+	}
+	e.U8(state | uint8(o.Full&osdFullMask)<<osdFullShift)
 	e.Uvarint(uint64(o.Weight))
 	e.Uvarint(uint64(o.UpFrom))
 	e.Uvarint(uint64(o.DownAt))
@@ -165,13 +182,22 @@ func encodePool(e *codec.Encoder, p *Pool) {
 	e.String(p.Application)
 	e.Uvarint(uint64(p.Flags))
 	e.Uvarint(uint64(p.Created))
+	e.Uvarint(uint64(p.PGNumTarget))
+	e.Uvarint(uint64(p.FirstPGNum))
 }
 
 func encodeRecord(e *codec.Encoder, r *PGRecord) {
 	e.Uvarint(uint64(r.Term))
 	e.Uvarint(uint64(r.Version))
 	e.Varint(int64(r.Primary))
-	e.Bool(r.Created)
+	state := uint8(0)
+	if r.Created {
+		state |= recordCreated
+	}
+	if r.Forced {
+		state |= recordForced
+	}
+	e.U8(state)
 	e.Uvarint(uint64(len(r.InSync)))
 	for _, id := range r.InSync {
 		e.Varint(int64(id))
@@ -184,22 +210,31 @@ func encodeService(e *codec.Encoder, s *Service) {
 	e.String(s.Addr)
 }
 
-// The least bytes each kind of item takes, for Count.
+func encodeSetting(e *codec.Encoder, s *Setting) {
+	e.String(s.Key)
+	e.String(s.Value)
+}
+
+// The least bytes each kind of item takes, in any version, for Count.
 const (
 	monBytes     = 4
 	osdBytes     = 1 + 16 + 8
 	poolBytes    = 9
 	recordBytes  = 5
 	serviceBytes = 3
+	settingBytes = 2
 )
 
 // mapDecoder adds the types of a map to a Decoder.
 type mapDecoder struct {
 	*codec.Decoder
-	slab []OSDID // where in-sync sets go, so that each PG does not allocate
+	version uint16  // of the document
+	slab    []OSDID // where in-sync sets go, so that each PG does not allocate
 }
 
-func newMapDecoder(b []byte) *mapDecoder { return &mapDecoder{Decoder: codec.NewDecoder(b)} }
+func newMapDecoder(b []byte, version uint16) *mapDecoder {
+	return &mapDecoder{Decoder: codec.NewDecoder(b), version: version}
+}
 
 func decodeList[T any](d *mapDecoder, limit, itemBytes int, item func(*mapDecoder) T) []T {
 	n := d.Count(limit, itemBytes)
@@ -249,11 +284,15 @@ func (d *mapDecoder) osd() OSD {
 		Addr:        d.String(MaxAddrBytes),
 		Class:       d.String(MaxNameBytes),
 	}
-	state := d.U8()
-	if state&^osdBits != 0 {
-		d.Failf("%s has state bits %#x, known are %#x", o.ID, state, osdBits)
+	state, known := d.U8(), uint8(osdBits)
+	if d.version < 2 {
+		known = osdBitsV1
 	}
-	o.Up, o.AutoOut = state&osdUp != 0, state&osdAutoOut != 0
+	if state&^known != 0 {
+		d.Failf("%s has state bits %#x, known are %#x", o.ID, state, known)
+	}
+	o.Up, o.AutoOut, o.Draining = state&osdUp != 0, state&osdAutoOut != 0, state&osdDraining != 0
+	o.Full = Fullness(state >> osdFullShift & osdFullMask)
 	o.Weight = d.Uvarint32()
 	o.UpFrom = Epoch(d.Uvarint())
 	o.DownAt = Epoch(d.Uvarint())
@@ -281,7 +320,7 @@ func (d *mapDecoder) crush() *crush.Map {
 }
 
 func (d *mapDecoder) pool() Pool {
-	return Pool{
+	p := Pool{
 		ID:          PoolID(d.Uvarint32()),
 		Name:        d.String(MaxNameBytes),
 		Size:        d.Uvarint32(),
@@ -292,16 +331,30 @@ func (d *mapDecoder) pool() Pool {
 		Flags:       PoolFlags(d.Uvarint32()),
 		Created:     Epoch(d.Uvarint()),
 	}
+	if d.version < 2 { // pools did not grow
+		p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
+		return p
+	}
+	p.PGNumTarget, p.FirstPGNum = d.Uvarint32(), d.Uvarint32()
+	return p
 }
 
 func (d *mapDecoder) record() PGRecord {
-	return PGRecord{
+	r := PGRecord{
 		Term:    Term(d.Uvarint32()),
 		Version: Epoch(d.Uvarint()),
 		Primary: OSDID(d.Varint32()),
-		Created: d.Bool(),
-		InSync:  d.inSync(),
 	}
+	state, known := d.U8(), uint8(recordCreated|recordForced)
+	if d.version < 2 {
+		known = recordCreated
+	}
+	if state&^known != 0 {
+		d.Failf("a PG record has state bits %#x, known are %#x", state, known)
+	}
+	r.Created, r.Forced = state&recordCreated != 0, state&recordForced != 0
+	r.InSync = d.inSync()
+	return r
 }
 
 // slabSize is how many OSD ids one allocation holds. A slab lives as long as any
@@ -325,4 +378,8 @@ func (d *mapDecoder) inSync() []OSDID {
 
 func (d *mapDecoder) service() Service {
 	return Service{Kind: d.String(MaxNameBytes), Name: d.String(MaxNameBytes), Addr: d.String(MaxAddrBytes)}
+}
+
+func (d *mapDecoder) setting() Setting {
+	return Setting{Key: d.String(MaxNameBytes), Value: d.String(MaxValue)}
 }

@@ -41,9 +41,9 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 	m.Modified = rapid.Int64().Draw(t, "modified")
 	short := rapid.StringMatching(`[a-z]{1,3}`)
 	for range rapid.IntRange(0, limit).Draw(t, "changes") {
-		switch rapid.IntRange(0, 11).Draw(t, "change") {
+		switch rapid.IntRange(0, 13).Draw(t, "change") {
 		case 0:
-			m.Flags ^= FlagNoOut
+			m.Flags ^= 1 << rapid.IntRange(0, len(flagNames)-1).Draw(t, "flag")
 		case 1:
 			mon := Mon{Name: short.Draw(t, "mon"), Addr: short.Draw(t, "addr"), RaftAddr: "r:1", AdminAddr: "a:2"}
 			m.Mons = put(m.Mons, mon, monKey, strings.Compare)
@@ -61,6 +61,7 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 		case 5:
 			o := &m.OSDs[rapid.IntRange(0, len(m.OSDs)-1).Draw(t, "osd")]
 			o.Up, o.AutoOut = rapid.Bool().Draw(t, "up"), rapid.Bool().Draw(t, "auto out")
+			o.Draining, o.Full = rapid.Bool().Draw(t, "draining"), Fullness(rapid.IntRange(0, int(Full)).Draw(t, "full"))
 			o.Incarnation = rapid.Uint64().Draw(t, "incarnation")
 			o.Weight = rapid.Uint32Range(0, WeightOne).Draw(t, "reweight")
 			o.Capacity = rapid.Int64Range(0, math.MaxInt64).Draw(t, "capacity")
@@ -85,6 +86,7 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 			}
 		case 8:
 			p := Pool{ID: m.NextPool, Name: fmt.Sprintf("pool%d", m.NextPool), Size: 3, MinSize: 2, PGNum: rapid.Uint32Range(1, 8).Draw(t, "pgs"), Application: "rbd"}
+			p.PGNumTarget, p.FirstPGNum = p.PGNum+rapid.Uint32Range(0, 2).Draw(t, "to grow"), p.PGNum
 			m.Pools, m.NextPool = append(m.Pools, p), m.NextPool+1
 			recs := make([]PGRecord, p.PGNum)
 			for i := range recs {
@@ -104,6 +106,7 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 				recs = append(recs, PGRecord{Primary: NoOSD})
 			}
 			m.Pools[i].PGNum, m.PGs[i].Records = n, recs
+			m.Pools[i].PGNumTarget, m.Pools[i].FirstPGNum = n, min(n, m.Pools[i].FirstPGNum)
 		case 11:
 			i := rapid.IntRange(0, len(m.PGs)-1).Draw(t, "pool")
 			s := rapid.IntRange(0, len(m.PGs[i].Records)-1).Draw(t, "shard")
@@ -116,6 +119,13 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 				}
 			}
 			r.Primary, r.Created, r.Version = r.InSync[0], true, m.Epoch
+			r.Forced = rapid.Bool().Draw(t, "forced")
+		case 12:
+			m.Config = put(m.Config, Setting{Key: short.Draw(t, "key"), Value: short.Draw(t, "value")}, settingKey, strings.Compare)
+		case 13:
+			if len(m.Config) > 0 {
+				m.Config = slices.Delete(m.Config, 0, 1)
+			}
 		}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "change CRUSH") == 0 {
@@ -149,26 +159,26 @@ func goldenMap(t fataler) *Map {
 		t.Fatalf("%v", err)
 	}
 	m := &Map{
-		Epoch: 300, Created: 1_700_000_000_000_000_000, Modified: 1_700_000_001_000_000_000, Flags: FlagNoOut,
+		Epoch: 300, Created: 1_700_000_000_000_000_000, Modified: 1_700_000_001_000_000_000, Flags: FlagNoOut | FlagNoDeepScrub,
 		Mons: []Mon{
 			{Name: "a", Addr: "10.0.0.1:6789", RaftAddr: "10.0.0.1:6790", AdminAddr: "10.0.0.1:8443"},
 			{Name: "b", Addr: "[fd00::2]:6789", RaftAddr: "[fd00::2]:6790", AdminAddr: "[fd00::2]:8443"},
 		},
 		OSDs: []OSD{
 			{ID: 0, Incarnation: 5, Addr: "10.0.0.1:7000", Class: "ssd", Up: true, Weight: WeightOne, UpFrom: 280, DownAt: 270, Capacity: 1 << 40},
-			{ID: 1, Incarnation: 1, Addr: "10.0.0.2:7000", Class: "hdd", Up: true, Weight: WeightOne / 2, UpFrom: 3, Capacity: 4 << 40},
+			{ID: 1, Incarnation: 1, Addr: "10.0.0.2:7000", Class: "hdd", Up: true, Weight: WeightOne / 2, UpFrom: 3, Capacity: 4 << 40, Draining: true, Full: BackfillFull},
 			{ID: 2, Incarnation: 9, Addr: "10.0.0.3:7000", Class: "ssd", AutoOut: true, UpFrom: 7, DownAt: 299, Capacity: 1 << 40},
 		},
 		Crush: cm,
 		Pools: []Pool{
-			{ID: 1, Name: "rbd", Size: 3, MinSize: 2, PGNum: 4, Application: "rbd", Created: 4},
-			{ID: 3, Name: "bücket", Size: 2, MinSize: 1, PGNum: 2, Application: "s3", Flags: 1, Created: 290},
+			{ID: 1, Name: "rbd", Size: 3, MinSize: 2, PGNum: 4, Application: "rbd", Created: 4, PGNumTarget: 8, FirstPGNum: 3},
+			{ID: 3, Name: "bücket", Size: 2, MinSize: 1, PGNum: 2, Application: "s3", Flags: PoolNoAutoscale, Created: 290, PGNumTarget: 2, FirstPGNum: 2},
 		},
 		PGs: []PoolPGs{
 			{Pool: 1, Records: []PGRecord{
 				{Term: 7, Version: 299, Primary: 0, InSync: []OSDID{0, 1}, Created: true},
 				{Term: 2, Version: 250, Primary: 1, InSync: []OSDID{1, 0, 2}, Created: true},
-				{Term: 9, Version: 299, Primary: NoOSD, InSync: []OSDID{2}, Created: true},
+				{Term: 9, Version: 299, Primary: NoOSD, InSync: []OSDID{2}, Created: true, Forced: true},
 				{Term: 3, Version: 281, Primary: 0, InSync: []OSDID{0, 1}, Created: true},
 			}},
 			{Pool: 3, Records: []PGRecord{
@@ -177,6 +187,7 @@ func goldenMap(t fataler) *Map {
 			}},
 		},
 		Services: []Service{{Kind: "nfs", Name: "gw1", Addr: "10.0.0.1:2049"}, {Kind: "s3", Name: "gw1", Addr: "10.0.0.1:9000"}},
+		Config:   []Setting{{"recovery_max_active", "3"}, {"scrub_interval", "24h"}},
 		NextPool: 4, NextOSD: 3,
 	}
 	copy(m.Cluster[:], "golden cluster 1")
@@ -267,7 +278,7 @@ func TestNewerVersion(t *testing.T) {
 	_, deltaErr := DecodeDelta(seal(deltaFormat))
 	for what, err := range map[string]error{"cluster map": mapErr, "cluster map delta": deltaErr} {
 		var ve *VersionError
-		if !errors.As(err, &ve) || ve.What != what || ve.Got != 2 || ve.Max != 1 || !strings.Contains(err.Error(), "upgrade") {
+		if !errors.As(err, &ve) || ve.What != what || ve.Got != 3 || ve.Max != 2 || !strings.Contains(err.Error(), "upgrade") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
@@ -281,6 +292,11 @@ func resealed(f codec.Format, body []byte) []byte {
 	e.Raw(body)
 	e.End(mark)
 	return e.Bytes()
+}
+
+// resealedAs is resealed for a map of an earlier version.
+func resealedAs(version uint16, body []byte) []byte {
+	return resealed(codec.Format{Magic: mapFormat.Magic, MaxVersion: version}, body)
 }
 
 // TestDecodeIsFrugal: bodies that claim huge counts cost a small multiple of their
@@ -363,6 +379,15 @@ func TestValidate(t *testing.T) {
 		{"primary not in sync", func(m *Map) { m.PGs[0].Records[3].Primary = 2 }, "not in its in-sync set"},
 		{"record from the future", func(m *Map) { m.PGs[0].Records[3].Version = 301 }, "in the future"},
 		{"service twice", func(m *Map) { m.Services[1].Kind = "nfs" }, "is there twice"},
+		{"OSD fullness", func(m *Map) { m.OSDs[1].Full = Full + 1 }, "fullness(4)"},
+		{"pool to shrink", func(m *Map) { m.Pools[0].PGNumTarget = 3 }, "is to have 3"},
+		{"pool to grow too far", func(m *Map) { m.Pools[0].PGNumTarget = MaxPGs + 1 }, "is to have 32769"},
+		{"pool began with nothing", func(m *Map) { m.Pools[0].FirstPGNum = 0 }, "began with 0"},
+		{"pool began larger", func(m *Map) { m.Pools[0].FirstPGNum = 5 }, "began with 5"},
+		{"forced before it was created", func(m *Map) { m.PGs[1].Records[0].Forced = true }, "forced before"},
+		{"setting twice", func(m *Map) { m.Config[1].Key = m.Config[0].Key }, "setting recovery_max_active is there twice"},
+		{"setting without key", func(m *Map) { m.Config[0].Key = "" }, "key of a setting is empty"},
+		{"setting too long", func(m *Map) { m.Config[0].Value = strings.Repeat("x", MaxValue+1) }, "4097 bytes"},
 		{"service without kind", func(m *Map) { m.Services[0].Kind = "" }, "kind of a service is empty"},
 	}
 	for _, tt := range tests {

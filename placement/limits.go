@@ -11,10 +11,12 @@ const (
 	MaxPools     = MaxPGs / PGNumMin     // pools in the map
 	MaxMons      = 64                    // monitors in the map
 	MaxServices  = 65536                 // services in the map
+	MaxSettings  = 1024                  // entries of the central configuration
 	MaxPoolSize  = 32                    // copies of a pool
 	MaxInSync    = 64                    // members of a PG's in-sync set, while it moves
 	MaxNameBytes = 255                   // names, kinds, classes and application tags
 	MaxAddrBytes = 320                   // host:port
+	MaxValue     = 4096                  // bytes of a configuration value
 	MaxMapBytes  = 64<<20 + maxCrushSize // encoding of a map or a delta
 
 	maxCrushSize = crush.MaxTextBytes

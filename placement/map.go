@@ -78,7 +78,7 @@ const WeightOne uint32 = 0x10000
 // never changed; make a Clone, change that, publish it as the next epoch.
 //
 // All slices are sorted (Mons by Name, OSDs and Pools by ID, Services by Kind
-// then Name), so that equal maps have equal encodings.
+// then Name, Config by Key), so that equal maps have equal encodings.
 type Map struct {
 	Epoch    Epoch
 	Cluster  UUID
@@ -92,6 +92,7 @@ type Map struct {
 	Pools    []Pool
 	PGs      []PoolPGs // sorted by Pool, one entry for each pool
 	Services []Service
+	Config   []Setting // central configuration: what daemons are to use instead of their defaults
 
 	NextPool PoolID // the id the next pool gets
 	NextOSD  OSDID  // the id the next unknown store gets
@@ -102,9 +103,44 @@ type Flags uint32
 
 // The cluster flags, in Ceph's words.
 const (
-	FlagNoOut Flags = 1 << iota // down OSDs are not marked out
-	FlagPause                   // client reads and writes wait
+	FlagNoOut       Flags = 1 << iota // down OSDs are not marked out
+	FlagPause                         // client reads and writes wait
+	FlagNoDown                        // OSDs that do not answer are not marked down
+	FlagNoRebalance                   // copies are not moved to other places while all copies are there
+	FlagNoRecover                     // missing copies are not made again
+	FlagNoBackfill                    // copies are not made by scanning whole PGs
+	FlagNoScrub                       // no scrubs begin by themselves
+	FlagNoDeepScrub                   // no deep scrubs begin by themselves
+
+	flagsEnd // the bit after the last
 )
+
+// AllFlags has every flag this program knows.
+const AllFlags = flagsEnd - 1
+
+var flagNames = [...]string{"noout", "pause", "nodown", "norebalance", "norecover", "nobackfill", "noscrub", "nodeep-scrub"}
+
+// FlagByName returns the flag with that name, as FlagNames prints it.
+func FlagByName(name string) (Flags, bool) {
+	for i, n := range flagNames {
+		if n == name {
+			return 1 << i, true
+		}
+	}
+	return 0, false
+}
+
+// FlagNames returns the names of the flags that are set, in the order of their
+// bits.
+func (f Flags) FlagNames() []string {
+	var out []string
+	for i, n := range flagNames {
+		if f&(1<<i) != 0 {
+			out = append(out, n)
+		}
+	}
+	return out
+}
 
 // Mon is a monitor.
 type Mon struct {
@@ -127,13 +163,44 @@ type OSD struct {
 	UpFrom      Epoch  // epoch at which it last came up
 	DownAt      Epoch  // epoch at which it last went down, 0 if never
 	Capacity    int64  // bytes
+	Draining    bool   // an administrator empties it: CRUSH does not choose it, it serves until it is empty
+	Full        Fullness
 }
 
 // In reports whether CRUSH may choose the OSD.
-func (o *OSD) In() bool { return o.Weight > 0 }
+func (o *OSD) In() bool { return o.Weight > 0 && !o.Draining }
+
+// Fullness is how full an OSD is, as the leading monitor judges by its reports.
+type Fullness uint8
+
+// The steps, each of which includes those before it.
+const (
+	NotFull      Fullness = iota
+	NearFull              // a warning
+	BackfillFull          // no copies move here
+	Full                  // no client may write what needs space here
+)
+
+// String returns Ceph's word.
+func (f Fullness) String() string {
+	switch f {
+	case NotFull:
+		return "ok"
+	case NearFull:
+		return "nearfull"
+	case BackfillFull:
+		return "backfillfull"
+	case Full:
+		return "full"
+	}
+	return fmt.Sprintf("fullness(%d)", uint8(f))
+}
 
 // PoolFlags are properties of a pool.
 type PoolFlags uint32
+
+// PoolNoAutoscale says that the monitors do not choose the pool's number of PGs.
+const PoolNoAutoscale PoolFlags = 1
 
 // Pool is the policy of a pool.
 type Pool struct {
@@ -146,6 +213,8 @@ type Pool struct {
 	Application string // what uses it: s3, rbd, nfs or free text
 	Flags       PoolFlags
 	Created     Epoch
+	PGNumTarget uint32 // where the monitors are growing PGNum to; at least PGNum
+	FirstPGNum  uint32 // PGNum at creation: shards from here on came about by splitting
 }
 
 // PoolPGs holds the PG records of a pool, indexed by shard; its length is the pool's PGNum.
@@ -163,6 +232,7 @@ type PGRecord struct {
 	Primary OSDID   // NoOSD while no in-sync member is up
 	InSync  []OSDID // in target order where possible; never empty once Created
 	Created bool    // false until the first primary reported the PG active
+	Forced  bool    // an administrator made this term's primary lead: its copy is the truth, whatever it lacks
 }
 
 // Has reports whether id is in the in-sync set.
@@ -173,6 +243,24 @@ func (r *PGRecord) Has(id OSDID) bool {
 		}
 	}
 	return false
+}
+
+// Setting is one entry of the central configuration. docs/operations/cli.md has
+// the keys.
+type Setting struct {
+	Key   string
+	Value string
+}
+
+// Setting returns the value that the central configuration has for key, and
+// whether it has one.
+func (m *Map) Setting(key string) (string, bool) {
+	for i := range m.Config {
+		if m.Config[i].Key == key {
+			return m.Config[i].Value, true
+		}
+	}
+	return "", false
 }
 
 // Service is a gateway or other registered service.

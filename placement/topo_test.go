@@ -116,7 +116,7 @@ func (tp topo) makeMap(t fataler, size, pgs uint32) *Map {
 			m.OSDs = append(m.OSDs, OSD{ID: id, Weight: o.reweight, Class: o.class, Up: true})
 		}
 	}
-	m.Pools = []Pool{{ID: 1, Name: "p", Size: size, MinSize: 1, PGNum: pgs}}
+	m.Pools = []Pool{{ID: 1, Name: "p", Size: size, MinSize: 1, PGNum: pgs, PGNumTarget: pgs, FirstPGNum: pgs}}
 	m.PGs = []PoolPGs{{Pool: 1, Records: make([]PGRecord, pgs)}}
 	for i := range m.PGs[0].Records {
 		m.PGs[0].Records[i].Primary = NoOSD

@@ -18,6 +18,7 @@ func (m *Map) Clone() *Map {
 	c.OSDs = slices.Clone(m.OSDs)
 	c.Pools = slices.Clone(m.Pools)
 	c.Services = slices.Clone(m.Services)
+	c.Config = slices.Clone(m.Config)
 	c.PGs = slices.Clone(m.PGs)
 	for i := range c.PGs {
 		c.PGs[i].Records = slices.Clone(c.PGs[i].Records)
@@ -42,7 +43,7 @@ func (m *Map) validate() error {
 	if m.Crush == nil {
 		return errors.New("it has no CRUSH map")
 	}
-	for _, check := range []func() error{m.checkShape, m.checkMons, m.checkOSDs, m.checkPools, m.checkRecords, m.checkServices} {
+	for _, check := range []func() error{m.checkShape, m.checkMons, m.checkOSDs, m.checkPools, m.checkRecords, m.checkServices, m.checkConfig} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -65,6 +66,9 @@ func (m *Map) checkShape() error {
 		return err
 	}
 	if err := sorted("service", MaxServices, m.Services, serviceKey, ServiceID.compare); err != nil {
+		return err
+	}
+	if err := sorted("setting", MaxSettings, m.Config, settingKey, cmp.Compare); err != nil {
 		return err
 	}
 	if len(m.PGs) != len(m.Pools) {
@@ -108,6 +112,7 @@ func monKey(m *Mon) string            { return m.Name }
 func osdKey(o *OSD) OSDID             { return o.ID }
 func poolKey(p *Pool) PoolID          { return p.ID }
 func serviceKey(s *Service) ServiceID { return ServiceID{s.Kind, s.Name} }
+func settingKey(s *Setting) string    { return s.Key }
 
 // ServiceID is what a service is known by.
 type ServiceID struct{ Kind, Name string }
@@ -161,6 +166,8 @@ func (m *Map) checkOSDs() error {
 			return fmt.Errorf("%s came up at epoch %d and went down at %d, in the future", o.ID, o.UpFrom, o.DownAt)
 		case o.Capacity < 0:
 			return fmt.Errorf("%s has a capacity of %d bytes", o.ID, o.Capacity)
+		case o.Full > Full:
+			return fmt.Errorf("%s has %s, at most %d is known", o.ID, o.Full, Full)
 		}
 		if o.Store.IsZero() {
 			continue
@@ -197,6 +204,10 @@ func (m *Map) checkPools() error {
 			return fmt.Errorf("pool %q has min_size %d, allowed are 1 to its size %d", p.Name, p.MinSize, p.Size)
 		case !rule:
 			return fmt.Errorf("pool %q uses CRUSH rule %d, which does not exist", p.Name, p.Rule)
+		case p.PGNumTarget < p.PGNum || p.PGNumTarget > MaxPGs:
+			return fmt.Errorf("pool %q has %d PGs and is to have %d, allowed are %d to %d", p.Name, p.PGNum, p.PGNumTarget, p.PGNum, MaxPGs)
+		case p.FirstPGNum == 0 || p.FirstPGNum > p.PGNum:
+			return fmt.Errorf("pool %q has %d PGs and began with %d, allowed are 1 to %d", p.Name, p.PGNum, p.FirstPGNum, p.PGNum)
 		case p.Created > m.Epoch:
 			return fmt.Errorf("pool %q was created at epoch %d, in the future", p.Name, p.Created)
 		}
@@ -231,6 +242,8 @@ func (m *Map) checkRecord(r *PGRecord) error {
 	switch {
 	case r.Created && len(r.InSync) == 0:
 		return errors.New("it was created, but its in-sync set is empty")
+	case r.Forced && !r.Created:
+		return errors.New("its primary was forced before it was created")
 	case r.Version > m.Epoch:
 		return fmt.Errorf("its record is of epoch %d, in the future", r.Version)
 	case r.Primary == NoOSD:
@@ -250,6 +263,19 @@ func (m *Map) checkServices() error {
 			text("the kind of a service", s.Kind, 1, MaxNameBytes),
 			text("the name of a "+s.Kind+" service", s.Name, 1, MaxNameBytes),
 			text("the address of a "+s.Kind+" service", s.Addr, 0, MaxAddrBytes),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Map) checkConfig() error {
+	for i := range m.Config {
+		s := &m.Config[i]
+		if err := errors.Join(
+			text("the key of a setting", s.Key, 1, MaxNameBytes),
+			text("the value of setting "+s.Key, s.Value, 0, MaxValue),
 		); err != nil {
 			return err
 		}

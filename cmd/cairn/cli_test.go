@@ -226,7 +226,7 @@ func TestSession(t *testing.T) {
 		{"osd set noout", 0, "noout is set\n"},
 		{"osd stat", 0, "flags noout\n"},
 		{"osd unset noout", 0, "noout is unset\n"},
-		{"osd set sortbitwise", 2, `unknown flag "sortbitwise": want noout or pause`},
+		{"osd set sortbitwise", 2, `unknown flag "sortbitwise": want noout, pause, nodown, norebalance, norecover, nobackfill, noscrub, nodeep-scrub`},
 		{"osd tree extra", 2, `argument "extra" is one too many`},
 		{"osd df branch", 2, `unknown argument "branch": want tree or nothing`},
 		{"osd tre", 2, `unknown command "tre" for "cairn osd"; did you mean "tree"?`},

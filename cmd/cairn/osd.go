@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairnstore/cairn/cmd/cairn/show"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
 )
 
 func newOSDCommand(e *env) *cobra.Command {
@@ -104,21 +105,19 @@ func runOSDReweight(ctx context.Context, e *env, id int, weight float64) error {
 		"reweighted osd.%d to %s", id, strconv.FormatFloat(weight, 'f', -1, 64))
 }
 
-// clusterFlags are the flags that can be set.
-var clusterFlags = []string{"noout", "pause"}
-
 func newFlagCommand(e *env, verb string, on bool) *cobra.Command {
-	short := "Set a cluster flag: noout keeps down OSDs in, pause makes clients wait"
+	flags := placement.AllFlags.FlagNames()
+	short := "Set a cluster flag: " + strings.Join(flags, ", ")
 	if !on {
 		short = "Unset a cluster flag"
 	}
 	cmd := e.leaf(verb+" FLAG", short, args("FLAG"), func(ctx context.Context, a []string) error {
-		if !slices.Contains(clusterFlags, a[0]) {
-			return usageErrorf("cairn osd %s: unknown flag %q: want %s", verb, a[0], strings.Join(clusterFlags, " or "))
+		if !slices.Contains(flags, a[0]) {
+			return usageErrorf("cairn osd %s: unknown flag %q: want %s", verb, a[0], strings.Join(flags, ", "))
 		}
 		return runFlag(ctx, e, a[0], on)
 	})
-	cmd.ValidArgs = clusterFlags
+	cmd.ValidArgs = flags
 	return cmd
 }
 

@@ -77,10 +77,10 @@ func (v *View) checkMons(h checks) {
 }
 
 func (v *View) checkFlags(h checks) {
-	var shown []string
-	for _, c := range clusterFlags {
-		if v.Map.Flags&c.flag != 0 {
-			shown = append(shown, c.shown)
+	shown := v.Map.Flags.FlagNames()
+	for i, name := range shown {
+		if name == "pause" { // Ceph shows what it stands for there
+			shown[i] = "pauserd,pausewr"
 		}
 	}
 	if len(shown) > 0 {

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // none is the input or output of an operation that has none.
@@ -101,15 +103,15 @@ func (s *Server) stateRoutes() {
 			return s.locate(in.Pool, in.Object)
 		})
 	type flagInput struct {
-		Flag string `path:"flag" enum:"noout,pause" doc:"noout: down OSDs are not marked out; pause: clients wait"`
+		Flag string `path:"flag" enum:"noout,pause,nodown,norebalance,norecover,nobackfill,noscrub,nodeep-scrub" doc:"noout: down OSDs are not marked out; pause: clients wait; nodown: silent OSDs are not marked down; norebalance: whole copies do not move; norecover: missing copies are not made again; nobackfill: nor by scanning; noscrub, nodeep-scrub: none begin by themselves"`
 	}
 	handle(s, route{"GET", "/flags", "list-flags", "cluster", "The flags that are set", 0},
 		func(context.Context, *none) ([]string, error) { return flagNames(s.clusterMap().Flags), nil })
 	set := func(on bool) func(ctx context.Context, in *flagInput) error {
 		return func(ctx context.Context, in *flagInput) error {
-			f, ok := flagByName(in.Flag)
+			f, ok := placement.FlagByName(in.Flag)
 			if !ok {
-				return notFound("the flags are noout and pause", "flag %q", in.Flag)
+				return notFound("the flags are "+strings.Join(placement.AllFlags.FlagNames(), ", "), "flag %q", in.Flag)
 			}
 			if err := s.backend.FlagSet(ctx, f, on); err != nil {
 				return fail(err, "")

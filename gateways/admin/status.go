@@ -100,31 +100,10 @@ func (v *View) osdStat(pgs []api.PG) api.OSDStat {
 	return s
 }
 
-// clusterFlags are the flags an administrator can set. Ceph shows pause as what
-// it stands for there.
-var clusterFlags = []struct {
-	flag        placement.Flags
-	name, shown string
-}{
-	{placement.FlagNoOut, "noout", "noout"},
-	{placement.FlagPause, "pause", "pauserd,pausewr"},
-}
-
+// flagNames returns the flags that are set.
 func flagNames(f placement.Flags) []string {
-	out := []string{}
-	for _, c := range clusterFlags {
-		if f&c.flag != 0 {
-			out = append(out, c.name)
-		}
+	if f&placement.AllFlags == 0 {
+		return []string{} // not null in JSON
 	}
-	return out
-}
-
-func flagByName(name string) (placement.Flags, bool) {
-	for _, c := range clusterFlags {
-		if c.name == name {
-			return c.flag, true
-		}
-	}
-	return 0, false
+	return f.FlagNames()
 }

@@ -2,9 +2,9 @@ package fsm
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
@@ -134,12 +134,9 @@ func (c *MonLeave) apply(t *txn) (Result, error) {
 	return Result{}, nil
 }
 
-// knownFlags are those this version gives a meaning.
-const knownFlags = placement.FlagNoOut | placement.FlagPause
-
 func (c *FlagSet) apply(t *txn) (Result, error) {
-	if c.Flags == 0 || c.Flags&^knownFlags != 0 {
-		return Result{}, invalid("cluster flags %#x: want noout or pause", uint32(c.Flags))
+	if c.Flags == 0 || c.Flags&^placement.AllFlags != 0 {
+		return Result{}, invalid("cluster flags %#x: want %s", uint32(c.Flags), strings.Join(placement.AllFlags.FlagNames(), ", "))
 	}
 	flags := t.m.Flags &^ c.Flags
 	if c.On {
@@ -160,12 +157,19 @@ func (c *ConfigSet) apply(t *txn) (Result, error) {
 			return Result{}, invalid("configuration: %s %q; want a number from 0 (no damping) to %d", c.Key, c.Value, flapKeep-1)
 		}
 	}
-	t.config = maps.Clone(t.s.config)
-	if c.Value == "" {
-		delete(t.config, c.Key)
-	} else {
-		t.config[c.Key] = c.Value
+	i, found := slices.BinarySearchFunc(t.m.Config, c.Key, func(s placement.Setting, key string) int { return cmp.Compare(s.Key, key) })
+	switch {
+	case !found && c.Value == "", found && t.m.Config[i].Value == c.Value:
+		return Result{}, nil
+	case !found:
+		t.m.Config = slices.Insert(slices.Clone(t.m.Config), i, placement.Setting{Key: c.Key, Value: c.Value})
+	case c.Value == "":
+		t.m.Config = slices.Delete(slices.Clone(t.m.Config), i, i+1)
+	default:
+		t.m.Config = slices.Clone(t.m.Config)
+		t.m.Config[i].Value = c.Value
 	}
+	t.changed = true
 	return Result{}, nil
 }
 

@@ -388,6 +388,14 @@ func TestFlagsServicesConfig(t *testing.T) {
 	r.ok(&FlagSet{Flags: placement.FlagPause})
 	r.no(wirepb.Code_INVALID, "noout", &FlagSet{Flags: 1 << 20})
 	r.osds(1)
+	r.ok(&FlagSet{Flags: placement.FlagNoDown, On: true})
+	r.same(downOf(0, DownSilent))
+	r.same(downOf(0, DownRefused))
+	r.ok(downOf(0, DownAdmin))
+	r.ok(bootOf(0, 2))
+	r.ok(downOf(0, DownStopping))
+	r.ok(bootOf(0, 3))
+	r.ok(&FlagSet{Flags: placement.FlagNoDown})
 	r.ok(downOf(0, DownSilent))
 	r.same(&OSDAutoOut{OSDs: []placement.OSDID{0}}) // noout
 	for _, n := range []string{"b", "a", "c"} {
@@ -403,9 +411,15 @@ func TestFlagsServicesConfig(t *testing.T) {
 	}
 	r.no(wirepb.Code_INVALID, "not known", &ConfigSet{Key: "x"})
 	r.no(wirepb.Code_INVALID, "want a number", &ConfigSet{Key: "osd_flap_limit", Value: "many"})
+	r.ok(&ConfigSet{Key: "osd_flap_limit", Value: "7"})
 	r.same(&ConfigSet{Key: "osd_flap_limit", Value: "7"})
 	if r.s.Config()["osd_flap_limit"] != "7" {
 		t.Fatal("configuration not kept")
+	}
+	r.ok(&ConfigSet{Key: "osd_flap_limit"})
+	r.same(&ConfigSet{Key: "osd_flap_limit"})
+	if _, ok := r.s.Map().Setting("osd_flap_limit"); ok {
+		t.Fatal("a setting that was removed is still there")
 	}
 }
 

@@ -195,6 +195,7 @@ func (c *OSDDown) apply(t *txn) (Result, error) {
 	}
 	found := false
 	for _, d := range c.OSDs {
+		judged := d.Reason == DownRefused || d.Reason == DownSilent
 		cur := t.m.OSD(d.ID)
 		if cur == nil && len(c.OSDs) == 1 {
 			return Result{}, refuse(wirepb.Code_NOT_FOUND, "%v does not exist; see `cairn osd tree`", d.ID)
@@ -202,9 +203,12 @@ func (c *OSDDown) apply(t *txn) (Result, error) {
 		if cur == nil || !cur.Up || d.Incarnation != 0 && d.Incarnation != cur.Incarnation {
 			continue
 		}
+		if judged && t.m.Flags&placement.FlagNoDown != 0 {
+			continue // the flag was set while this was on its way
+		}
 		o := t.osd(d.ID)
 		o.Up, o.DownAt = false, t.index
-		if d.Reason == DownRefused || d.Reason == DownSilent {
+		if judged {
 			t.noteFailure(d.ID)
 		}
 		found = true
@@ -290,7 +294,7 @@ func (t *txn) noteFailure(id placement.OSDID) {
 // checkFlapping refuses the boot of an OSD that has to wait.
 func (t *txn) checkFlapping(o *placement.OSD) error {
 	limit := flapLimit
-	if v, ok := t.s.config[flapLimitKey]; ok {
+	if v, ok := t.m.Setting(flapLimitKey); ok {
 		limit, _ = strconv.Atoi(v) // checked when it was set
 	}
 	if limit == 0 {

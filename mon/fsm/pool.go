@@ -86,6 +86,7 @@ func (c *PoolCreate) apply(t *txn) (Result, error) {
 		return Result{}, refuse(wirepb.Code_NO_SPACE,
 			"pool %q with %d PGs: the cluster has %d PGs and can have %d; take a smaller pg_num or remove a pool", c.Name, p.PGNum, total, MaxPGs)
 	}
+	p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
 	t.m.NextPool++
 	t.m.Pools = append(slices.Clone(t.m.Pools), p)
 	if err := t.checkPlaceable(&p, rule); err != nil {

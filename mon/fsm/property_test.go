@@ -317,7 +317,7 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"v":1,"k":"flag-set","t":1}`:           ErrMalformed,
 		`{"v":1,"k":"flag-set","t":1,"b":[]}`:    ErrMalformed,
 		`{"v":1,"k":"flag-set","b":{"new":1}}`:   ErrMalformed,
-		`{"v":2,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
+		`{"v":3,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
 		`{"v":1,"k":"time-travel","t":1,"b":{}}`: ErrUnknownCommand,
 		`{"v":1,"k":"osd-boot","b":{"store":"x"}}`:                                                    ErrMalformed,
 		`{"v":1,"k":"user-remove","t":1,"b":{"name":"` + strings.Repeat("x", MaxCommandBytes) + `"}}`: ErrMalformed,
@@ -372,4 +372,40 @@ func FuzzRestore(f *testing.F) {
 			encoded(t, s)
 		}
 	})
+}
+
+// TestVersion1 applies the commands and restores the snapshot that version 1 of
+// both formats wrote. They give the same state.
+func TestVersion1(t *testing.T) {
+	snap, err := os.ReadFile(filepath.Join("testdata", "state-v1.snap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored, err := Restore(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := restored.Map().Setting("osd_flap_limit"); v != "3" || restored.Config()["osd_flap_limit"] != "3" {
+		t.Fatalf("osd_flap_limit is %q, want 3", v)
+	}
+	if err := restored.Map().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join("testdata", "commands-v1.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New()
+	for i, line := range bytes.Split(bytes.TrimSpace(b), []byte("\n")) {
+		c, err := Decode(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res := s.Apply(c, placement.Epoch(3+i)); res.Code != wirepb.Code_OK {
+			t.Fatalf("line %d: %+v", i+1, res)
+		}
+	}
+	if !bytes.Equal(encoded(t, s), encoded(t, restored)) {
+		t.Fatal("commands and snapshot of version 1 give different states")
+	}
 }

@@ -2,18 +2,20 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sort"
 
 	"github.com/cairnstore/cairn/placement"
 )
 
 // SnapshotVersion is the version of the snapshot encoding.
-const SnapshotVersion = 1
+const SnapshotVersion = 2
 
 // MaxSnapshotBytes bounds a snapshot that Restore reads.
 const MaxSnapshotBytes = 256 << 20
@@ -32,7 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type side struct {
 	Index  placement.Epoch   `json:"index"`
 	Users  []*User           `json:"users,omitempty"`
-	Config map[string]string `json:"config,omitempty"`
+	Config map[string]string `json:"config,omitempty"` // version 1 only: now in the map
 	Facts  []osdFacts        `json:"facts,omitempty"`
 }
 
@@ -49,7 +51,7 @@ type Snapshot struct {
 
 // Snapshot freezes the state.
 func (s *State) Snapshot() *Snapshot {
-	sd := side{Index: s.index, Users: s.Users(), Config: s.Config()}
+	sd := side{Index: s.index, Users: s.Users()}
 	for id, f := range s.facts {
 		sd.Facts = append(sd.Facts, osdFacts{OSD: id, Facts: f})
 	}
@@ -105,13 +107,14 @@ func Restore(b []byte) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore snapshot: %w", err)
 	}
+	for k, v := range sd.Config {
+		m.Config = append(m.Config, placement.Setting{Key: k, Value: v})
+	}
+	slices.SortFunc(m.Config, func(a, b placement.Setting) int { return cmp.Compare(a.Key, b.Key) })
 	s := fromMap(m)
 	s.index = sd.Index
 	for _, u := range sd.Users {
 		s.users[u.Name] = u
-	}
-	for k, v := range sd.Config {
-		s.config[k] = v
 	}
 	for _, f := range sd.Facts {
 		s.facts[f.OSD] = f.Facts

@@ -30,13 +30,12 @@ const (
 // State is what the monitors agree on. It is not safe for concurrent use; the
 // maps it returns are.
 type State struct {
-	m      *placement.Map   // never changed, only replaced
-	table  *placement.Table // remembers the targets of m, or of an earlier map
-	index  placement.Epoch
-	users  map[string]*User // values are never changed, only replaced
-	keys   map[string]string
-	config map[string]string
-	facts  map[placement.OSDID]Facts
+	m     *placement.Map   // never changed, only replaced
+	table *placement.Table // remembers the targets of m, or of an earlier map
+	index placement.Epoch
+	users map[string]*User // values are never changed, only replaced
+	keys  map[string]string
+	facts map[placement.OSDID]Facts
 }
 
 // User is somebody who may use the gateways. It is not part of the published
@@ -95,12 +94,11 @@ func New() *State {
 
 func fromMap(m *placement.Map) *State {
 	return &State{
-		m:      m,
-		table:  placement.NewTable(m),
-		users:  make(map[string]*User),
-		keys:   make(map[string]string),
-		config: make(map[string]string),
-		facts:  make(map[placement.OSDID]Facts),
+		m:     m,
+		table: placement.NewTable(m),
+		users: make(map[string]*User),
+		keys:  make(map[string]string),
+		facts: make(map[placement.OSDID]Facts),
 	}
 }
 
@@ -127,7 +125,13 @@ func (s *State) Users() []*User {
 }
 
 // Config returns a copy of the central configuration.
-func (s *State) Config() map[string]string { return maps.Clone(s.config) }
+func (s *State) Config() map[string]string {
+	out := make(map[string]string, len(s.m.Config))
+	for _, v := range s.m.Config {
+		out[v.Key] = v.Value
+	}
+	return out
+}
 
 // Facts returns what is remembered of an OSD.
 func (s *State) Facts(id placement.OSDID) Facts { return s.facts[id] }
@@ -173,9 +177,8 @@ type txn struct {
 	pgsCopied   bool
 	recsCopied  map[int]bool // by index into m.PGs
 
-	users  map[string]*User // nil: unchanged
-	config map[string]string
-	facts  map[placement.OSDID]Facts
+	users map[string]*User // nil: unchanged
+	facts map[placement.OSDID]Facts
 }
 
 // commit makes the txn the state.
@@ -194,9 +197,6 @@ func (t *txn) commit() {
 	if t.users != nil {
 		s.users = t.users
 		s.keys = keyIndex(t.users)
-	}
-	if t.config != nil {
-		s.config = t.config
 	}
 	if t.facts != nil {
 		s.facts = t.facts

@@ -113,8 +113,8 @@ func New() *Backend {
 		Cluster:  placement.UUID{0x6b, 0x2d, 0x69, 0x96, 0x7f, 0x98, 0x45, 0x77, 0x98, 0x9a, 0x90, 0x28, 0xa8, 0xec, 0x59, 0xde},
 		NextPool: 3, NextOSD: 3,
 		Pools: []placement.Pool{
-			{ID: 1, Name: "rbd", Size: 3, MinSize: 2, PGNum: 8, Application: "rbd", Created: 17},
-			{ID: 2, Name: "s3.data", Size: 3, MinSize: 2, PGNum: 4, Application: "s3", Created: 20},
+			{ID: 1, Name: "rbd", Size: 3, MinSize: 2, PGNum: 8, Application: "rbd", Created: 17, PGNumTarget: 8, FirstPGNum: 8},
+			{ID: 2, Name: "s3.data", Size: 3, MinSize: 2, PGNum: 4, Application: "s3", Created: 20, PGNumTarget: 4, FirstPGNum: 4},
 		},
 	}
 	b := &Backend{m: m, users: map[string]*wirepb.User{}, r: map[placement.OSDID]api.OSDStatus{}}
@@ -303,6 +303,7 @@ func (b *Backend) PoolCreate(ctx context.Context, s api.PoolSpec) (id placement.
 			return fmt.Errorf("pool %q: %w", s.Name, api.ErrExists)
 		}
 		p := placement.Pool{ID: m.NextPool, Name: s.Name, Size: cmp.Or(s.Size, 3), PGNum: cmp.Or(s.PGNum, 8), Application: s.Application, Created: m.Epoch}
+		p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
 		p.MinSize = cmp.Or(s.MinSize, p.Size-p.Size/2)
 		if p.Size > 3 {
 			return fmt.Errorf("pool %q: %w: size %d, but the cluster has only 3 hosts", s.Name, api.ErrInvalid, p.Size)
