@@ -95,6 +95,9 @@ func crashBatch(rng *rand.Rand, n int, m mirror) *Batch {
 		default:
 			to := k
 			to.Name = fmt.Sprint("o", rng.IntN(5))
+			if rng.IntN(2) == 0 { // into another PG, as when PGs are split
+				to.PG.Shard, to.Name = 1-k.PG.Shard, k.Name
+			}
 			add(Op{Kind: OpTouch, Key: k})
 			add(Op{Kind: OpRename, Key: k, To: to})
 		}
