@@ -90,7 +90,7 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 			return
 		}
 	}
-	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano()}
+	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
 	d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
 }
 

@@ -91,6 +91,9 @@ type (
 		Payload []byte
 		Write   bool
 		Wall    int64 // unix nanoseconds now, for the age of request ids
+		// Epoch of the map its client acted on when it sent this attempt. A write of an earlier map than the
+		// one that began the primary's term is not executed. Zero: not known, as in tests.
+		Epoch placement.Epoch
 	}
 	// ExecutedEvent answers an Exec effect.
 	ExecutedEvent struct {

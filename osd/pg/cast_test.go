@@ -634,4 +634,13 @@ func (c *cast) wantSame(first int, others ...int) {
 	}
 }
 
+// wantSet fails unless the in-sync set has these members, in any order.
+func (c *cast) wantSet(set ...int) {
+	c.t.Helper()
+	got, want := slices.Sorted(slices.Values(c.view.Record.InSync)), slices.Sorted(slices.Values(ids(set...)))
+	if !slices.Equal(got, want) {
+		c.t.Fatalf("in-sync set %v, want %v; %s", got, want, c.query(int(c.view.Record.Primary)))
+	}
+}
+
 func (c *cast) peer(lead, id int) *peer { return c.a(lead).g.lead.peers[placement.OSDID(id)] }

@@ -12,6 +12,7 @@ import (
 // lead is what a primary knows during one term. A new term starts with a new lead.
 type lead struct {
 	term      placement.Term
+	began     placement.Epoch // the term began with this map, or an earlier one
 	since     clock.Mono
 	quiet     clock.Mono // our own grants have run out (R6)
 	activated bool       // every in-sync member has our log (R4)
@@ -103,7 +104,7 @@ func (g *Group) takeLead() {
 		g.fol = follower{}
 	}
 	g.lead = &lead{
-		term: rec.Term, since: g.now, quiet: g.cfg.Leases.QuietAfter(),
+		term: rec.Term, began: rec.Version, since: g.now, quiet: g.cfg.Leases.QuietAfter(),
 		peers: map[placement.OSDID]*peer{}, pushes: map[uint64]*push{}, lists: map[uint64]*peer{},
 		requests: map[Handle]*request{}, byReq: map[reqKey]*request{}, locks: lockTable{},
 		committed: g.st.committed,
@@ -516,8 +517,9 @@ func (g *Group) wake() {
 	for _, p := range ld.peers {
 		quiet = quiet && p.phase == live
 	}
-	for _, id := range g.view.Record.InSync {
-		quiet = quiet && (slices.Contains(g.view.Target, id) || len(g.view.Target) < g.view.MinSize)
+	if quiet {
+		_, _, moves := g.nextMove()
+		quiet = !moves
 	}
 	if !quiet {
 		g.fx.Wake = g.now.Add(g.cfg.RetryAfter)

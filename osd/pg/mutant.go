@@ -39,6 +39,8 @@ const (
 	HoldRefused           // a proposal that was refused is sent again, unchanged
 	CopyCommitted         // a push waits for the commit of the object's last write
 	WaitForDead           // nobody is taught before all members are back
+	ShrinkToTarget        // a move drops good copies though there are too few
+	AnyAge                // writes are executed whatever map their client had
 )
 
 var mutantNames = [...]string{
@@ -66,6 +68,8 @@ var mutantNames = [...]string{
 	HoldRefused:    "hold a refused proposal",
 	CopyCommitted:  "copy committed only",
 	WaitForDead:    "wait for the dead",
+	ShrinkToTarget: "shrink to the target",
+	AnyAge:         "any age",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -30,6 +30,9 @@ func TestMutantsInScripts(t *testing.T) {
 		{"old term", probe{mutant: AcceptOldTerm}, oldTermIsRefused},
 		{"objects of a tail", probe{mutant: KeepTail}, followerDiesDuringActivation},
 		{"request ids", probe{mutant: ForgetRequests}, repeats},
+		{"third copy", probe{mutant: ShrinkToTarget}, outKeepsTheThirdCopy},
+		{"third copy of a primary", probe{mutant: ShrinkToTarget}, outPrimaryHandsOver},
+		{"map of a write", probe{mutant: AnyAge}, delayedFirstAttempt},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 	} {
 		t.Run(c.name, func(t *testing.T) {

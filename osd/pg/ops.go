@@ -47,6 +47,13 @@ func (g *Group) onOp(ev OpEvent) {
 	if ev.Op != nil {
 		r.name = string(ev.Op.Object)
 	}
+	if ev.Write && ev.Epoch != 0 && ev.Epoch < ld.began && !g.cfg.is(AnyAge) {
+		// Perhaps it was on its way for so long that a later attempt was carried out in an earlier term,
+		// and its request id forgotten. If its client still waits, it asks again with a newer map.
+		g.reply(r.handles, Reply{Code: wirepb.Code_STALE_MAP, Text: fmt.Sprintf(
+			"PG %s: this write was sent by map epoch %d, before term %d began (epoch %d)", g.id, ev.Epoch, ld.term, ld.began)})
+		return
+	}
 	if len(ld.waiting) >= g.cfg.QueueMax {
 		g.reply(r.handles, Reply{Code: wirepb.Code_TRY_LATER, Text: fmt.Sprintf("PG %s has %d requests waiting", g.id, len(ld.waiting))})
 		return

@@ -94,7 +94,7 @@ func (g *Group) propose() {
 	for _, p := range g.peerList() {
 		// Its acknowledgements count since it became ready; only when they cover everything that
 		// was committed before may others rely on it. Nor must reads wait for its first lease.
-		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) && g.grants(p.id) {
+		if p.phase == ready && p.acked >= ld.committed.Seq && !rec.Has(p.id) && g.grants(p.id) && g.mayGrow() {
 			g.change(g.inTargetOrder(append(slices.Clone(rec.InSync), p.id)), g.cfg.Self)
 			return
 		}
@@ -142,32 +142,6 @@ func (g *Group) leaver() placement.OSDID {
 		}
 	}
 	return first
-}
-
-// proposeMove hands the PG over to its target once the target has everything.
-func (g *Group) proposeMove() {
-	rec, v := &g.view.Record, &g.view
-	if !g.lead.serving || len(v.Target) < v.MinSize {
-		return
-	}
-	for _, id := range v.Target {
-		if !v.up(id) || !rec.Has(id) {
-			return
-		}
-	}
-	for _, id := range rec.InSync {
-		if slices.Contains(v.Target, id) {
-			continue
-		}
-		if id == g.cfg.Self {
-			g.change(rec.InSync, v.Target[0])
-			return
-		}
-		if g.dispensable() {
-			g.change(without(rec.InSync, id), g.cfg.Self)
-			return
-		}
-	}
 }
 
 func without(set []placement.OSDID, id placement.OSDID) []placement.OSDID {
