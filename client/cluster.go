@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type Options struct {
 	Mons   []string     // required: messenger addresses (host:port) of some monitors; the map names the others
 	Entity string       // who we are, for logs and audit, such as "client.s3.1"; default "client"
 	Log    *slog.Logger // default slog.Default()
+	// Dial makes connections to daemons; default net.Dialer's DialContext.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Timeout        time.Duration // of every operation, unless its context ends earlier; default 60 s
 	AttemptTimeout time.Duration // until an OSD or monitor that does not answer is asked again; default 5 s
@@ -106,6 +109,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		Mons:     o.Mons,
 		Self:     func() wire.Identity { return wire.Identity{Entity: o.Entity} },
 		Log:      o.Log,
+		Dial:     o.Dial,
 		Patience: min(monPatience, o.AttemptTimeout),
 		Attempt:  o.AttemptTimeout,
 		OnMap:    c.redirect,
@@ -131,6 +135,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		Self:             wire.Identity{Entity: o.Entity, Cluster: first.Cluster},
 		Log:              o.Log,
 		Epoch:            c.session.Epoch,
+		Dial:             o.Dial,
 		DialTimeout:      o.AttemptTimeout,
 		HandshakeTimeout: o.AttemptTimeout,
 	})

@@ -44,6 +44,7 @@ type Options struct {
 	Mons     []string             // required: messenger addresses of some monitors; the map names the others
 	Self     func() wire.Identity // required: who we are; a zero Cluster is filled from the map
 	Log      *slog.Logger         // default slog.Default()
+	Dial     wire.DialFunc        // see wire.Options
 	Patience time.Duration        // for an answer about the session itself and its maps; default 3 s
 	Attempt  time.Duration        // until a Call that is not answered goes to another monitor; default Patience
 	OnMap    func(*placement.Map) // told of every newer map, in order; may be set later with Session.OnMap
@@ -346,7 +347,7 @@ func (s *Session) session(addr string) (lived bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, 2*s.o.Patience)
 	conn, err := wire.Dial(ctx, addr, wire.Options{
-		Self: self, Handler: handler{s}, Log: s.o.Log, Epoch: s.Epoch, DialTimeout: s.o.Patience, HandshakeTimeout: s.o.Patience,
+		Self: self, Handler: handler{s}, Log: s.o.Log, Epoch: s.Epoch, Dial: s.o.Dial, DialTimeout: s.o.Patience, HandshakeTimeout: s.o.Patience,
 	})
 	cancel()
 	if err != nil {

@@ -31,12 +31,23 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 			return rc.Control(func(fd uintptr) { tuneSocket(int(fd), o.StallTimeout) })
 		},
 	}
-	nc, err := d.DialContext(ctx, "tcp", addr)
+	connect := d.DialContext
+	if o.Dial != nil {
+		connect = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+			defer cancel()
+			return o.Dial(ctx, network, addr)
+		}
+	}
+	nc, err := connect(ctx, "tcp", addr)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	if o.Dial != nil {
+		tuneAccepted(nc, o)
 	}
 	h := newHandshake(nc, o)
 	a, err := h.run(ctx, h.dial)
@@ -51,7 +62,7 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepCount}
 }
 
-// tuneAccepted gives an accepted connection the options that Dial sets.
+// tuneAccepted gives a connection that we did not make the options that Dial sets.
 func tuneAccepted(nc net.Conn, o *Options) {
 	tc, ok := nc.(*net.TCPConn)
 	if !ok {

@@ -1,7 +1,9 @@
 package wire
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"time"
 )
 
@@ -25,6 +27,7 @@ type Options struct {
 	Log     *slog.Logger  // default slog.Default()
 	Epoch   func() uint64 // stamped into headers that have no epoch; nil: 0. Called often, must be cheap
 
+	Dial             DialFunc      // makes connections; default net.Dialer's. Tests have other networks
 	DialTimeout      time.Duration // to connect; default 5 s
 	HandshakeTimeout time.Duration // from connected to established; default 10 s
 	CallTimeoutMax   time.Duration // a Call gives up after this even if its context does not; default 5 min, negative: never
@@ -43,6 +46,9 @@ type Options struct {
 
 	versionMin, versionMax uint32 // set by tests only
 }
+
+// DialFunc is net.Dialer's DialContext.
+type DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // Values that nobody has needed to change yet.
 const (
