@@ -3,7 +3,6 @@ package fsm
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -149,13 +148,16 @@ func (c *FlagSet) apply(t *txn) (Result, error) {
 }
 
 func (c *ConfigSet) apply(t *txn) (Result, error) {
-	if c.Key != flapLimitKey {
-		return Result{}, invalid("configuration key %q is not known; want %s", c.Key, flapLimitKey)
-	}
-	if c.Value != "" {
-		if n, err := strconv.ParseUint(c.Value, 10, 8); err != nil || n >= flapKeep {
-			return Result{}, invalid("configuration: %s %q; want a number from 0 (no damping) to %d", c.Key, c.Value, flapKeep-1)
+	check := c.Value
+	if check == "" { // to be removed
+		for _, k := range placement.KnownSettings() {
+			if k.Key == c.Key {
+				check = k.Default
+			}
 		}
+	}
+	if err := placement.CheckSetting(c.Key, check); err != nil {
+		return Result{}, invalid("%v", err)
 	}
 	i, found := slices.BinarySearchFunc(t.m.Config, c.Key, func(s placement.Setting, key string) int { return cmp.Compare(s.Key, key) })
 	switch {

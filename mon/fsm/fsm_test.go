@@ -409,8 +409,8 @@ func TestFlagsServicesConfig(t *testing.T) {
 	if n := len(r.s.Map().Services); n != 2 {
 		t.Fatalf("%d services", n)
 	}
-	r.no(wirepb.Code_INVALID, "not known", &ConfigSet{Key: "x"})
-	r.no(wirepb.Code_INVALID, "want a number", &ConfigSet{Key: "osd_flap_limit", Value: "many"})
+	r.no(wirepb.Code_INVALID, "the keys are", &ConfigSet{Key: "x"})
+	r.no(wirepb.Code_INVALID, "not a number", &ConfigSet{Key: "osd_flap_limit", Value: "many"})
 	r.ok(&ConfigSet{Key: "osd_flap_limit", Value: "7"})
 	r.same(&ConfigSet{Key: "osd_flap_limit", Value: "7"})
 	if r.s.Config()["osd_flap_limit"] != "7" {

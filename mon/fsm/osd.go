@@ -257,16 +257,14 @@ func (c *OSDAutoOut) apply(t *txn) (Result, error) {
 	return Result{}, nil
 }
 
-// Flap damping: an OSD that was marked down more than flapLimit times within
+// Flap damping: an OSD that was marked down more than osd_flap_limit times within
 // flapWindow waits before it may boot again, the longer the more often. Each
 // coming and going of an OSD costs its PGs a peering.
 const (
-	flapWindow   = 10 * time.Minute
-	flapLimit    = 5
-	flapWait     = 10 * time.Second // doubled for each failure above the limit
-	flapWaitMax  = 5 * time.Minute
-	flapKeep     = 16               // failures remembered
-	flapLimitKey = "osd_flap_limit" // central configuration; 0 turns damping off
+	flapWindow  = 10 * time.Minute
+	flapWait    = 10 * time.Second // doubled for each failure above the limit
+	flapWaitMax = 5 * time.Minute
+	flapKeep    = 16 // failures remembered
 )
 
 func (t *txn) factsOf(id placement.OSDID) Facts {
@@ -293,10 +291,7 @@ func (t *txn) noteFailure(id placement.OSDID) {
 
 // checkFlapping refuses the boot of an OSD that has to wait.
 func (t *txn) checkFlapping(o *placement.OSD) error {
-	limit := flapLimit
-	if v, ok := t.m.Setting(flapLimitKey); ok {
-		limit, _ = strconv.Atoi(v) // checked when it was set
-	}
+	limit := t.m.ConfigNumber(placement.KeyFlapLimit)
 	if limit == 0 {
 		return nil
 	}
