@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cairnstore/cairn/client/core"
+	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/monclient"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/placement"
@@ -73,14 +75,17 @@ type Client struct {
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	session *monclient.Session
-	flights flights
-	retries budget
+	clock   clock.System
+	rearm   chan struct{} // holds one: wakeAt is earlier than keepTime knows
 
 	osds *wire.Peers // made with the first map: connections are refused by another cluster's OSDs
 
-	pendingMu sync.Mutex // guards below
-	pending   map[*attempt]struct{}
-	probing   map[string]bool // OSD addresses that are asked for a sign of life
+	mu      sync.Mutex // guards below; never held while something is waited for
+	core    *core.Core
+	calls   map[uint64]*call    // by operation id
+	seen    *placement.Map      // the last one of the session that core was given
+	wakeAt  clock.Mono          // when core wants to be woken, as far as keepTime knows or is told; 0 never
+	probing map[*wire.Conn]bool // connections that are asked for a sign of life
 }
 
 // Connect fetches the cluster map from one of the monitors and follows it until
@@ -98,12 +103,13 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		o:       o,
 		log:     o.Log,
 		id:      binary.LittleEndian.Uint64(id[:]) | 1, // never 0
-		pending: make(map[*attempt]struct{}),
-		probing: make(map[string]bool),
+		clock:   clock.NewSystem(),
+		rearm:   make(chan struct{}, 1),
+		calls:   make(map[uint64]*call),
+		probing: make(map[*wire.Conn]bool),
 	}
+	c.core = core.New(core.Config{Client: c.id, AttemptTimeout: o.AttemptTimeout, MaxOps: o.MaxInFlightOps, MaxBytes: o.MaxInFlightBytes})
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.flights.init(o.MaxInFlightBytes, o.MaxInFlightOps)
-	c.retries.init(time.Now())
 	var err error
 	c.session, err = monclient.Open(monclient.Options{
 		Mons:     o.Mons,
@@ -112,7 +118,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		Dial:     o.Dial,
 		Patience: min(monPatience, o.AttemptTimeout),
 		Attempt:  o.AttemptTimeout,
-		OnMap:    c.redirect,
+		OnMap:    c.onMap,
 	})
 	if err != nil {
 		c.cancel()
@@ -139,12 +145,16 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		DialTimeout:      o.AttemptTimeout,
 		HandshakeTimeout: o.AttemptTimeout,
 	})
+	c.wg.Go(c.keepTime) // ends with c.ctx
 	return c, nil
 }
 
 // Close ends everything the client does; operations under way fail with
 // ErrClosed. It is idempotent and waits for the client's goroutines.
 func (c *Client) Close() error {
+	c.mu.Lock()
+	c.step(core.CloseEvent{})
+	c.mu.Unlock()
 	c.cancel()
 	err := errors.Join(c.session.Close(), c.osds.Close())
 	c.wg.Wait()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cairnstore/cairn/client/core"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -38,18 +39,15 @@ func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	}
 	body, payload := op.Request(object)
 	body.Pool = uint32(p.id)
-	body.Req = &wirepb.ReqID{Client: p.c.id, Seq: p.c.seq.Add(1)}
 	m, g := p.c.send(ctx, &request{
-		pool: p.id,
-		pg:   func(pool *placement.Pool) placement.PGID { return placement.PGOf(pool, object) },
-		header: func(pg placement.PGID, age time.Duration) *wirepb.Header {
+		op: core.Op{Pool: p.id, Object: object, Write: op.Writes(), Bytes: op.cost()},
+		header: func(id uint64, pg placement.PGID, age time.Duration) *wirepb.Header {
 			// A header is encoded before Call returns, so its body can be used again.
+			body.Req = &wirepb.ReqID{Client: p.c.id, Seq: id}
 			body.Shard, body.AgeMs = pg.Shard, uint64(age.Milliseconds())
 			return &wirepb.Header{Body: &wirepb.Header_Op{Op: body}}
 		},
 		payload: payload,
-		bytes:   op.cost(),
-		write:   op.Writes(),
 	})
 	if g != nil {
 		return nil, &OpError{Pool: p.name, Object: object, Index: -1, Err: g.err, Text: g.text}
@@ -180,14 +178,12 @@ func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string
 func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGListReply, error) {
 	pg := placement.PGID{Pool: p.id, Shard: at.Shard}
 	m, g := p.c.send(ctx, &request{
-		pool: p.id,
-		pg:   func(*placement.Pool) placement.PGID { return pg },
-		header: func(placement.PGID, time.Duration) *wirepb.Header {
+		op: core.Op{Pool: p.id, OnePG: true, Shard: at.Shard, Bytes: int64(limit) * 64},
+		header: func(uint64, placement.PGID, time.Duration) *wirepb.Header {
 			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
 				Pool: uint32(p.id), Shard: at.Shard, After: []byte(at.After), Limit: uint32(limit),
 			}}}
 		},
-		bytes: int64(limit) * 64,
 	})
 	fail := func(err error, text string) error {
 		return fmt.Errorf("list pg %s of pool %q: %w: %s", pg, p.name, err, text)

@@ -24,7 +24,7 @@ type ban struct{ pkg, why string }
 
 // pure lists the folders whose code computes and nothing else: the same input
 // gives the same output, in the cluster, in a test and in the simulator.
-var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "internal/clock", "internal/codec"}
+var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "client/core", "internal/clock", "internal/codec"}
 
 // noIO is what a pure package stays away from; TestPure adds the functions of
 // package time that look at a clock.
@@ -64,7 +64,7 @@ const twoDaemons = "only cmd, internal/node and internal/testcluster see two dae
 // rules are all import rules. Imports point one way:
 //
 //	cmd -> internal/node -> what follows
-//	gateways -> client/bucket -> client -> internal/wire -> placement
+//	gateways -> client/bucket -> client -> client/core, internal/wire -> placement
 //	mon -> mon/fsm -> placement
 //	osd -> osd/pg, osd/objop, osd/store -> placement
 var rules = []rule{
@@ -114,7 +114,12 @@ var rules = []rule{
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
 	},
 	{
-		name: "client", dirs: []string{"client"}, except: []string{"client/bucket", "client/clienttest"},
+		name: "core", dirs: []string{"client/core"},
+		allow: []string{own + "client/core", own + "placement", own + "internal/wire/wirepb", own + "internal/clock"},
+		deny:  with(bans("whom a client asks, and when again, is a state machine: drivers (the client, the simulation) turn its effects into the world", own), noIO),
+	},
+	{
+		name: "client", dirs: []string{"client"}, except: []string{"client/bucket", "client/clienttest", "client/core"},
 		deny: with(bans("a client meets the daemons on the wire only", own+"mon", own+"osd"),
 			bans("the object client is what buckets and gateways stand on", own+"client/bucket", own+"gateways", own+"csi"),
 			bans("the object client's own tests use it, nothing else of the package", own+"client/clienttest"),

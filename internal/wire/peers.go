@@ -75,6 +75,21 @@ func (p *Peers) Get(ctx context.Context, addr string) (*Conn, error) {
 	}
 }
 
+// Live returns the live connection to addr, nil if there is none now. It never
+// waits or dials.
+func (p *Peers) Live(addr string) *Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.peers[addr]; e != nil && e.conn != nil && !p.closed {
+		select {
+		case <-e.conn.Done():
+		default:
+			return e.conn
+		}
+	}
+	return nil
+}
+
 // Call sends a request to addr and waits for the answer, as Conn.Call does.
 func (p *Peers) Call(ctx context.Context, addr string, m *Message) (*Message, error) {
 	c, err := p.Get(ctx, addr)

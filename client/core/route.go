@@ -1,4 +1,4 @@
-package client
+package core
 
 import (
 	"fmt"
@@ -7,8 +7,9 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// target is whom a request goes to, by one map. Targets are compared: another
-// term or incarnation of the same OSD is another target.
+// target is whom an operation goes to, by one map. Targets are compared: another
+// term or incarnation of the same OSD is another target, and so is another PG,
+// where the object went when its PG was split.
 type target struct {
 	pg          placement.PGID
 	osd         placement.OSDID
@@ -17,7 +18,7 @@ type target struct {
 	addr        string
 }
 
-// obstacle is why a request cannot be sent now.
+// obstacle is why an operation cannot be sent now.
 type obstacle uint8
 
 const (
@@ -27,13 +28,18 @@ const (
 	noPrimary          // the PG has no primary that is up
 )
 
-// route finds the target of a request in a map.
-func route(m *placement.Map, r *request) (target, obstacle) {
-	p := m.Pool(r.pool)
+// route finds the target of an operation in a map.
+func route(m *placement.Map, op *Op) (target, obstacle) {
+	p := m.Pool(op.Pool)
 	if p == nil {
-		return target{}, poolGone
+		return target{osd: placement.NoOSD}, poolGone
 	}
-	t := target{pg: r.pg(p), osd: placement.NoOSD}
+	t := target{osd: placement.NoOSD}
+	if op.OnePG {
+		t.pg = placement.PGID{Pool: op.Pool, Shard: op.Shard}
+	} else {
+		t.pg = placement.PGOf(p, op.Object)
+	}
 	if m.Flags&placement.FlagPause != 0 {
 		return t, paused
 	}
@@ -49,7 +55,16 @@ func route(m *placement.Map, r *request) (target, obstacle) {
 	return t, nothing
 }
 
-// explain says in words what a request that met an obstacle waits for.
+// version returns the epoch of the last change of a PG's record: when it moves
+// on, something happened that an operation may have waited for.
+func version(m *placement.Map, pg placement.PGID) placement.Epoch {
+	if rec := m.PG(pg); rec != nil {
+		return rec.Version
+	}
+	return 0
+}
+
+// explain says in words what an operation that met an obstacle waits for.
 func explain(m *placement.Map, t target, o obstacle) string {
 	switch o {
 	case paused:
