@@ -48,7 +48,8 @@ type Options struct {
 	SilentAfter    time.Duration // a peer that does not answer for this long is reported; default 2.5 s
 	ReportEvery    time.Duration // default 1 s while something changes, five times that otherwise
 	Shards         int           // goroutines that drive PGs; default 2
-	PG             pg.Config     // Self and Leases are filled in
+	PG             pg.Config     // Self, Leases and Throttle are filled in
+	Recovery       pg.Limits     // of what PGs do besides serving clients
 	FullRatio      float64       // fraction of the capacity from which clients' writes are refused; default 0.95
 }
 
@@ -64,6 +65,7 @@ type OSD struct {
 	cluster  placement.UUID
 	addr     string
 	leases   *pg.Leases
+	throttle *pg.Throttle
 	server   *wire.Server
 	peers    *wire.Peers
 	ctx      context.Context
@@ -164,6 +166,7 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.leases = pg.NewLeases(d.clk.Mono(), o.Lease)
+	d.throttle = pg.NewThrottle(o.Recovery)
 	wo := wire.Options{
 		Self:    wire.Identity{Entity: d.id.String(), Cluster: d.cluster, Incarnation: d.incarnation},
 		Handler: handler{d}, Log: o.Log, Epoch: d.epoch.Load,

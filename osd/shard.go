@@ -89,7 +89,7 @@ func (s *shard) wake() {
 
 func (s *shard) config() pg.Config {
 	c := s.d.o.PG
-	c.Self, c.Leases = s.d.id, s.d.leases
+	c.Self, c.Leases, c.Throttle = s.d.id, s.d.leases, s.d.throttle
 	return c
 }
 

@@ -14,6 +14,8 @@ type Config struct {
 	Self   placement.OSDID // required
 	Leases *Leases         // required
 
+	Throttle *Throttle // shared by all groups of an OSD; default one of the group's own
+
 	LogMax      int           // log entries kept, and with them request ids; default 2000
 	InFlightMax int           // writes under way in the group; default 256
 	QueueMax    int           // client operations that wait for the group; default 4096
@@ -21,6 +23,7 @@ type Config struct {
 	AckTimeout  time.Duration // silence after which a member is dropped; default 3 s
 	RetryAfter  time.Duration // pause before a broken stream or a proposal is tried again; default 100 ms
 	ScanLimit   int           // objects compared at a time by backfill; default 256
+	HomeAfter   time.Duration // a PG stays with its primary this long before it goes back to its first target; default 1 min
 
 	Mutant Mutant // a rule that is broken on purpose; New refuses it outside of tests
 }
@@ -38,6 +41,12 @@ func (c Config) withDefaults() Config {
 	set(&c.ScanLimit, 256)
 	if c.AckTimeout <= 0 {
 		c.AckTimeout = 3 * time.Second
+	}
+	if c.HomeAfter <= 0 {
+		c.HomeAfter = time.Minute
+	}
+	if c.Throttle == nil {
+		c.Throttle = NewThrottle(Limits{})
 	}
 	if c.RetryAfter <= 0 {
 		c.RetryAfter = 100 * time.Millisecond
@@ -57,12 +66,14 @@ type View struct {
 	Peers   map[placement.OSDID]Peer
 	Size    int
 	MinSize int
+	Flags   placement.Flags
 }
 
 // Peer is what the map says of an OSD that matters to the PG.
 type Peer struct {
 	Up          bool
 	Incarnation uint64
+	Full        placement.Fullness
 }
 
 func (v *View) up(id placement.OSDID) bool { return v.Peers[id].Up }

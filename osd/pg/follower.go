@@ -115,7 +115,7 @@ func (g *Group) sendInfo() {
 	g.answer(&wirepb.PGMsg_Info{Info: &wirepb.PGInfo{
 		Exists: g.exists, Head: toPos(g.log.head()), Tail: toPos(g.log.tail),
 		Committed: toPos(g.st.committed), CompleteTo: toPos(completeTo), Backfilling: g.st.scan,
-		Entries: g.log.after(g.st.committed.Seq),
+		Entries: g.log.after(g.st.committed.Seq), Led: uint32(g.served),
 	}})
 }
 

@@ -20,8 +20,10 @@ type Group struct {
 	st     state
 	log    pgLog
 
-	lead *lead // not nil while the view names us primary
-	fol  follower
+	lead   *lead          // not nil while the view names us primary
+	served placement.Term // the last term that we led and served since the daemon began
+	shares shares
+	fol    follower
 
 	now clock.Mono
 	fx  Effects
@@ -86,6 +88,7 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 	if g.lead != nil {
 		g.advance()
 	}
+	g.share()
 	return g.fx
 }
 

@@ -15,6 +15,7 @@ type lead struct {
 	began     placement.Epoch // the term began with this map, or an earlier one
 	since     clock.Mono
 	quiet     clock.Mono // our own grants have run out (R6)
+	served    clock.Mono // serving since
 	activated bool       // every in-sync member has our log (R4)
 	serving   bool       // reads and writes are answered
 
@@ -109,6 +110,7 @@ func (g *Group) takeLead() {
 		requests: map[Handle]*request{}, byReq: map[reqKey]*request{}, locks: lockTable{},
 		committed: g.st.committed,
 	}
+	g.believe(g.served)
 }
 
 // stepDown ends the term for us. Writes under way may or may not survive in the
@@ -119,6 +121,9 @@ func (g *Group) stepDown(code wirepb.Code, text string) {
 		return
 	}
 	g.lead = nil
+	if ld.serving || g.cfg.is(WordUnserved) {
+		g.served = ld.term
+	}
 	for _, r := range ld.waiting {
 		g.reply(r.handles, Reply{Code: code, Text: text})
 	}
@@ -384,6 +389,7 @@ func (g *Group) fromPeer(ev MsgEvent) {
 // onInfo compares a peer's log with ours and decides how to bring it here (R4).
 func (g *Group) onInfo(p *peer, info *wirepb.PGInfo) {
 	p.info, p.lost = info, false
+	g.believe(placement.Term(info.Led))
 	if g.required(p.id) {
 		// Also a learner whose membership is proposed: it is complete, and every write since
 		// then needed its acknowledgement, so it only lacks writes in flight. Teaching it anew
@@ -505,7 +511,7 @@ func (g *Group) activate() {
 func (g *Group) serve() {
 	ld := g.lead
 	if !ld.serving && ld.activated && g.view.Record.Created && (g.now >= ld.quiet || g.cfg.is(ServeEarly)) {
-		ld.serving = true
+		ld.serving, ld.served = true, g.now
 		g.tendPeers()
 	}
 }
@@ -521,7 +527,10 @@ func (g *Group) wake() {
 		_, _, moves := g.nextMove()
 		quiet = !moves
 	}
-	if !quiet {
+	switch at, ok := g.homeAt(); {
+	case !quiet:
 		g.fx.Wake = g.now.Add(g.cfg.RetryAfter)
+	case ok:
+		g.fx.Wake = max(at, g.now.Add(g.cfg.RetryAfter))
 	}
 }

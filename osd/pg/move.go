@@ -3,6 +3,7 @@ package pg
 import (
 	"slices"
 
+	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -20,6 +21,47 @@ func (g *Group) mayGrow() bool {
 func (g *Group) proposeMove() {
 	if set, primary, ok := g.nextMove(); ok {
 		g.change(set, primary)
+		return
+	}
+	if at, ok := g.homeAt(); ok && g.now >= at && g.cfg.Throttle.take(homing, g.now, g.id, 0) {
+		g.shares.homing = true
+		g.change(g.view.Record.InSync, g.view.Target[0])
+	}
+}
+
+// homeAt returns when the PG goes back to its first target, so that primaries are spread as
+// CRUSH has it after OSDs have failed and returned. It does so only when it is whole, and
+// not soon after the last change.
+func (g *Group) homeAt() (clock.Mono, bool) {
+	ld, v := g.lead, &g.view
+	if !ld.serving || ld.pending != nil || len(v.Target) == 0 || v.Target[0] == g.cfg.Self || len(v.Record.InSync) < v.Size {
+		return 0, false
+	}
+	for _, id := range v.Target {
+		if !v.Record.Has(id) {
+			return 0, false
+		}
+	}
+	for _, id := range v.Record.InSync {
+		if id == g.cfg.Self {
+			continue
+		}
+		if p := ld.peers[id]; p == nil || p.phase != live || g.dead(id) {
+			return 0, false
+		}
+	}
+	return ld.served.Add(g.cfg.HomeAfter), true
+}
+
+// believe takes a peer's word, or our own memory, of the last term it led and served. If that
+// is the term before ours, there is nobody left who may answer reads: before it began to
+// serve, the primaries of all earlier terms had fallen silent for good, and it has itself
+// stopped, since it acts on a map with our term. So we need not wait until our own
+// grants have run out (R6). A term has one primary, so nobody else can say this of it.
+func (g *Group) believe(led placement.Term) {
+	ld := g.lead
+	if led != 0 && (led+1 == ld.term || g.cfg.is(AnyWord)) {
+		ld.quiet = min(ld.quiet, g.now)
 	}
 }
 

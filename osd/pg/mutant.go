@@ -41,6 +41,9 @@ const (
 	WaitForDead           // nobody is taught before all members are back
 	ShrinkToTarget        // a move drops good copies though there are too few
 	AnyAge                // writes are executed whatever map their client had
+	AnyWord               // a new primary believes whoever has led at any time
+	WordUnserved          // who has led without serving says that it served
+	GrowEarly             // members are added before own grants have run out
 )
 
 var mutantNames = [...]string{
@@ -70,6 +73,9 @@ var mutantNames = [...]string{
 	WaitForDead:    "wait for the dead",
 	ShrinkToTarget: "shrink to the target",
 	AnyAge:         "any age",
+	AnyWord:        "any word",
+	WordUnserved:   "word of the unserved",
+	GrowEarly:      "grow early",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

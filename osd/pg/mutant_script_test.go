@@ -33,6 +33,9 @@ func TestMutantsInScripts(t *testing.T) {
 		{"third copy", probe{mutant: ShrinkToTarget}, outKeepsTheThirdCopy},
 		{"third copy of a primary", probe{mutant: ShrinkToTarget}, outPrimaryHandsOver},
 		{"map of a write", probe{mutant: AnyAge}, delayedFirstAttempt},
+		{"word of an earlier term", probe{mutant: AnyWord}, wordOfAnEarlierTerm},
+		{"word of the unserved", probe{mutant: WordUnserved}, wordOfTheUnserved},
+		{"newcomer before own grants", probe{mutant: GrowEarly}, newcomerDoesNotOvertakeLeases},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -91,6 +91,9 @@ func (g *Group) propose() {
 	if !ld.activated && !g.stuck() {
 		return
 	}
+	if g.now < ld.quiet && !g.cfg.is(GrowEarly) {
+		return // a newcomer does not know whom our former primaries need leases of, see believe
+	}
 	for _, p := range g.peerList() {
 		// Its acknowledgements count since it became ready; only when they cover everything that
 		// was committed before may others rely on it. Nor must reads wait for its first lease.

@@ -10,12 +10,12 @@ func ViewOf(m *placement.Map, t *placement.Table, id placement.PGID) View {
 		return v
 	}
 	v.Exists, v.Record, v.Target = true, *rec, t.Target(id)
-	v.Size, v.MinSize = int(pool.Size), int(pool.MinSize)
+	v.Size, v.MinSize, v.Flags = int(pool.Size), int(pool.MinSize), m.Flags
 	v.Peers = map[placement.OSDID]Peer{}
 	for _, set := range [][]placement.OSDID{rec.InSync, v.Target} {
 		for _, member := range set {
 			if o := m.OSD(member); o != nil {
-				v.Peers[member] = Peer{Up: o.Up, Incarnation: o.Incarnation}
+				v.Peers[member] = Peer{Up: o.Up, Incarnation: o.Incarnation, Full: o.Full}
 			}
 		}
 	}

@@ -3008,6 +3008,7 @@ type PGInfo struct {
 	CursorEnd     bool                   `protobuf:"varint,8,opt,name=cursor_end,json=cursorEnd,proto3" json:"cursor_end,omitempty"`
 	Entries       []*LogEntry            `protobuf:"bytes,9,rep,name=entries,proto3" json:"entries,omitempty"` // above committed
 	Objects       int64                  `protobuf:"varint,10,opt,name=objects,proto3" json:"objects,omitempty"`
+	Led           uint32                 `protobuf:"varint,60,opt,name=led,proto3" json:"led,omitempty"` // the last term that the peer led and served, in this life of its daemon; 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3108,6 +3109,13 @@ func (x *PGInfo) GetEntries() []*LogEntry {
 func (x *PGInfo) GetObjects() int64 {
 	if x != nil {
 		return x.Objects
+	}
+	return 0
+}
+
+func (x *PGInfo) GetLed() uint32 {
+	if x != nil {
+		return x.Led
 	}
 	return 0
 }
@@ -5163,7 +5171,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04body\"(\n" +
 	"\tPGWrapped\x12\x1b\n" +
 	"\tmsg_bytes\x18\x01 \x01(\x04R\bmsgBytes\"\t\n" +
-	"\aPGQuery\"\x82\x03\n" +
+	"\aPGQuery\"\x94\x03\n" +
 	"\x06PGInfo\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12(\n" +
 	"\x04head\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\x04head\x12(\n" +
@@ -5177,7 +5185,8 @@ const file_wire_proto_rawDesc = "" +
 	"cursor_end\x18\b \x01(\bR\tcursorEnd\x12.\n" +
 	"\aentries\x18\t \x03(\v2\x14.cairn.wire.LogEntryR\aentries\x12\x18\n" +
 	"\aobjects\x18\n" +
-	" \x01(\x03R\aobjects\"\xc6\x01\n" +
+	" \x01(\x03R\aobjects\x12\x10\n" +
+	"\x03led\x18< \x01(\rR\x03led\"\xc6\x01\n" +
 	"\n" +
 	"PGActivate\x12(\n" +
 	"\x04keep\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x04keep\x12.\n" +

@@ -2729,6 +2729,13 @@ func (m *PGInfo) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Led != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Led))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
+	}
 	if m.Objects != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Objects))
 		i--
@@ -5783,6 +5790,9 @@ func (m *PGInfo) SizeVT() (n int) {
 	}
 	if m.Objects != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Objects))
+	}
+	if m.Led != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Led))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -12961,6 +12971,25 @@ func (m *PGInfo) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Objects |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Led", wireType)
+			}
+			m.Led = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Led |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
