@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/placement"
+	"github.com/cairnstore/cairn/tools/torture/lab"
 )
 
 // Options configures Start. Zero values of the optional fields mean the defaults.
@@ -37,11 +39,18 @@ type Options struct {
 	// FlapLimit is how often an OSD may fail before it has to wait; default 0: it never
 	// waits, so that it can be killed again and again.
 	FlapLimit int
+	// Hosts gives every daemon a host of its own (package lab), and so a network
+	// with faults. Where that cannot be, Start fails with lab.ErrUnsupported.
+	Hosts bool
+	// DiskBytes is the size of each OSD's own file system, with Hosts; 0: none. Then
+	// Capacity is that of the file system, unless it is set.
+	DiskBytes int64
 	Stdlog    *slog.Logger
 }
 
-// Cluster is a cluster of real processes on loopback. Addresses and directories
-// stay the same when processes are killed and started again.
+// Cluster is a cluster of real processes, on loopback or each on a host of its
+// own. Addresses and directories stay the same when processes are killed and
+// started again.
 type Cluster struct {
 	Mons, OSDs []*Proc
 	S3         *Proc  // nil without a gateway
@@ -52,12 +61,14 @@ type Cluster struct {
 	Addrs      []string // messenger addresses of the monitors
 	AdminAddrs []string
 	OSDAddrs   []string
+	Lab        *lab.Lab // nil on loopback
 
-	o   Options
-	l   *launcher
-	mu  sync.Mutex // guards below
-	bad []string   // surprises: processes that ended by themselves
-	c   *client.Client
+	o    Options
+	l    *launcher  // of commands; without hosts of everything
+	home *lab.Host  // where the harness and its commands are; nil on loopback
+	mu   sync.Mutex // guards below
+	bad  []string   // surprises: processes that ended by themselves
+	c    *client.Client
 }
 
 // Names of what Start makes for the gateway.
@@ -65,6 +76,10 @@ const (
 	s3Pool = "s3"
 	s3User = "torture"
 )
+
+// DiskBytes is a good size for Options.DiskBytes: much larger than what the
+// clients of a run keep.
+const DiskBytes = 1 << 30
 
 // poll is how often a wait looks again.
 const poll = 25 * time.Millisecond
@@ -92,6 +107,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if o.Capacity == "" {
 		o.Capacity = "4GiB"
+		if o.Hosts && o.DiskBytes > 0 {
+			o.Capacity = "0"
+		}
 	}
 	if o.Stdlog == nil {
 		o.Stdlog = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -99,7 +117,19 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Binary == "" || o.Dir == "" || o.Mons != 1 && o.Mons != 3 || o.OSDs < 1 || o.OSDs > 16 {
 		return nil, fmt.Errorf("cluster of processes: want a program, a directory, 1 or 3 monitors (not %d) and 1 to 16 OSDs (not %d)", o.Mons, o.OSDs)
 	}
-	c := &Cluster{o: o, l: newLauncher()}
+	c := &Cluster{o: o}
+	if o.Hosts {
+		var err error
+		if c.Lab, err = lab.New(rand.Uint64()); err != nil {
+			return nil, err
+		}
+		if c.home, err = c.Lab.Host("harness"); err != nil {
+			return nil, errors.Join(err, c.Lab.Close())
+		}
+		c.l = &launcher{host: c.home}
+	} else {
+		c.l = newLauncher()
+	}
 	if err := c.plan(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -114,43 +144,93 @@ func (c *Cluster) plan() error {
 	if err := os.MkdirAll(filepath.Join(c.o.Dir, "logs"), 0o755); err != nil {
 		return fmt.Errorf("cluster of processes: %w", err)
 	}
-	addrs, err := FreeAddrs(3*c.o.Mons + c.o.OSDs + 1)
+	take, err := c.addresses()
 	if err != nil {
 		return err
 	}
-	take := func() string { a := addrs[0]; addrs = addrs[1:]; return a }
-	type mon struct{ name, addr, raft, admin string }
+	type mon struct {
+		name, addr, raft, admin string
+		host                    *lab.Host
+	}
 	var mons []mon
 	var initial []string
 	for i := range c.o.Mons {
-		m := mon{string(rune('a' + i)), take(), take(), take()}
+		name := string(rune('a' + i))
+		h, err := c.newHost("mon." + name)
+		if err != nil {
+			return err
+		}
+		m := mon{name, take(h, 7400), take(h, 7401), take(h, 7480), h}
 		mons = append(mons, m)
 		initial = append(initial, fmt.Sprintf("%s=%s/%s/%s", m.name, m.addr, m.raft, m.admin))
 		c.Addrs, c.AdminAddrs = append(c.Addrs, m.addr), append(c.AdminAddrs, m.admin)
 	}
 	for _, m := range mons {
-		c.Mons = append(c.Mons, c.Proc("mon."+m.name, "mon", "--name", m.name, "--data", filepath.Join(c.o.Dir, "mon."+m.name),
+		c.Mons = append(c.Mons, c.ProcOn(m.host, "mon."+m.name, "mon", "--name", m.name, "--data", filepath.Join(c.o.Dir, "mon."+m.name),
 			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ","), "--config", "osd_flap_limit="+strconv.Itoa(c.o.FlapLimit)))
 	}
 	for i := range c.o.OSDs {
-		c.OSDAddrs = append(c.OSDAddrs, take())
-		c.OSDs = append(c.OSDs, c.Proc("osd"+strconv.Itoa(i), append([]string{"osd", "--data", c.OSDDir(i), "--host", "host" + strconv.Itoa(i),
+		name := "osd" + strconv.Itoa(i)
+		h, err := c.newHost(name)
+		if err != nil {
+			return err
+		}
+		c.OSDAddrs = append(c.OSDAddrs, take(h, 7410))
+		c.OSDs = append(c.OSDs, c.ProcOn(h, name, append([]string{"osd", "--data", c.OSDDir(i), "--host", "host" + strconv.Itoa(i),
 			"--mons", strings.Join(c.Addrs, ","), "--listen", c.OSDAddrs[i], "--journal", c.o.Journal, "--capacity", c.o.Capacity}, c.o.OSDArgs...)...))
+		if h != nil && c.o.DiskBytes > 0 {
+			if c.OSDs[i].Disk, err = h.Mount(filepath.Dir(c.OSDDir(i)), filepath.Join(c.o.Dir, name+".img"), c.o.DiskBytes); err != nil {
+				return err
+			}
+		}
 	}
-	c.S3Addr = take()
+	h, err := c.newHost("s3")
+	if err != nil {
+		return err
+	}
+	c.S3Addr = take(h, 7490)
 	if c.o.Gateway {
-		c.S3 = c.Proc("s3", "gateway", "s3", "--mons", strings.Join(c.Addrs, ","), "--listen", c.S3Addr, "--pool", s3Pool)
+		c.S3 = c.ProcOn(h, "s3", "gateway", "s3", "--mons", strings.Join(c.Addrs, ","), "--listen", c.S3Addr, "--pool", s3Pool)
 	}
-	// No connection is kept: it could be one to a process that is no more.
-	c.API, err = api.NewClient(api.ClientOptions{Addrs: c.AdminAddrs, Timeout: 10 * time.Second})
+	ao := api.ClientOptions{Addrs: c.AdminAddrs, Timeout: 10 * time.Second}
+	if c.home != nil {
+		ao.HTTP = &http.Client{Transport: &http.Transport{DialContext: c.home.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}}
+	}
+	c.API, err = api.NewClient(ao)
 	return err
 }
 
-// Proc describes one more process of the program; it is not started.
-func (c *Cluster) Proc(name string, args ...string) *Proc {
+// addresses returns a function that hands out addresses for daemons: on a host of
+// their own with the usual port, else on loopback.
+func (c *Cluster) addresses() (take func(h *lab.Host, port int) string, err error) {
+	if c.Lab != nil {
+		return func(h *lab.Host, port int) string { return net.JoinHostPort(h.Addr, strconv.Itoa(port)) }, nil
+	}
+	addrs, err := FreeAddrs(3*c.o.Mons + c.o.OSDs + 1)
+	return func(*lab.Host, int) string { a := addrs[0]; addrs = addrs[1:]; return a }, err
+}
+
+// newHost makes a host; nil on loopback.
+func (c *Cluster) newHost(name string) (*lab.Host, error) {
+	if c.Lab == nil {
+		return nil, nil
+	}
+	return c.Lab.Host(name)
+}
+
+// Proc describes one more process of the program, next to the harness; it is not
+// started.
+func (c *Cluster) Proc(name string, args ...string) *Proc { return c.ProcOn(c.home, name, args...) }
+
+// ProcOn describes one more process of the program on a host.
+func (c *Cluster) ProcOn(h *lab.Host, name string, args ...string) *Proc {
+	l := c.l
+	if h != nil {
+		l = &launcher{host: h}
+	}
 	return &Proc{
-		Name: name, Args: args, Log: filepath.Join(c.o.Dir, "logs", name+".log"),
-		binary: c.o.Binary, env: c.env(), l: c.l, died: c.died,
+		Name: name, Args: args, Log: filepath.Join(c.o.Dir, "logs", name+".log"), Host: h,
+		binary: c.o.Binary, env: c.env(), l: l, died: c.died,
 	}
 }
 
@@ -158,8 +238,15 @@ func (c *Cluster) env() []string {
 	return []string{"CAIRN_ADMIN=" + strings.Join(c.AdminAddrs, ",")}
 }
 
-// OSDDir returns the data directory of an OSD.
-func (c *Cluster) OSDDir(i int) string { return filepath.Join(c.o.Dir, "osd"+strconv.Itoa(i)) }
+// OSDDir returns the data directory of an OSD. If it is on a disk of its own, only
+// its host sees what is there.
+func (c *Cluster) OSDDir(i int) string {
+	dir := filepath.Join(c.o.Dir, "osd"+strconv.Itoa(i))
+	if c.o.Hosts && c.o.DiskBytes > 0 {
+		return filepath.Join(dir, "store")
+	}
+	return dir
+}
 
 func (c *Cluster) died(p *Proc, how string) {
 	c.mu.Lock()
@@ -257,9 +344,12 @@ func (c *Cluster) Surprises() []string {
 
 // WaitPort waits until a process takes connections at an address.
 func (c *Cluster) WaitPort(ctx context.Context, p *Proc, addr string) error {
-	var d net.Dialer
+	dial := new(net.Dialer).DialContext
+	if c.home != nil {
+		dial = c.home.Dial
+	}
 	return c.until(ctx, p.Name+" to listen on "+addr, func() error {
-		conn, err := d.DialContext(ctx, "tcp", addr)
+		conn, err := dial(ctx, "tcp", addr)
 		if err == nil {
 			conn.Close()
 		}
@@ -307,7 +397,7 @@ func (c *Cluster) OSDID(ctx context.Context, i int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, o := range all {
+	for _, o := range slices.Backward(all) { // the last one is that of its present disk
 		if o.Addr == c.OSDAddrs[i] {
 			return o.ID, nil
 		}
@@ -321,7 +411,7 @@ func (c *Cluster) OSDID(ctx context.Context, i int) (int, error) {
 func (c *Cluster) Revive(ctx context.Context, i int) error {
 	life := func() (incarnation uint64, up bool, err error) {
 		all, err := c.API.OSDs(ctx)
-		for _, o := range all {
+		for _, o := range slices.Backward(all) {
 			if o.Addr == c.OSDAddrs[i] {
 				return o.Incarnation, o.Up, nil
 			}
@@ -346,7 +436,16 @@ func (c *Cluster) Revive(ctx context.Context, i int) error {
 
 // Connect makes an object client of the cluster. The caller closes it.
 func (c *Cluster) Connect(ctx context.Context, entity string) (*client.Client, error) {
-	return client.Connect(ctx, client.Options{Mons: c.Addrs, Entity: entity, Log: c.o.Stdlog, Timeout: 2 * opPatience})
+	return c.ConnectFrom(ctx, c.home, entity)
+}
+
+// ConnectFrom makes an object client on a host; nil: here.
+func (c *Cluster) ConnectFrom(ctx context.Context, h *lab.Host, entity string) (*client.Client, error) {
+	o := client.Options{Mons: c.Addrs, Entity: entity, Log: c.o.Stdlog, Timeout: 2 * opPatience}
+	if h != nil {
+		o.Dial = h.Dial
+	}
+	return client.Connect(ctx, o)
 }
 
 // opPatience is how long an operation may take before that counts as a failure
@@ -530,11 +629,17 @@ func (c *Cluster) Close() error {
 		err = cl.Close()
 	}
 	for _, p := range c.procs() {
+		if p.Disk != nil {
+			err = errors.Join(err, p.Disk.Thaw()) // what waits for a frozen disk cannot be killed
+		}
 		p.Kill()
 	}
 	if c.API != nil {
 		c.API.Close()
 	}
 	c.l.close()
+	if c.Lab != nil {
+		err = errors.Join(err, c.Lab.Close())
+	}
 	return err
 }

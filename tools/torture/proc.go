@@ -13,12 +13,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/cairnstore/cairn/tools/torture/lab"
 )
 
 // launcher starts processes from one operating system thread that lives as long
 // as the launcher. The kernel kills the processes when the thread that started
 // them ends, so they cannot outlive it however it ends, even by a crash of ours.
 type launcher struct {
+	host *lab.Host // has such a thread; nil: one of our own
 	jobs chan func()
 	done chan struct{}
 }
@@ -38,11 +41,19 @@ func newLauncher() *launcher {
 func (l *launcher) start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = childAttr()
 	err := make(chan error, 1)
-	l.jobs <- func() { err <- cmd.Start() }
+	job := func() { err <- cmd.Start() }
+	if l.host != nil {
+		l.host.Run(job)
+	} else {
+		l.jobs <- job
+	}
 	return <-err
 }
 
 func (l *launcher) close() {
+	if l.host != nil {
+		return // its lab ends it
+	}
 	close(l.jobs)
 	<-l.done
 }
@@ -51,7 +62,9 @@ func (l *launcher) close() {
 type Proc struct {
 	Name string // such as osd0
 	Args []string
-	Log  string // file that gets its output, of all its lives
+	Log  string    // file that gets its output, of all its lives
+	Host *lab.Host // where it runs; nil: here
+	Disk *lab.Disk // an OSD's own; nil: none
 
 	binary string
 	env    []string

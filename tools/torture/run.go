@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/tools/torture/lab"
 )
 
 // Plan configures Run. Zero values of the optional fields mean the defaults.
@@ -35,6 +37,9 @@ type runner struct {
 	rng   *rand.Rand
 	stats *Stats
 	w     *Workload
+
+	clients []*lab.Host // where the clients are; none on loopback
+	blows   []blow      // that can be dealt here
 }
 
 // blow is one way to hit the cluster.
@@ -80,7 +85,15 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 	}
 	var pools []*client.Pool
 	for i := range 3 {
-		cl, err := c.Connect(ctx, fmt.Sprintf("client.torture.%d", i))
+		name := fmt.Sprintf("client.torture.%d", i)
+		h, err := c.newHost(name)
+		if err != nil {
+			return r.stats, err
+		}
+		if h != nil {
+			r.clients = append(r.clients, h)
+		}
+		cl, err := c.ConnectFrom(ctx, h, name)
 		if err != nil {
 			return r.stats, err
 		}
@@ -91,13 +104,24 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		}
 		pools = append(pools, pool)
 	}
-	r.w = NewWorkload(p.Load, r.stats, pools...)
+	r.blows = blows
+	if c.Lab != nil {
+		r.blows = slices.Concat(r.blows, netBlows)
+	}
+	if c.OSDs[0].Disk != nil {
+		r.blows = slices.Concat(r.blows, diskBlows)
+		r.p.Load.FullDisks = true
+	}
+	r.w = NewWorkload(r.p.Load, r.stats, pools...)
 	r.w.Begin(ctx)
+	stop := r.watch(ctx)
 	err := r.beat(ctx)
+	r.resume()
 	r.w.Stop()
 	if err == nil {
 		err = r.finish(ctx)
 	}
+	stop()
 	return r.stats, errors.Join(r.w.Err(), err, c.Check())
 }
 
@@ -105,11 +129,11 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 func (r *runner) beat(ctx context.Context) error {
 	began := time.Now()
 	total := 0
-	for _, b := range blows {
+	for _, b := range r.blows {
 		total += b.weight
 	}
-	// Every kind once, then by weight: a short run has all of them too.
-	order := r.rng.Perm(len(blows))
+	// Every kind once, then by weight: a run that is not very short has all of them.
+	order := r.rng.Perm(len(r.blows))
 	for n := 0; r.stats.Kills() < r.p.Kills || time.Since(began) < r.p.Duration; n++ {
 		select {
 		case <-r.w.Broken():
@@ -122,11 +146,11 @@ func (r *runner) beat(ctx context.Context) error {
 		if n < len(order) {
 			i = order[n]
 		} else {
-			for at := r.rng.IntN(total); at >= blows[i].weight; i++ {
-				at -= blows[i].weight
+			for at := r.rng.IntN(total); at >= r.blows[i].weight; i++ {
+				at -= r.blows[i].weight
 			}
 		}
-		if err := r.deal(ctx, blows[i]); err != nil {
+		if err := r.deal(ctx, r.blows[i]); err != nil {
 			return err
 		}
 	}
@@ -141,12 +165,14 @@ func (r *runner) deal(ctx context.Context, b blow) error {
 	if err != nil {
 		return fmt.Errorf("blow %q: %w", b.kind, err)
 	}
-	if _, err := r.serving(ctx); err != nil {
+	lasted := time.Since(began)
+	took, err := r.serving(ctx)
+	if err != nil {
 		return fmt.Errorf("after blow %q: %w", b.kind, err)
 	}
-	took := time.Since(began)
 	r.stats.blow(b.kind, killed, took)
-	r.p.Logf("%-16s %d killed, every PG serves %s later; %d kills, %d operations so far", b.kind, killed, took.Round(10*time.Millisecond), r.stats.Kills(), r.stats.Ops())
+	r.p.Logf("%-16s %d killed in %5.1fs, then every PG serves after %s; %d kills, %d operations so far",
+		b.kind, killed, lasted.Seconds(), took.Round(10*time.Millisecond), r.stats.Kills(), r.stats.Ops())
 	return nil
 }
 
@@ -226,26 +252,14 @@ func (r *runner) hitTwoOSDs(ctx context.Context) (int, error) {
 // leads it that one too.
 func (r *runner) hitPrimary(ctx context.Context) (int, error) {
 	object := r.w.cells[0][0].name
-	primary := func() (*Proc, error) {
-		loc, err := r.c.API.Locate(ctx, torturePool, object)
-		if err != nil {
-			return nil, err
-		}
-		for i, p := range r.c.OSDs {
-			if id, err := r.c.OSDID(ctx, i); err == nil && id == loc.ActingPrimary {
-				return p, nil
-			}
-		}
-		return nil, fmt.Errorf("PG %s of %s has primary %d, none of our OSDs", loc.PGID, object, loc.ActingPrimary)
-	}
-	var first, second *Proc
-	err := r.c.until(ctx, "a primary", func() (err error) { first, err = primary(); return err })
+	first, err := r.primary(ctx, object)
 	if err != nil {
 		return 0, err
 	}
+	var second *Proc
 	first.Kill()
 	err = r.c.until(ctx, "another primary than "+first.Name, func() (err error) {
-		if second, err = primary(); err == nil && second == first {
+		if second, err = r.primary(ctx, object); err == nil && second == first {
 			err = fmt.Errorf("%s still is", first.Name)
 		}
 		return err
@@ -337,6 +351,7 @@ func (r *runner) freeze(ctx context.Context, p *Proc) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
+	r.stats.fault("freezes")
 	r.linger(ctx, 6*time.Second) // less than a failover takes, or more
 	return p.Signal(syscall.SIGCONT)
 }
@@ -381,6 +396,32 @@ func (r *runner) finish(ctx context.Context) error {
 		r.stats.blow("verify without", 1, took)
 	}
 	return nil
+}
+
+// watch counts changes of the leading monitor until the function it returns is called.
+func (r *runner) watch(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { // until stop
+		defer close(done)
+		t := time.NewTicker(200 * time.Millisecond)
+		defer t.Stop()
+		last := -1
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if i, err := r.c.Leader(ctx); err == nil && i != last {
+				if last >= 0 {
+					r.stats.fault("changes of the leading monitor")
+				}
+				last = i
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 func newRng(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6b69_6c6c)) }

@@ -17,6 +17,7 @@ type Stats struct {
 	stall   map[bool]stall // longest, by "is a write"
 	kills   map[string]int // processes, by kind of the blow
 	blows   map[string][]time.Duration
+	faults  map[string]int // besides kills, by kind
 }
 
 type stall struct {
@@ -25,7 +26,7 @@ type stall struct {
 }
 
 func newStats() *Stats {
-	return &Stats{ops: map[string]int{}, unknown: map[string]int{}, stall: map[bool]stall{}, kills: map[string]int{}, blows: map[string][]time.Duration{}}
+	return &Stats{ops: map[string]int{}, unknown: map[string]int{}, stall: map[bool]stall{}, kills: map[string]int{}, blows: map[string][]time.Duration{}, faults: map[string]int{}}
 }
 
 // op notes an operation that is over.
@@ -42,13 +43,20 @@ func (s *Stats) op(kind string, write, known bool, d time.Duration, object strin
 	}
 }
 
-// blow notes that processes were killed, and how long it then took until every
-// PG served again.
+// blow notes that processes were killed, and how long it took, once the blow was
+// over, until every PG served again.
 func (s *Stats) blow(kind string, killed int, serving time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kills[kind] += killed
 	s.blows[kind] = append(s.blows[kind], serving)
+}
+
+// fault notes something that was done besides kills, or that happened.
+func (s *Stats) fault(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults[kind]++
 }
 
 // Kills returns how many processes were killed.
@@ -85,11 +93,14 @@ func (s *Stats) String() string {
 	killed, blows := 0, 0
 	for _, kind := range slices.Sorted(maps.Keys(s.blows)) {
 		d := slices.Sorted(slices.Values(s.blows[kind]))
-		fmt.Fprintf(&b, "  %-16s %4d times, %4d processes killed; every PG serves after: median %s, longest %s\n",
+		fmt.Fprintf(&b, "  %-16s %4d times, %4d processes killed; then every PG serves after: median %s, longest %s\n",
 			kind, len(d), s.kills[kind], d[len(d)/2].Round(10*time.Millisecond), d[len(d)-1].Round(10*time.Millisecond))
 		killed, blows = killed+s.kills[kind], blows+len(d)
 	}
 	fmt.Fprintf(&b, "  %-16s %4d times, %4d processes killed\n", "all", blows, killed)
+	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
+		fmt.Fprintf(&b, "  %4d %s\n", s.faults[kind], kind)
+	}
 	for _, write := range []bool{true, false} {
 		what := "read"
 		if write {

@@ -21,6 +21,7 @@ type Load struct {
 	Sharers   int // read, write, compare-and-set and remove shared small objects; default 5
 	SizeMax   int // of a writer's value; default 200 KB
 	Pause     time.Duration
+	FullDisks bool // disks may be full: a write refused for that may be one that took effect when it was sent first
 }
 
 func (l Load) withDefaults() Load {
@@ -225,6 +226,10 @@ func (c *worker) do(ctx context.Context, kind, object string, op *client.Op) (*c
 		return nil, unknown
 	}
 	c.w.stats.op(kind, op.Writes(), false, took, object)
+	if errors.Is(err, client.ErrNoSpace) && op.Writes() && c.w.o.FullDisks {
+		c.w.stats.fault("writes refused for space")
+		return nil, unknown
+	}
 	c.w.fault(fmt.Errorf("%s failed: %w", kind, err))
 	return nil, unknown
 }
