@@ -401,6 +401,9 @@ func (d *OSD) fail(err error) {
 // ID returns the OSD's id.
 func (d *OSD) ID() placement.OSDID { return d.id }
 
+// Recovered returns how many bytes of objects it has read for peers that lacked them, since its start.
+func (d *OSD) Recovered() uint64 { return d.stats.recoveredBytes.Load() }
+
 // Addr returns the address others reach it at.
 func (d *OSD) Addr() string { return d.addr }
 

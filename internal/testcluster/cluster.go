@@ -276,6 +276,23 @@ func (c *Cluster) StartOSD(ctx context.Context, i int) error {
 	return nil
 }
 
+// AddOSD adds an OSD on a host of its own, starts it and returns its number.
+func (c *Cluster) AddOSD(ctx context.Context) (int, error) {
+	addrs, err := freeAddrs(1)
+	if err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	i := len(c.layout.OSDs)
+	c.layout.OSDs = append(c.layout.OSDs, addrs[0])
+	c.osds = append(c.osds, nil)
+	c.mu.Unlock()
+	if err := c.save(); err != nil {
+		return 0, err
+	}
+	return i, c.StartOSD(ctx, i)
+}
+
 // OSD returns a running OSD by the number of its directory, nil if it is not running.
 func (c *Cluster) OSD(i int) *node.OSD {
 	c.mu.Lock()
@@ -315,7 +332,11 @@ func (c *Cluster) StopMon(i int) error {
 }
 
 // OSDs returns how many OSDs the cluster has.
-func (c *Cluster) OSDs() int { return len(c.layout.OSDs) }
+func (c *Cluster) OSDs() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.layout.OSDs)
+}
 
 // MonAddrs returns the monitors' messenger addresses.
 func (c *Cluster) MonAddrs() []string {

@@ -1,0 +1,107 @@
+package testcluster_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/testcluster"
+)
+
+// What TestMoves puts in: large enough that objects dominate, in enough PGs that chance does
+// not decide how much moves. Where PGs lie follows from the ids alone, so that every run moves
+// the same ones.
+const (
+	movePGs     = 256
+	moveObjects = 1000
+	moveBytes   = 32 << 10
+	moveCopies  = 3
+)
+
+// TestMoves adds an OSD to five equal ones, and drains another one then: little more moves than
+// must, the drained one is empty, everything is clean and every object right.
+func TestMoves(t *testing.T) {
+	if testing.Short() {
+		return // gigabytes of journals and a minute of copying
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: 5, NoS3: true, Capacity: 1 << 30, Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: moveCopies, PGNum: movePGs, Application: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after the start")
+	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	pool, err := cl.Pool(ctx, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, moveBytes/2) }
+	for i := range moveObjects {
+		if _, err := pool.Do(ctx, fmt.Sprintf("object-%d", i), new(client.Op).WriteFull(body(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := float64(moveObjects * moveBytes * moveCopies)
+
+	n, err := c.AddOSD(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after an OSD was added")
+	added := recovered(c)
+	t.Logf("one of %d OSDs added: %.3f of the data moved, the least is %.3f", n+1, added/total, 1/float64(n+1))
+	if added > 1.2*total/float64(n+1) {
+		t.Errorf("%.3f of the data moved, want at most 1.2/%d", added/total, n+1)
+	}
+
+	if err := c.Mon(0).OSDReweight(ctx, c.OSD(1).ID(), 0); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after an OSD was drained")
+	drained := recovered(c) - added
+	t.Logf("one of %d OSDs drained: %.3f of the data moved, the least is %.3f", n+1, drained/total, 1/float64(n+1))
+	for c.OSD(1).Store.Usage().Objects > 0 {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("the drained OSD still has %d objects", c.OSD(1).Store.Usage().Objects)
+		}
+	}
+	for i := range moveObjects {
+		r, err := pool.Do(ctx, fmt.Sprintf("object-%d", i), new(client.Op).Read(0, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(r.Items[0].Data, body(i)) {
+			t.Fatalf("object-%d has other bytes than were written", i)
+		}
+	}
+}
+
+func clean(t *testing.T, ctx context.Context, c *testcluster.Cluster, when string) {
+	t.Helper()
+	if err := c.WaitClean(ctx); err != nil {
+		t.Fatalf("not clean %s: %v", when, err)
+	}
+}
+
+// recovered asks the daemons how many bytes they have copied to each other since they started.
+func recovered(c *testcluster.Cluster) (sum float64) {
+	for i := range c.OSDs() {
+		sum += float64(c.OSD(i).Recovered())
+	}
+	return sum
+}
