@@ -37,6 +37,11 @@ type cast struct {
 	next Handle
 
 	probe *probe // not nil: this run should fail
+
+	// For those who watch; nil: nobody does.
+	onStep    func(*actor, *Effects)
+	onParcel  func(p parcel, fate string) // "" when it arrives
+	onSettled func()
 }
 
 // tester is what a script needs of a testing.T.
@@ -351,6 +356,9 @@ func (a *actor) fetch() {
 func (a *actor) step(ev Event) {
 	c := a.c
 	fx := a.g.Step(c.now, ev)
+	if c.onStep != nil {
+		c.onStep(a, &fx)
+	}
 	for _, p := range fx.Persist {
 		a.st.Submit(&store.Batch{Ops: p.Ops}, func(err error) { a.step(PersistedEvent{ID: p.ID, Err: err}) })
 	}
@@ -469,6 +477,9 @@ func (c *cast) settle() {
 			}
 		}
 		if !moved {
+			if c.onSettled != nil {
+				c.onSettled()
+			}
 			return
 		}
 	}
@@ -476,20 +487,29 @@ func (c *cast) settle() {
 }
 
 func (c *cast) deliver(p parcel) {
+	saw := func(fate string) {
+		if c.onParcel != nil {
+			c.onParcel(p, fate)
+		}
+	}
 	if c.keep != nil && c.keep(p) {
+		saw("held back")
 		c.held = append(c.held, p)
 		return
 	}
 	to := c.acts[p.to]
 	if to == nil || !to.alive || c.cut[[2]placement.OSDID{p.from, p.to}] {
+		saw("lost")
 		return
 	}
 	if p.epoch > to.g.view.Epoch {
 		if to.blind {
+			saw("waits for its map")
 			return
 		}
 		to.fetch()
 	}
+	saw("")
 	to.step(MsgEvent{From: p.from, Msg: p.msg, Payload: p.payload})
 }
 
