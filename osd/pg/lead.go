@@ -292,9 +292,13 @@ func (g *Group) tendPeers() {
 		if p.phase == ready {
 			patience = g.cfg.AckTimeout // writes wait for it
 		}
-		if p.phase != idle && p.phase != live && p.silentSince != 0 && g.now.Sub(p.silentSince) > patience {
-			// Whatever it was to answer is lost. For a member the clock runs on (dead); a
-			// learner gets a fresh start.
+		since := p.silentSince
+		if p.phase == live {
+			since = max(since, p.started) // it may be long since it was last heard of, before this stream
+		}
+		if p.phase != idle && p.silentSince != 0 && g.now.Sub(since) > patience {
+			// Whatever it was to answer is lost. For a member the clock runs on (dead), but the set may
+			// be unable to lose it, or the monitors out of reach; a learner gets a fresh start.
 			g.breakStream(p)
 			if !g.view.Record.Has(id) {
 				p.silentSince = 0

@@ -73,16 +73,20 @@ func (g *Group) startWaiting() {
 		g.expireWaiting()
 		return
 	}
-	for len(ld.waiting) > 0 {
-		r := ld.waiting[0]
-		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax || r.ev.Write && !(g.canWrite() && ld.serving) {
-			g.expireWaiting()
-			return
+	var kept []*request
+	for i, r := range ld.waiting {
+		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax {
+			kept = append(kept, ld.waiting[i:]...)
+			break
 		}
-		ld.waiting = ld.waiting[1:]
+		if r.ev.Write && !(g.canWrite() && ld.serving) {
+			kept = append(kept, r) // reads need not wait with it
+			continue
+		}
 		g.start(r)
 	}
-	ld.waiting = nil
+	ld.waiting = kept
+	g.expireWaiting()
 }
 
 func (g *Group) expireWaiting() {

@@ -62,7 +62,7 @@ func (g *Group) Stat(objects, bytes int64) *wirepb.PGStat {
 			}
 		}
 	}
-	if !ld.serving {
+	if !ld.serving || !g.writable() {
 		s.Waiting = g.why()
 	}
 	return s
@@ -82,6 +82,8 @@ func (g *Group) stateWords(objects int64) string {
 		w = append(w, "peered")
 	case !ld.serving:
 		w = append(w, "peering")
+	case !g.writable():
+		w = append(w, "peered") // Ceph's word, though reads are answered
 	default:
 		w = append(w, "active")
 	}
@@ -168,9 +170,28 @@ func (g *Group) why() string {
 	case !ld.serving:
 		return "peering, waiting for read leases of the former primary to end"
 	case !g.canWrite():
-		return fmt.Sprintf("active, but %d in-sync copies are fewer than min_size %d", len(v.Record.InSync), v.MinSize)
+		return fmt.Sprintf("peered: writes wait, %d in-sync copies are fewer than min_size %d", len(v.Record.InSync), v.MinSize)
+	case !g.writable():
+		var dead []string
+		for _, id := range v.Record.InSync {
+			if id == g.cfg.Self || !g.dead(id) {
+				continue
+			}
+			text := id.String() + " (does not answer)"
+			if !v.up(id) {
+				text = id.String() + " (down)"
+			}
+			dead = append(dead, text)
+		}
+		return fmt.Sprintf("peered: writes wait for %s; min_size is %d", strings.Join(dead, ", "), v.MinSize)
 	}
 	return "active"
+}
+
+// writable reports whether writes commit, as far as we know: there are enough copies, and none
+// whose acknowledgement is required is out of reach for longer than it takes to drop it.
+func (g *Group) writable() bool {
+	return g.canWrite() && (g.leaver() == placement.NoOSD || g.dispensable())
 }
 
 // PeerState describes one peer for `pg query`.
@@ -214,7 +235,7 @@ func (g *Group) Query(objects int64) QueryState {
 		return q
 	}
 	q.State, q.InFlight, q.Waiting = g.stateWords(objects), len(ld.inflight), len(ld.waiting)
-	if !ld.serving {
+	if !ld.serving || !g.writable() {
 		q.WaitsFor = g.why()
 	}
 	for _, p := range g.peerList() {
