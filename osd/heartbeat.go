@@ -147,6 +147,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 		d.o.Monitors.Want(e)
 	}
 	if hb := r.Header.GetHeartbeatReply(); hb != nil && placement.OSDID(hb.From) == id && hb.LeaseNs > 0 {
+		d.throttle.SetFull(id, placement.Fullness(min(hb.Full, uint32(placement.Full))))
 		d.leases.Received(asked, id, time.Duration(hb.LeaseNs), placement.Epoch(hb.Epoch))
 	}
 	return nil
@@ -154,7 +155,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 
 // onHeartbeat grants a lease.
 func (d *OSD) onHeartbeat(c *wire.Conn, m *wire.Message, hb *wirepb.Heartbeat) {
-	r := &wirepb.HeartbeatReply{From: int32(d.id), Asked: hb.Asked}
+	r := &wirepb.HeartbeatReply{From: int32(d.id), Asked: hb.Asked, Full: uint32(d.fullness())}
 	if from, ok := osdOf(c.Peer()); ok && from == placement.OSDID(hb.From) && d.booted.Load() {
 		lease, epoch := d.leases.Grant(d.clk.Mono(), from)
 		r.LeaseNs, r.Epoch = int64(lease), uint64(epoch)

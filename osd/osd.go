@@ -50,7 +50,7 @@ type Options struct {
 	Shards         int           // goroutines that drive PGs; default 2
 	PG             pg.Config     // Self, Leases and Throttle are filled in
 	Recovery       pg.Limits     // of what PGs do besides serving clients
-	FullRatio      float64       // fraction of the capacity from which clients' writes are refused; default 0.95
+	FullRatio      float64       // fraction of the capacity from which clients' writes are refused; default what the map says
 }
 
 // LocationPart is one step of a CRUSH location, such as {host, node1}.
@@ -79,6 +79,7 @@ type OSD struct {
 	stats    counters
 	beats    *heartbeats
 	commitUs atomic.Int64
+	ratios   atomic.Pointer[ratios]
 	line     store.Line // of all batches: after one has failed, the daemon stops and nothing more may take effect
 
 	mu          sync.Mutex // guards below
@@ -127,9 +128,6 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Shards <= 0 {
 		o.Shards = 2
-	}
-	if o.FullRatio <= 0 {
-		o.FullRatio = 0.95
 	}
 	hasHost := false
 	for _, p := range o.Location {
@@ -322,6 +320,8 @@ func (d *OSD) onMap(m *placement.Map) {
 		d.table = d.table.Next(m)
 	}
 	table := d.table
+	d.throttle.SetLimits(limits(d.o.Recovery, m))
+	d.ratios.Store(d.o.ratios(m))
 	d.leases.SetEpoch(m.Epoch) // before the groups hear of it, see Leases
 	d.epoch.Store(uint64(m.Epoch))
 	for _, s := range d.shards {

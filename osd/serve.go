@@ -84,13 +84,10 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 		c.ReplyError(m, wirepb.Code_TRY_LATER, "the cluster is paused (flag pause)")
 		return
 	}
-	if write && grows(op) {
-		if u := d.o.Store.Usage(); u.Capacity > 0 && float64(u.Capacity-u.Available) >= d.o.FullRatio*float64(u.Capacity) {
-			c.ReplyError(m, wirepb.Code_NO_SPACE, "%s is %.0f %% full: delete data or add OSDs", d.id, 100*float64(u.Capacity-u.Available)/float64(u.Capacity))
-			return
-		}
-	}
 	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
+	if ev.Grows = write && grows(op); ev.Grows {
+		ev.Full = d.fullness() >= placement.Full
+	}
 	d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
 }
 

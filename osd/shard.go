@@ -257,6 +257,7 @@ func (s *shard) deliver(it forGroup) {
 			return
 		}
 		s.clients[op.Handle] = it.from
+		s.d.throttle.Clients(1)
 	}
 	if g == nil {
 		if _, ok := it.ev.(pg.MsgEvent); !ok || s.m.PG(it.id) == nil {
@@ -465,6 +466,7 @@ func (s *shard) reply(r pg.Reply) {
 		return
 	}
 	delete(s.clients, r.Handle)
+	s.d.throttle.Clients(-1)
 	h := &wirepb.Header{Code: r.Code, Error: r.Text}
 	switch {
 	case r.Reply != nil:

@@ -105,6 +105,8 @@ type (
 		// Epoch of the map its client acted on when it sent this attempt. A write of an earlier map than the
 		// one that began the primary's term is not executed. Zero: not known, as in tests.
 		Epoch placement.Epoch
+		Grows bool // a write that may need more space ...
+		Full  bool // ... of which our own store has not enough
 	}
 	// ExecutedEvent answers an Exec effect.
 	ExecutedEvent struct {

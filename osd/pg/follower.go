@@ -104,6 +104,13 @@ func (g *Group) reject(why string) {
 	g.answer(&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(g.view.Record.Term), Why: why}})
 }
 
+// rejectBusy ends the stream because we have enough PGs to learn already; nothing has changed here.
+func (g *Group) rejectBusy() {
+	g.fol.broken = true
+	g.fol.live = false
+	g.answer(&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(g.view.Record.Term), Why: "enough PGs to learn", Busy: true}})
+}
+
 func (g *Group) sendInfo() {
 	if g.fol.stream == 0 || g.fol.nOut > 0 {
 		return
@@ -289,6 +296,11 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 		g.reject("learning does not fit the log, or a member")
 		return
 	}
+	if !g.cfg.Throttle.take(taught, g.now, g.id, l.Priority) {
+		g.rejectBusy()
+		return
+	}
+	g.shares.taught = true
 	completeTo := g.st.completeTo
 	if g.st.complete {
 		completeTo = g.log.head()

@@ -67,7 +67,7 @@ func TestHomingIsLimited(t *testing.T) {
 		t.Fatal("no slot")
 	}
 	c.lead(1)
-	c.govern(15 * time.Second)
+	c.govern(12 * time.Second)
 	c.wantServing(1)
 	c.cfg.Throttle.giveBack(homing, placement.PGID{Pool: 9})
 	c.govern(time.Second)

@@ -84,8 +84,15 @@ type peer struct {
 	pushing  int
 	staged   [][]byte
 	backfill *backfill
-	pushed   int64 // bytes, for progress
+	learned  bool           // it has begun to learn
+	yields   map[string]int // pushes given up for writes, by object
+	pushed   int64          // bytes, for progress
+	copied   int64          // objects
+	scanned  int64          // objects of ours that a backfill has gone over
 	started  clock.Mono
+
+	held  hold // why it is not taught now
+	whole bool // it needs a backfill, as far as we know
 }
 
 // write is a logged client write on its way to being committed.
@@ -304,7 +311,8 @@ func (g *Group) tendPeers() {
 				p.silentSince = 0
 			}
 		}
-		if p.phase == idle && g.view.up(id) && g.now >= p.retryAt {
+		g.restrain(p)
+		if p.phase == idle && g.view.up(id) && g.now >= p.retryAt && (g.required(id) || g.mayTeach(p)) {
 			g.query(p)
 		}
 		if p.phase == idle && g.view.Record.Has(id) && p.silentSince == 0 {
@@ -318,7 +326,7 @@ func (g *Group) query(p *peer) {
 	ld := g.lead
 	ld.nextStream++
 	*p = p.fresh()
-	p.phase, p.stream, p.started = querying, ld.nextStream, g.now
+	p.phase, p.stream, p.started, p.held = querying, ld.nextStream, g.now, notHeld
 	g.send(p, &wirepb.PGMsg_Query{Query: &wirepb.PGQuery{}}, nil)
 }
 
@@ -337,7 +345,7 @@ func (g *Group) breakStream(p *peer) {
 
 // fresh returns the peer without a stream, with what outlives one.
 func (p *peer) fresh() peer {
-	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost}
+	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost, held: p.held, whole: p.whole}
 }
 
 // send puts a message on a peer's stream.
@@ -357,6 +365,10 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		return
 	}
 	if m.GetReject() != nil || m.N != p.nIn+1 {
+		if m.GetReject().GetBusy() {
+			g.holdBack(p, heldSlot)
+			return
+		}
 		g.breakStream(p)
 		return
 	}
@@ -376,6 +388,7 @@ func (g *Group) fromPeer(ev MsgEvent) {
 	case m.GetPushed() != nil:
 		g.onPushed(p, m.GetPushed())
 	case m.GetLearned() != nil:
+		p.learned = true
 	case m.GetScanned() != nil && p.phase == learning:
 		g.onScanned(p, m.GetScanned())
 	case m.GetCompleted() != nil && p.phase == completing:
@@ -385,8 +398,8 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		g.breakStream(p)
 		return
 	}
-	if (p.phase == live || p.phase == ready) && p.acked >= g.log.head().Seq {
-		p.silentSince = 0
+	if (p.phase == live || p.phase == ready) && p.acked >= g.log.head().Seq || p.phase == learning && p.nIn == p.nOut {
+		p.silentSince = 0 // each message has one answer
 	}
 }
 

@@ -64,7 +64,8 @@ func (g *Group) bringLearner(p *peer) {
 	head := fromPos(info.Head)
 	p.need, p.order = map[string]bool{}, nil
 	p.phase = learning
-	learn := &wirepb.PGLearn{Committed: toPos(g.lead.committed), Horizon: g.st.horizon}
+	learn := &wirepb.PGLearn{Committed: toPos(g.lead.committed), Horizon: g.st.horizon, Priority: g.priority()}
+	p.whole = false
 	if !info.Backfilling && base.Seq >= g.log.tail.Seq && g.log.has(base) && g.log.has(keep) && keep.Seq <= head.Seq {
 		for _, e := range diverged {
 			g.addNeed(p, string(e.Object))
@@ -74,6 +75,11 @@ func (g *Group) bringLearner(p *peer) {
 		}
 		learn.Keep, learn.Entries = toPos(keep), g.log.after(keep.Seq)
 	} else {
+		p.whole = true
+		if h := g.heldBack(p, true); h != notHeld {
+			g.holdBack(p, h)
+			return
+		}
 		p.backfill = &backfill{}
 		learn.Reset_ = true
 		learn.Keep, learn.Entries = toPos(g.log.tail), g.log.entries
@@ -92,7 +98,10 @@ func (g *Group) pump(p *peer) {
 	if g.cfg.is(CompleteEarly) && p.phase == learning {
 		p.need, p.order, p.backfill = map[string]bool{}, nil, nil
 	}
-	for p.pushing < g.cfg.PushMax && len(p.order) > 0 {
+	if p.phase == learning && !p.learned {
+		return // it may have no slot
+	}
+	for len(p.order) > 0 && g.mayPush(p) {
 		name := p.order[0]
 		p.order = p.order[1:]
 		g.startPush(p, name)
@@ -224,7 +233,9 @@ func (g *Group) onPushed(p *peer, m *wirepb.PGPushed) {
 	}
 	delete(ld.pushes, ps.id)
 	delete(p.need, ps.object)
+	delete(p.yields, ps.object)
 	p.pushing--
+	p.copied++
 	if p.phase == staging {
 		p.staged = append(p.staged, []byte(ps.object))
 	}
@@ -305,6 +316,7 @@ func (g *Group) comparePage(p *peer) {
 		if !covered(o.Name) {
 			continue
 		}
+		p.scanned++
 		if v, ok := theirs[o.Name]; !ok || v != o.Version {
 			differ[o.Name] = true
 		}

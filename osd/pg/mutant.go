@@ -44,6 +44,7 @@ const (
 	AnyWord               // a new primary believes whoever has led at any time
 	WordUnserved          // who has led without serving says that it served
 	GrowEarly             // members are added before own grants have run out
+	FillDisks             // writes are executed though a member has no space for them
 )
 
 var mutantNames = [...]string{
@@ -76,6 +77,7 @@ var mutantNames = [...]string{
 	AnyWord:        "any word",
 	WordUnserved:   "word of the unserved",
 	GrowEarly:      "grow early",
+	FillDisks:      "fill disks",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -36,6 +36,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"word of an earlier term", probe{mutant: AnyWord}, wordOfAnEarlierTerm},
 		{"word of the unserved", probe{mutant: WordUnserved}, wordOfTheUnserved},
 		{"newcomer before own grants", probe{mutant: GrowEarly}, newcomerDoesNotOvertakeLeases},
+		{"disks that are full", probe{mutant: FillDisks}, fullMember},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -103,6 +103,9 @@ func (g *Group) start(r *request) {
 	if r.ev.Write && g.repeated(r) {
 		return
 	}
+	if r.ev.Write && g.noSpace(r) {
+		return
+	}
 	h := r.handles[0]
 	ld.requests[h] = r
 	if r.ev.Op == nil {
@@ -111,6 +114,9 @@ func (g *Group) start(r *request) {
 	}
 	if r.ev.Write && r.ev.Op.Req != nil {
 		ld.byReq[keyOf(r.ev.Op.Req)] = r
+	}
+	if r.ev.Write {
+		g.yield(r.name)
 	}
 	ld.locks.acquire(r.name, lockOf(r), func() {
 		if g.lead == ld {

@@ -52,8 +52,12 @@ func (g *Group) Stat(objects, bytes int64) *wirepb.PGStat {
 			// It has all objects but those it still needs.
 			s.Degraded -= max(0, objects-int64(len(p.need)))
 		}
+		if p.phase == learning && copies < v.Size && p.backfill != nil {
+			s.Degraded -= max(0, min(objects, p.scanned)-int64(len(p.need)))
+		}
 		s.RecoveringBytes += p.pushed
 	}
+	g.progress(s, objects, bytes)
 	s.Degraded = max(0, s.Degraded)
 	if copies >= v.Size {
 		for _, id := range v.Record.InSync {
@@ -107,6 +111,9 @@ func (g *Group) stateWords(objects int64) string {
 		w = append(w, "backfilling")
 	case recovering:
 		w = append(w, "recovering")
+	}
+	if ld.serving || g.stuck() {
+		w = append(w, g.waitWords()...)
 	}
 	if up < v.Size {
 		w = append(w, "undersized")

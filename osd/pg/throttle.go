@@ -2,6 +2,7 @@ package pg
 
 import (
 	"sync"
+	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/placement"
@@ -40,13 +41,14 @@ type Throttle struct {
 	pushes map[placement.PGID]int
 	total  int // of pushes
 	busy   int // client requests under way
+	full   map[placement.OSDID]placement.Fullness
 }
 
 // NewThrottle returns a Throttle that nobody uses yet.
 func NewThrottle(l Limits) *Throttle {
-	t := &Throttle{limits: l.withDefaults(), pushes: map[placement.PGID]int{}}
+	t := &Throttle{limits: l.withDefaults(), pushes: map[placement.PGID]int{}, full: map[placement.OSDID]placement.Fullness{}}
 	for i := range t.queues {
-		t.queues[i] = queue{held: map[placement.PGID]bool{}, waits: map[placement.PGID]claim{}}
+		t.queues[i] = queue{held: map[placement.PGID]clock.Mono{}, waits: map[placement.PGID]claim{}}
 	}
 	return t
 }
@@ -63,6 +65,23 @@ func (t *Throttle) Clients(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy += n
+}
+
+// SetFull notes how full an OSD says that it is.
+func (t *Throttle) SetFull(id placement.OSDID, f placement.Fullness) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f == placement.NotFull {
+		delete(t.full, id)
+		return
+	}
+	t.full[id] = f
+}
+
+func (t *Throttle) fullness(id placement.OSDID) placement.Fullness {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.full[id]
 }
 
 // kind is what a PG asks a slot for.
@@ -82,13 +101,17 @@ const urgent = 100
 // with a lower priority waiting.
 const claimFor = clock.Mono(2e9)
 
+// heldFor is how long a slot is kept for a group that does not say that it still needs it. A learner
+// that is not taught any more is not always told.
+const heldFor = clock.Mono(15e9)
+
 type claim struct {
 	priority uint32
 	at       clock.Mono
 }
 
 type queue struct {
-	held  map[placement.PGID]bool
+	held  map[placement.PGID]clock.Mono // and when it was last heard of
 	waits map[placement.PGID]claim
 }
 
@@ -107,8 +130,14 @@ func (t *Throttle) take(k kind, now clock.Mono, id placement.PGID, priority uint
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	q, limit := &t.queues[k], t.limit(k)
-	if q.held[id] {
+	if _, ok := q.held[id]; ok {
+		q.held[id] = now
 		return true
+	}
+	for other, heard := range q.held {
+		if now >= heard+heldFor {
+			delete(q.held, other)
+		}
 	}
 	if priority >= urgent {
 		limit *= 2
@@ -126,8 +155,17 @@ func (t *Throttle) take(k kind, now clock.Mono, id placement.PGID, priority uint
 		return false
 	}
 	delete(q.waits, id)
-	q.held[id] = true
+	q.held[id] = now
 	return true
+}
+
+// keep says that a group still needs its slot.
+func (t *Throttle) keep(k kind, now clock.Mono, id placement.PGID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.queues[k].held[id]; ok {
+		t.queues[k].held[id] = now
+	}
 }
 
 func (t *Throttle) giveBack(k kind, id placement.PGID) {
@@ -166,6 +204,7 @@ func (t *Throttle) note(id placement.PGID, n int) {
 type shares struct {
 	teaching, taught, homing bool
 	pushes                   int
+	kept                     clock.Mono // when we last said that we need what we have
 }
 
 // share gives back what is not needed any more. It runs after every event, so nothing can be
@@ -198,6 +237,17 @@ func (g *Group) share() {
 	}
 	if s.pushes != now.pushes {
 		t.note(g.id, now.pushes)
+	}
+	if now.teaching || now.taught {
+		if now.kept = s.kept; g.now >= s.kept+clock.Mono(time.Second) {
+			now.kept = g.now
+			if now.teaching {
+				t.keep(teaching, g.now, g.id)
+			}
+			if now.taught {
+				t.keep(taught, g.now, g.id)
+			}
+		}
 	}
 	*s = now
 }

@@ -1468,25 +1468,29 @@ func (x *OSDReport) GetCommitLatencyUs() int64 {
 }
 
 type PGStat struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Pool            uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
-	Shard           uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
-	Term            uint32                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
-	State           string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`           // Ceph's words, "active+clean"
-	Up              []int32                `protobuf:"varint,5,rep,packed,name=up,proto3" json:"up,omitempty"`         // the target that is up
-	Acting          []int32                `protobuf:"varint,6,rep,packed,name=acting,proto3" json:"acting,omitempty"` // in-sync set, primary first
-	Objects         int64                  `protobuf:"varint,7,opt,name=objects,proto3" json:"objects,omitempty"`
-	Bytes           int64                  `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	OmapKeys        int64                  `protobuf:"varint,9,opt,name=omap_keys,json=omapKeys,proto3" json:"omap_keys,omitempty"`
-	Degraded        int64                  `protobuf:"varint,10,opt,name=degraded,proto3" json:"degraded,omitempty"`   // object copies missing
-	Misplaced       int64                  `protobuf:"varint,11,opt,name=misplaced,proto3" json:"misplaced,omitempty"` // object copies not where they should be
-	Unfound         int64                  `protobuf:"varint,12,opt,name=unfound,proto3" json:"unfound,omitempty"`
-	HeadSeq         uint64                 `protobuf:"varint,13,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
-	LogEntries      uint32                 `protobuf:"varint,14,opt,name=log_entries,json=logEntries,proto3" json:"log_entries,omitempty"`
-	Waiting         string                 `protobuf:"bytes,15,opt,name=waiting,proto3" json:"waiting,omitempty"`                                         // whom or what it waits for, if it does
-	RecoveringBytes int64                  `protobuf:"varint,16,opt,name=recovering_bytes,json=recoveringBytes,proto3" json:"recovering_bytes,omitempty"` // pushed since the recovery began
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Pool             uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shard            uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Term             uint32                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	State            string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`           // Ceph's words, "active+clean"
+	Up               []int32                `protobuf:"varint,5,rep,packed,name=up,proto3" json:"up,omitempty"`         // the target that is up
+	Acting           []int32                `protobuf:"varint,6,rep,packed,name=acting,proto3" json:"acting,omitempty"` // in-sync set, primary first
+	Objects          int64                  `protobuf:"varint,7,opt,name=objects,proto3" json:"objects,omitempty"`
+	Bytes            int64                  `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	OmapKeys         int64                  `protobuf:"varint,9,opt,name=omap_keys,json=omapKeys,proto3" json:"omap_keys,omitempty"`
+	Degraded         int64                  `protobuf:"varint,10,opt,name=degraded,proto3" json:"degraded,omitempty"`   // object copies missing
+	Misplaced        int64                  `protobuf:"varint,11,opt,name=misplaced,proto3" json:"misplaced,omitempty"` // object copies not where they should be
+	Unfound          int64                  `protobuf:"varint,12,opt,name=unfound,proto3" json:"unfound,omitempty"`
+	HeadSeq          uint64                 `protobuf:"varint,13,opt,name=head_seq,json=headSeq,proto3" json:"head_seq,omitempty"`
+	LogEntries       uint32                 `protobuf:"varint,14,opt,name=log_entries,json=logEntries,proto3" json:"log_entries,omitempty"`
+	Waiting          string                 `protobuf:"bytes,15,opt,name=waiting,proto3" json:"waiting,omitempty"`                                         // whom or what it waits for, if it does
+	RecoveringBytes  int64                  `protobuf:"varint,16,opt,name=recovering_bytes,json=recoveringBytes,proto3" json:"recovering_bytes,omitempty"` // pushed since the recovery began
+	RecoverObjects   int64                  `protobuf:"varint,60,opt,name=recover_objects,json=recoverObjects,proto3" json:"recover_objects,omitempty"`
+	RecoverBytes     int64                  `protobuf:"varint,61,opt,name=recover_bytes,json=recoverBytes,proto3" json:"recover_bytes,omitempty"` // still to be copied to learners, or compared; an estimate
+	RecoveredObjects int64                  `protobuf:"varint,62,opt,name=recovered_objects,json=recoveredObjects,proto3" json:"recovered_objects,omitempty"`
+	RecoveredBytes   int64                  `protobuf:"varint,63,opt,name=recovered_bytes,json=recoveredBytes,proto3" json:"recovered_bytes,omitempty"` // done since they began to learn
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PGStat) Reset() {
@@ -1627,6 +1631,34 @@ func (x *PGStat) GetWaiting() string {
 func (x *PGStat) GetRecoveringBytes() int64 {
 	if x != nil {
 		return x.RecoveringBytes
+	}
+	return 0
+}
+
+func (x *PGStat) GetRecoverObjects() int64 {
+	if x != nil {
+		return x.RecoverObjects
+	}
+	return 0
+}
+
+func (x *PGStat) GetRecoverBytes() int64 {
+	if x != nil {
+		return x.RecoverBytes
+	}
+	return 0
+}
+
+func (x *PGStat) GetRecoveredObjects() int64 {
+	if x != nil {
+		return x.RecoveredObjects
+	}
+	return 0
+}
+
+func (x *PGStat) GetRecoveredBytes() int64 {
+	if x != nil {
+		return x.RecoveredBytes
 	}
 	return 0
 }
@@ -2184,6 +2216,7 @@ type HeartbeatReply struct {
 	Asked         int64                  `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
 	LeaseNs       int64                  `protobuf:"varint,4,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Full          uint32                 `protobuf:"varint,60,opt,name=full,proto3" json:"full,omitempty"` // placement.Fullness of the sender, newer than the map's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2249,6 +2282,13 @@ func (x *HeartbeatReply) GetLeaseNs() int64 {
 func (x *HeartbeatReply) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *HeartbeatReply) GetFull() uint32 {
+	if x != nil {
+		return x.Full
 	}
 	return 0
 }
@@ -3570,6 +3610,7 @@ type PGLearn struct {
 	Entries       []*LogEntry            `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	Committed     *Position              `protobuf:"bytes,4,opt,name=committed,proto3" json:"committed,omitempty"`
 	Horizon       int64                  `protobuf:"varint,5,opt,name=horizon,proto3" json:"horizon,omitempty"`
+	Priority      uint32                 `protobuf:"varint,60,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3635,6 +3676,13 @@ func (x *PGLearn) GetCommitted() *Position {
 func (x *PGLearn) GetHorizon() int64 {
 	if x != nil {
 		return x.Horizon
+	}
+	return 0
+}
+
+func (x *PGLearn) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
 	}
 	return 0
 }
@@ -3927,10 +3975,12 @@ func (x *ObjectVersion) GetVersion() *Position {
 	return nil
 }
 
+// PGReject: the stream is broken, or its term is old. busy: no slot to learn, ask again later.
 type PGReject struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint32                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	Busy          bool                   `protobuf:"varint,60,opt,name=busy,proto3" json:"busy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3977,6 +4027,13 @@ func (x *PGReject) GetWhy() string {
 		return x.Why
 	}
 	return ""
+}
+
+func (x *PGReject) GetBusy() bool {
+	if x != nil {
+		return x.Busy
+	}
+	return false
 }
 
 type PGForget struct {
@@ -5056,7 +5113,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"meta_bytes\x18\x10 \x01(\x03R\tmetaBytes\x12\x19\n" +
 	"\bpg_count\x18\x11 \x01(\rR\apgCount\x12*\n" +
-	"\x11commit_latency_us\x18\x12 \x01(\x03R\x0fcommitLatencyUs\"\xa6\x03\n" +
+	"\x11commit_latency_us\x18\x12 \x01(\x03R\x0fcommitLatencyUs\"\xca\x04\n" +
 	"\x06PGStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -5075,7 +5132,11 @@ const file_wire_proto_rawDesc = "" +
 	"\vlog_entries\x18\x0e \x01(\rR\n" +
 	"logEntries\x12\x18\n" +
 	"\awaiting\x18\x0f \x01(\tR\awaiting\x12)\n" +
-	"\x10recovering_bytes\x18\x10 \x01(\x03R\x0frecoveringBytes\"?\n" +
+	"\x10recovering_bytes\x18\x10 \x01(\x03R\x0frecoveringBytes\x12'\n" +
+	"\x0frecover_objects\x18< \x01(\x03R\x0erecoverObjects\x12#\n" +
+	"\rrecover_bytes\x18= \x01(\x03R\frecoverBytes\x12+\n" +
+	"\x11recovered_objects\x18> \x01(\x03R\x10recoveredObjects\x12'\n" +
+	"\x0frecovered_bytes\x18? \x01(\x03R\x0erecoveredBytes\"?\n" +
 	"\vOSDStopping\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\"\xc3\x01\n" +
@@ -5115,13 +5176,14 @@ const file_wire_proto_rawDesc = "" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\x03R\x05asked\"\x8d\x01\n" +
+	"\x05asked\x18\x03 \x01(\x03R\x05asked\"\xa1\x01\n" +
 	"\x0eHeartbeatReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05asked\x18\x03 \x01(\x03R\x05asked\x12\x19\n" +
 	"\blease_ns\x18\x04 \x01(\x03R\aleaseNs\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"0\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04full\x18< \x01(\rR\x04full\"0\n" +
 	"\bPosition\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"1\n" +
@@ -5222,13 +5284,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
 	"\x06failed\x18\x03 \x01(\bR\x06failed\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"\xc7\x01\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xe3\x01\n" +
 	"\aPGLearn\x12\x14\n" +
 	"\x05reset\x18\x01 \x01(\bR\x05reset\x12(\n" +
 	"\x04keep\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\x04keep\x12.\n" +
 	"\aentries\x18\x03 \x03(\v2\x14.cairn.wire.LogEntryR\aentries\x122\n" +
 	"\tcommitted\x18\x04 \x01(\v2\x14.cairn.wire.PositionR\tcommitted\x12\x18\n" +
-	"\ahorizon\x18\x05 \x01(\x03R\ahorizon\"\v\n" +
+	"\ahorizon\x18\x05 \x01(\x03R\ahorizon\x12\x1a\n" +
+	"\bpriority\x18< \x01(\rR\bpriority\"\v\n" +
 	"\tPGLearned\"4\n" +
 	"\n" +
 	"PGComplete\x12&\n" +
@@ -5244,10 +5307,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\bR\x03end\"W\n" +
 	"\rObjectVersion\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\fR\x06object\x12.\n" +
-	"\aversion\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\aversion\"0\n" +
+	"\aversion\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\aversion\"D\n" +
 	"\bPGReject\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x10\n" +
-	"\x03why\x18\x02 \x01(\tR\x03why\"\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x12\n" +
+	"\x04busy\x18< \x01(\bR\x04busy\"\n" +
 	"\n" +
 	"\bPGForget\"\r\n" +
 	"\vPGForgotten\",\n" +

@@ -1282,6 +1282,34 @@ func (m *PGStat) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.RecoveredBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoveredBytes))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xf8
+	}
+	if m.RecoveredObjects != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoveredObjects))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xf0
+	}
+	if m.RecoverBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoverBytes))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe8
+	}
+	if m.RecoverObjects != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoverObjects))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
+	}
 	if m.RecoveringBytes != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoveringBytes))
 		i--
@@ -1922,6 +1950,13 @@ func (m *HeartbeatReply) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Full != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Full))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
 	}
 	if m.Epoch != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Epoch))
@@ -3309,6 +3344,13 @@ func (m *PGLearn) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Priority != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Priority))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
+	}
 	if m.Horizon != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Horizon))
 		i--
@@ -3664,6 +3706,18 @@ func (m *PGReject) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Busy {
+		i--
+		if m.Busy {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
 	}
 	if len(m.Why) > 0 {
 		i -= len(m.Why)
@@ -5171,6 +5225,18 @@ func (m *PGStat) SizeVT() (n int) {
 	if m.RecoveringBytes != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoveringBytes))
 	}
+	if m.RecoverObjects != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoverObjects))
+	}
+	if m.RecoverBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoverBytes))
+	}
+	if m.RecoveredObjects != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoveredObjects))
+	}
+	if m.RecoveredBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoveredBytes))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5383,6 +5449,9 @@ func (m *HeartbeatReply) SizeVT() (n int) {
 	}
 	if m.Epoch != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Epoch))
+	}
+	if m.Full != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Full))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -5994,6 +6063,9 @@ func (m *PGLearn) SizeVT() (n int) {
 	if m.Horizon != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Horizon))
 	}
+	if m.Priority != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Priority))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6106,6 +6178,9 @@ func (m *PGReject) SizeVT() (n int) {
 	l = len(m.Why)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Busy {
+		n += 3
 	}
 	n += len(m.unknownFields)
 	return n
@@ -9676,6 +9751,82 @@ func (m *PGStat) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RecoverObjects", wireType)
+			}
+			m.RecoverObjects = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RecoverObjects |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 61:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RecoverBytes", wireType)
+			}
+			m.RecoverBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RecoverBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 62:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RecoveredObjects", wireType)
+			}
+			m.RecoveredObjects = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RecoveredObjects |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 63:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RecoveredBytes", wireType)
+			}
+			m.RecoveredBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RecoveredBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -10999,6 +11150,25 @@ func (m *HeartbeatReply) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Full", wireType)
+			}
+			m.Full = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Full |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
@@ -14286,6 +14456,25 @@ func (m *PGLearn) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Priority", wireType)
+			}
+			m.Priority = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Priority |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -14977,6 +15166,26 @@ func (m *PGReject) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Why = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Busy", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Busy = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
