@@ -77,6 +77,7 @@ type OSD struct {
 	epoch    atomic.Uint64 // map the OSD acts on
 	handles  atomic.Uint64
 	stats    counters
+	nursery  nursery
 	beats    *heartbeats
 	commitUs atomic.Int64
 	ratios   atomic.Pointer[ratios]
@@ -290,6 +291,7 @@ func (d *OSD) loadAndBoot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: wait for map epoch %d: %w", d.id, epoch, err)
 	}
+	d.resumeSplits(m)
 	for _, s := range d.shards {
 		d.wg.Add(1)
 		go s.run() // until Close ends ctx
@@ -312,6 +314,9 @@ func (d *OSD) onMap(m *placement.Map) {
 	defer d.mu.Unlock()
 	if d.closed || d.cur != nil && m.Epoch <= d.cur.Epoch {
 		return
+	}
+	if d.cur != nil {
+		d.nursery.grow(d.cur, m)
 	}
 	d.cur = m
 	if d.table == nil {

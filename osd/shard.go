@@ -99,6 +99,9 @@ func (s *shard) load(id placement.PGID) error {
 	if err != nil {
 		return err
 	}
+	if s.d.nursery.holds(id) {
+		g.Hold()
+	}
 	s.groups[id] = g
 	return nil
 }
@@ -179,6 +182,8 @@ func (s *shard) handle(item any) {
 		for _, g := range s.sorted() {
 			s.step(g, pg.ResetEvent{Peer: it.peer})
 		}
+	case released:
+		s.onReleased(it)
 	case call:
 		it.run(s)
 	}
@@ -282,6 +287,7 @@ func (s *shard) make(id placement.PGID) *pg.Group {
 }
 
 func (s *shard) onMap(it mapped) {
+	old := s.m
 	s.m, s.table = it.m, it.table
 	for i := range it.m.PGs {
 		pgs := &it.m.PGs[i]
@@ -290,16 +296,20 @@ func (s *shard) onMap(it mapped) {
 			if s.d.shardOf(id) != s || s.groups[id] != nil {
 				continue
 			}
-			if pgs.Records[n].Has(s.d.id) || slices.Contains(it.table.Target(id), s.d.id) {
+			switch {
+			case pgs.Records[n].Has(s.d.id) || slices.Contains(it.table.Target(id), s.d.id):
 				if s.make(id) == nil {
 					return
 				}
+			case old != nil && old.Pool(pgs.Pool) != nil && old.PG(id) == nil && !s.d.nursery.holds(id):
+				s.adopt(id) // another shard may have split off a copy that nobody wants
 			}
 		}
 	}
 	for _, g := range s.sorted() {
 		s.step(g, pg.MapEvent{View: s.view(g.ID())})
 	}
+	s.releaseAll()
 	waiting := s.deferred
 	s.deferred, s.waiters = nil, 0
 	for _, item := range waiting {
@@ -312,10 +322,16 @@ func (s *shard) view(id placement.PGID) pg.View { return pg.ViewOf(s.m, s.table,
 // step lets a group take in an event and carries out the effects; reads that
 // need no waiting are answered at once, so there can be several rounds.
 func (s *shard) step(g *pg.Group, ev pg.Event) {
-	events := []pg.Event{ev}
+	s.follow(g, []pg.Event{ev})
+}
+
+func (s *shard) follow(g *pg.Group, events []pg.Event) {
 	for len(events) > 0 {
 		fx := g.Step(s.d.clk.Mono(), events[0])
 		events = append(events[1:], s.carryOut(g, fx)...)
+	}
+	if s.d.nursery.busy.Load() && s.m != nil {
+		s.release(g.ID())
 	}
 }
 
@@ -357,7 +373,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, l := range fx.List {
 		s.offload(func() {
-			objs, more, err := d.o.Store.List(id, store.Objects, l.After, l.Limit)
+			objs, more, err := d.o.Store.List(l.In(id), l.Space, l.After, l.Limit)
 			s.post(forGroup{id: id, ev: pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}})
 		})
 	}

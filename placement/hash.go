@@ -58,6 +58,18 @@ func SplitParent(shard, oldNum uint32) uint32 {
 	return StableMod(uint64(shard), oldNum)
 }
 
+// SplitChildren returns, in order, the shards that shard splits off when the pool grows
+// from oldNum PGs to newNum; none if oldNum is zero.
+func SplitChildren(shard, oldNum, newNum uint32) []uint32 {
+	var kids []uint32
+	for c := oldNum; oldNum > 0 && c < newNum; c++ {
+		if SplitParent(c, oldNum) == shard {
+			kids = append(kids, c)
+		}
+	}
+	return kids
+}
+
 // shardMask returns the smallest 2^k-1 that is at least n-1.
 func shardMask(n uint32) uint32 {
 	return uint32(1<<bits.Len32(n-1) - 1)

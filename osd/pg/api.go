@@ -67,6 +67,9 @@ type View struct {
 	Size    int
 	MinSize int
 	Flags   placement.Flags
+
+	PGNum      uint32 // of the pool; 0: not known, nothing splits
+	FirstPGNum uint32 // of the pool when it was made
 }
 
 // Peer is what the map says of an OSD that matters to the PG.
@@ -236,8 +239,18 @@ type Read struct {
 // List asks for a page of the PG's objects, to be answered with a ListedEvent.
 type List struct {
 	Token uint64
+	Of    placement.PGID // another PG, if it is set
+	Space store.Space
 	After string
 	Limit int
+}
+
+// In returns the PG whose objects are to be listed for a group of PG own.
+func (l *List) In(own placement.PGID) placement.PGID {
+	if l.Of != (placement.PGID{}) {
+		return l.Of
+	}
+	return own
 }
 
 // Proposal asks the driver to propose a change of the PG's record to the monitors.

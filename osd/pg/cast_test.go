@@ -441,7 +441,7 @@ func (a *actor) list() {
 	ls := a.lists
 	a.lists = nil
 	for _, l := range ls {
-		objs, more, err := a.st.List(castPG, store.Objects, l.After, l.Limit)
+		objs, more, err := a.st.List(l.In(castPG), l.Space, l.After, l.Limit)
 		a.step(ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err})
 	}
 }

@@ -24,6 +24,9 @@ type Group struct {
 	served placement.Term // the last term that we led and served since the daemon began
 	shares shares
 	fol    follower
+	split  *split    // not nil while our copy is being divided
+	held   bool      // our copy may still have to be split off from another PG's
+	asked  *MsgEvent // the primary's newest question, to be answered when our copy is ready
 
 	now clock.Mono
 	fx  Effects
@@ -85,11 +88,19 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 		g.onProposed(ev)
 	case TickEvent:
 	}
-	if g.lead != nil {
+	g.proceed()
+	return g.fx
+}
+
+// proceed does whatever has become possible.
+func (g *Group) proceed() {
+	switch {
+	case g.waits() && !(g.cfg.is(LeadUnsplit) && g.lead != nil):
+		g.splitOn()
+	case g.lead != nil:
 		g.advance()
 	}
 	g.share()
-	return g.fx
 }
 
 func (g *Group) onMap(v View) {
@@ -114,11 +125,16 @@ func (g *Group) onMap(v View) {
 	case !leads:
 		g.stepDown(wirepb.Code_WRONG_PRIMARY, "")
 	case g.lead == nil || g.lead.term != v.Record.Term:
+		led := g.lead != nil
 		g.stepDown(wirepb.Code_TRY_LATER, "the PG is peering")
 		g.takeLead()
+		if led {
+			g.lead.oldPGNum = old.PGNum
+		}
 	default:
 		g.recordChanged(&old)
 	}
+	g.keepUp()
 	if !leads && g.stray() {
 		g.erase()
 	}
@@ -128,7 +144,7 @@ func (g *Group) onMap(v View) {
 // acknowledged write is whole and up without us, and CRUSH does not want us either.
 func (g *Group) stray() bool {
 	v := &g.view
-	if !g.exists || v.Record.Has(g.cfg.Self) || slices.Contains(v.Target, g.cfg.Self) || len(v.Record.InSync) < v.Size {
+	if !g.exists || g.waits() || v.Record.Has(g.cfg.Self) || slices.Contains(v.Target, g.cfg.Self) || len(v.Record.InSync) < v.Size {
 		return false
 	}
 	for _, m := range v.Record.InSync {
@@ -144,11 +160,11 @@ func (g *Group) erase() {
 	if g.fol.stream > 0 && !g.fol.broken && g.view.Exists {
 		g.reject("copy removed") // a primary with an older map may be teaching us
 	}
-	g.exists = false
-	g.st = state{complete: true}
+	ops := g.opsUnsplit()
+	g.exists, g.split = false, nil
+	g.st = state{complete: true, pgNum: g.view.PGNum}
 	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
 	g.fol = follower{}
-	var ops []store.Op
 	for _, sp := range []store.Space{store.Objects, store.Staging, store.Meta} {
 		ops = append(ops, store.Op{Kind: store.OpRemoveSpace, Key: store.Key{PG: g.id, Space: sp}})
 	}
@@ -213,6 +229,8 @@ func (g *Group) onMsg(ev MsgEvent) {
 		if g.lead != nil {
 			g.fromPeer(ev)
 		}
+	case rec.Primary == ev.From && g.waits() && (g.held || !g.cfg.is(FollowUnsplit)):
+		g.holdQuery(ev)
 	case rec.Primary == ev.From:
 		g.fromPrimary(ev)
 	}

@@ -18,6 +18,7 @@ type lead struct {
 	served    clock.Mono // serving since
 	activated bool       // every in-sync member has our log (R4)
 	serving   bool       // reads and writes are answered
+	oldPGNum  uint32     // of the map in which we led our last term, if we did until this one
 
 	unreadable bool // a peer needs an object that we cannot read
 

@@ -258,6 +258,9 @@ func (g *Group) askPage(p *peer) {
 }
 
 func (g *Group) onListed(ev ListedEvent) {
+	if g.splitListed(ev) {
+		return
+	}
 	if g.lead == nil {
 		g.followerListed(ev)
 		return

@@ -17,7 +17,7 @@ const metaName = "pg"
 const stateAttr = "state"
 
 // stateVersion is the format of the state attribute. A newer one is refused.
-const stateVersion = 1
+const stateVersion = 2
 
 // state is what a group must remember besides its log.
 type state struct {
@@ -33,9 +33,17 @@ type state struct {
 	// horizon is the wall time (unix ns) up to which request ids may have been forgotten: a
 	// repeat of a request that was first sent before it cannot be told from a new one.
 	horizon int64
+	// pgNum is the pool's number of PGs for which the copy was divided last; zero: the pool's
+	// first, by a version that knew no other. splitTo, if not zero, is the number that a split
+	// under way leads to: objects may be in the children already.
+	pgNum, splitTo uint32
 }
 
-const stateBytes = 46
+// The encoding's length, now and in format 1, which did not have pgNum and splitTo.
+const (
+	stateBytes  = 54
+	stateBytes1 = 46
+)
 
 func (s state) encode() []byte {
 	b := make([]byte, 0, stateBytes)
@@ -51,14 +59,16 @@ func (s state) encode() []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(v.Term))
 		b = binary.LittleEndian.AppendUint64(b, v.Seq)
 	}
-	return binary.LittleEndian.AppendUint64(b, uint64(s.horizon))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.horizon))
+	b = binary.LittleEndian.AppendUint32(b, s.pgNum)
+	return binary.LittleEndian.AppendUint32(b, s.splitTo)
 }
 
 func decodeState(b []byte) (state, error) {
 	if len(b) > 0 && b[0] > stateVersion {
 		return state{}, fmt.Errorf("PG state has format %d, this version reads up to %d: start a newer cairn", b[0], stateVersion)
 	}
-	if len(b) != stateBytes || b[0] != stateVersion {
+	if !(len(b) == stateBytes && b[0] == stateVersion || len(b) == stateBytes1 && b[0] == 1) {
 		return state{}, fmt.Errorf("PG state of %d bytes is damaged: want %d bytes of format %d: %w", len(b), stateBytes, stateVersion, store.ErrCorrupt)
 	}
 	s := state{complete: b[1]&1 != 0, scan: b[1]&2 != 0}
@@ -67,6 +77,12 @@ func decodeState(b []byte) (state, error) {
 		*v = store.Version{Term: placement.Term(binary.LittleEndian.Uint32(p)), Seq: binary.LittleEndian.Uint64(p[4:])}
 	}
 	s.horizon = int64(binary.LittleEndian.Uint64(b[38:]))
+	if b[0] > 1 {
+		s.pgNum, s.splitTo = binary.LittleEndian.Uint32(b[46:]), binary.LittleEndian.Uint32(b[50:])
+		if s.splitTo != 0 && s.splitTo <= s.pgNum {
+			return state{}, fmt.Errorf("PG state is damaged: a split from %d to %d PGs: %w", s.pgNum, s.splitTo, store.ErrCorrupt)
+		}
+	}
 	return s, nil
 }
 

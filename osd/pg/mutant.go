@@ -45,6 +45,12 @@ const (
 	WordUnserved          // who has led without serving says that it served
 	GrowEarly             // members are added before own grants have run out
 	FillDisks             // writes are executed though a member has no space for them
+
+	ChildWithoutLog // a PG that is split off does not get its parent's log
+	LeadUnsplit     // a primary leads before its copy is divided
+	FollowUnsplit   // a member answers before its copy is divided
+	ForgetSplit     // a crash makes the PG forget what its split led to
+	AnyObject       // objects that belong to another PG are served
 )
 
 var mutantNames = [...]string{
@@ -78,6 +84,12 @@ var mutantNames = [...]string{
 	WordUnserved:   "word of the unserved",
 	GrowEarly:      "grow early",
 	FillDisks:      "fill disks",
+
+	ChildWithoutLog: "child without a log",
+	LeadUnsplit:     "lead unsplit",
+	FollowUnsplit:   "follow unsplit",
+	ForgetSplit:     "forget the split",
+	AnyObject:       "any object",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -38,6 +38,11 @@ func TestMutantsInScripts(t *testing.T) {
 		{"newcomer before own grants", probe{mutant: GrowEarly}, newcomerDoesNotOvertakeLeases},
 		{"disks that are full", probe{mutant: FillDisks}, fullMember},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
+		{"log of a child", probe{mutant: ChildWithoutLog}, splits},
+		{"primary in the middle of a split", probe{mutant: LeadUnsplit}, slowSplitOfPrimary},
+		{"member in the middle of a split", probe{mutant: FollowUnsplit}, splitBeforeFollowing},
+		{"interrupted split", probe{mutant: ForgetSplit}, splitCrashes},
+		{"object of another PG", probe{mutant: AnyObject}, misdirected},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			said := c.probe.play(c.script)

@@ -43,6 +43,9 @@ func (g *Group) onOp(ev OpEvent) {
 		g.reply([]Handle{ev.Handle}, Reply{Code: code, Text: text})
 		return
 	}
+	if g.misdirected(&ev) {
+		return
+	}
 	r := &request{handles: []Handle{ev.Handle}, ev: ev, since: g.now}
 	if ev.Op != nil {
 		r.name = string(ev.Op.Object)

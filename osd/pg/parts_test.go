@@ -43,8 +43,9 @@ func logOf(tail store.Version, vs ...store.Version) pgLog {
 
 // The format on disk: docs/formats/pg.md. Change the format's version when this must change.
 func TestStateGolden(t *testing.T) {
-	s := state{tail: at(1, 2), committed: at(3, 0x0405060708), complete: true, completeTo: at(9, 10), scan: true, horizon: -2}
-	const want = "0103" + "01000000" + "0200000000000000" + "03000000" + "0807060504000000" + "09000000" + "0a00000000000000" + "feffffffffffffff"
+	s := state{tail: at(1, 2), committed: at(3, 0x0405060708), complete: true, completeTo: at(9, 10), scan: true, horizon: -2, pgNum: 12, splitTo: 16}
+	const want = "0203" + "01000000" + "0200000000000000" + "03000000" + "0807060504000000" + "09000000" + "0a00000000000000" + "feffffffffffffff" +
+		"0c000000" + "10000000"
 	if got := hex.EncodeToString(s.encode()); got != want {
 		t.Fatalf("encoded\n%s, want\n%s", got, want)
 	}
@@ -53,7 +54,10 @@ func TestStateGolden(t *testing.T) {
 			return store.Version{Term: placement.Term(rapid.Uint32().Draw(t, name)), Seq: rapid.Uint64().Draw(t, name)}
 		}
 		s := state{tail: v("tail"), committed: v("committed"), completeTo: v("to"), horizon: rapid.Int64().Draw(t, "horizon"),
-			complete: rapid.Bool().Draw(t, "complete"), scan: rapid.Bool().Draw(t, "scan")}
+			complete: rapid.Bool().Draw(t, "complete"), scan: rapid.Bool().Draw(t, "scan"), pgNum: rapid.Uint32Range(0, 1<<20).Draw(t, "pg_num")}
+		if rapid.Bool().Draw(t, "splits") {
+			s.splitTo = s.pgNum + 1
+		}
 		if got, err := decodeState(s.encode()); err != nil || got != s {
 			t.Fatalf("%+v came back as %+v, %v", s, got, err)
 		}

@@ -51,13 +51,21 @@ func (g *Group) abdicate() {
 		g.repropose()
 		return
 	}
+	if id := g.nextMember(); id != placement.NoOSD {
+		g.change(set, id)
+	}
+}
+
+// nextMember returns the member behind us that is up, or NoOSD.
+func (g *Group) nextMember() placement.OSDID {
+	set := g.view.Record.InSync
 	self := slices.Index(set, g.cfg.Self)
 	for i := range set {
 		if id := set[(self+1+i)%len(set)]; id != g.cfg.Self && g.view.up(id) {
-			g.change(set, id)
-			return
+			return id
 		}
 	}
+	return placement.NoOSD
 }
 
 // repropose sends a pending proposal again when it is time to.

@@ -166,6 +166,10 @@ func (g *Group) why() string {
 		}
 	}
 	switch {
+	case g.split != nil:
+		return "peering, " + g.split.String()
+	case g.held:
+		return "peering, being split off from another PG"
 	case g.unfit():
 		return fmt.Sprintf("inactive: %s has lost its copy of PG %s, or never had all of it", g.cfg.Self, g.id)
 	case !ld.activated && len(missing) > 0:
@@ -223,6 +227,8 @@ type QueryState struct {
 	Tail      string            `json:"log_tail"`
 	Committed string            `json:"committed"`
 	Complete  bool              `json:"complete"`
+	PGNum     uint32            `json:"pg_num,omitempty"`    // the copy is divided for so many PGs of the pool
+	Splitting string            `json:"splitting,omitempty"` // how far the split under way is
 	InFlight  int               `json:"in_flight"`
 	Waiting   int               `json:"waiting"`
 	WaitsFor  string            `json:"waits_for,omitempty"`
@@ -235,7 +241,10 @@ func (g *Group) Query(objects int64) QueryState {
 	q := QueryState{
 		PG: g.id.String(), State: "replica", Epoch: v.Epoch, Term: v.Record.Term, Primary: v.Record.Primary,
 		InSync: v.Record.InSync, Target: v.Target, Head: g.log.head().String(), Tail: g.log.tail.String(),
-		Committed: g.st.committed.String(), Complete: g.st.complete,
+		Committed: g.st.committed.String(), Complete: g.st.complete, PGNum: g.st.pgNum,
+	}
+	if g.split != nil {
+		q.Splitting = g.split.String()
 	}
 	ld := g.lead
 	if ld == nil {

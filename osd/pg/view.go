@@ -11,6 +11,7 @@ func ViewOf(m *placement.Map, t *placement.Table, id placement.PGID) View {
 	}
 	v.Exists, v.Record, v.Target = true, *rec, t.Target(id)
 	v.Size, v.MinSize, v.Flags = int(pool.Size), int(pool.MinSize), m.Flags
+	v.PGNum, v.FirstPGNum = pool.PGNum, pool.FirstPGNum
 	v.Peers = map[placement.OSDID]Peer{}
 	for _, set := range [][]placement.OSDID{rec.InSync, v.Target} {
 		for _, member := range set {

@@ -4544,12 +4544,15 @@ func (x *OpReply) GetFailed() uint32 {
 	return 0
 }
 
+// PGList asks for names of one PG. pg_num is the pool's in the asker's map: if it has grown since, the
+// PG no longer holds what the asker thinks, and the answer is STALE_MAP. Zero: the asker does not mind.
 type PGList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
 	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
 	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	PgNum         uint32                 `protobuf:"varint,40,opt,name=pg_num,json=pgNum,proto3" json:"pg_num,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4608,6 +4611,13 @@ func (x *PGList) GetAfter() []byte {
 func (x *PGList) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *PGList) GetPgNum() uint32 {
+	if x != nil {
+		return x.PgNum
 	}
 	return 0
 }
@@ -5352,12 +5362,13 @@ const file_wire_proto_rawDesc = "" +
 	"\aOpReply\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.cairn.wire.ObjResultR\aresults\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06failed\x18\x03 \x01(\rR\x06failed\"^\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"u\n" +
 	"\x06PGList\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\fR\x05after\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\";\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x15\n" +
+	"\x06pg_num\x18( \x01(\rR\x05pgNum\";\n" +
 	"\vPGListReply\x12\x18\n" +
 	"\aobjects\x18\x01 \x03(\fR\aobjects\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"8\n" +

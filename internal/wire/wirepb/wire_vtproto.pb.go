@@ -4205,6 +4205,13 @@ func (m *PGList) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.PgNum != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.PgNum))
+		i--
+		dAtA[i] = 0x2
+		i--
+		dAtA[i] = 0xc0
+	}
 	if m.Limit != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Limit))
 		i--
@@ -6387,6 +6394,9 @@ func (m *PGList) SizeVT() (n int) {
 	}
 	if m.Limit != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Limit))
+	}
+	if m.PgNum != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.PgNum))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -16458,6 +16468,25 @@ func (m *PGList) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Limit |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 40:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field PgNum", wireType)
+			}
+			m.PgNum = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.PgNum |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
