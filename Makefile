@@ -4,6 +4,7 @@
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
 #   MINUTES=60     make torture: how long instead
+#   SECONDS=60     make sim: how long
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
@@ -12,6 +13,10 @@ BENCH    ?= .
 FUZZTIME ?= 5s
 KILLS    ?= 500
 MINUTES  ?= 0
+# Not ?=, since some shells export a SECONDS of their own.
+ifneq ($(origin SECONDS),command line)
+SECONDS  := 60
+endif
 
 # A version only when the history has a tag; otherwise the program's own default.
 # `cairn version` shows the commit in either case.
@@ -22,7 +27,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short torture idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim torture idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -43,6 +48,9 @@ test-deps: ## install (root) or name (others) the programs that the tests drive
 
 test-short: ## the quick tests only; needs nothing but Go
 	$(GO) test -short -timeout 5m $(PKG)
+
+sim: ## simulate whole clusters under faults for SECONDS, with new seeds
+	$(GO) test ./internal/sim -count=1 -timeout 0 -v -run 'TestSimulation$$' -sim.seconds=$(SECONDS)
 
 torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))

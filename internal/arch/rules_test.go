@@ -1,5 +1,7 @@
 package arch
 
+import "slices"
+
 // module is the path that the tree's own packages share.
 const module = "github.com/cairnstore/cairn"
 
@@ -24,7 +26,7 @@ type ban struct{ pkg, why string }
 
 // pure lists the folders whose code computes and nothing else: the same input
 // gives the same output, in the cluster, in a test and in the simulator.
-var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "client/core", "internal/clock", "internal/codec"}
+var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "client/core", "internal/clock", "internal/codec", "internal/sim"}
 
 // noIO is what a pure package stays away from; TestPure adds the functions of
 // package time that look at a clock.
@@ -154,9 +156,18 @@ var rules = []rule{
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
 	},
 	{
-		name: "internal", dirs: []string{"internal"}, except: []string{"internal/node", "internal/testcluster"}, tests: true,
+		name: "internal", dirs: []string{"internal"}, except: []string{"internal/node", "internal/testcluster", "internal/sim"}, tests: true,
 		deny: with(bans("internal holds what daemons and clients share; it can know none of them", own+"mon", own+"osd", own+"client", own+"gateways", own+"csi"),
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
+	},
+	{
+		name: "sim", dirs: []string{"internal/sim"},
+		allow: []string{
+			own + "internal/clock", own + "internal/wire/wirepb", own + "mon/fsm", own + "osd/objop", own + "osd/pg",
+			own + "osd/store", own + "placement", own + "client/core",
+		},
+		deny: with(bans("the simulation drives the pure parts of the daemons; what has goroutines or a clock could not be repeated", own),
+			slices.DeleteFunc(slices.Clone(noIO), func(b ban) bool { return b.pkg == "math/rand" })), // its chance comes from a seed
 	},
 	{
 		name: "tools", dirs: []string{"tools"},

@@ -18,6 +18,14 @@ func (g *Group) Serving() (placement.Term, bool) {
 	return g.lead.term, true
 }
 
+// LeadTerm returns the term in which the group leads, or 0.
+func (g *Group) LeadTerm() placement.Term {
+	if g.lead == nil {
+		return 0
+	}
+	return g.lead.term
+}
+
 // Committed returns the entries behind seq that this primary calls committed.
 func (g *Group) Committed(seq uint64) []*wirepb.LogEntry {
 	if g.lead == nil || !g.lead.activated {
@@ -83,4 +91,19 @@ func (c Copy) Holds(e *wirepb.LogEntry) error {
 		return fmt.Errorf("entry %s of %q where %s of %q belongs", entryPos(&got), got.Object, entryPos(e), e.Object)
 	}
 	return nil
+}
+
+// Names reports whether an entry of the disk's log behind seq names an object.
+func (c Copy) Names(object string, seq uint64) bool {
+	kvs, _, err := c.r.OmapList(c.key, logKey(seq+1), nil, 1000)
+	if err != nil {
+		return false
+	}
+	for _, kv := range kvs {
+		var e wirepb.LogEntry
+		if len(kv.Key) == len(logKey(0)) && e.UnmarshalVT(kv.Value) == nil && string(e.Object) == object {
+			return true
+		}
+	}
+	return false
 }

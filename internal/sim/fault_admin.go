@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cairnstore/cairn/mon/fsm"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// What administrators do while all this goes on.
+var adminFaults = []fault{
+	{"reweight", 4, (*world).reweigh},
+	{"min_size", 2, func(w *world) bool {
+		w.mons.set(pick(w, w.k.pools).name, "min_size", 1+w.rng.IntN(3))
+		return true
+	}},
+	{"size", 2, func(w *world) bool {
+		w.mons.set(pick(w, w.k.pools).name, "size", 2+w.rng.IntN(3))
+		return true
+	}},
+	{"pool for a while", 1, (*world).passingPool},
+	{"pause flag", 1, func(w *world) bool {
+		w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause, On: true})
+		w.until(w.rand(0, 2*time.Second), func() { w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause}) })
+		return true
+	}},
+}
+
+// createPools makes the pools; now and then some OSDs are down just then.
+func (w *world) createPools() {
+	if w.chance(0.3) {
+		for _, i := range w.rng.Perm(len(w.osds))[:1+w.rng.IntN(len(w.osds)-1)] {
+			w.dieFor(w.osds[i], true, 3*time.Second)
+			w.mons.down(placement.OSDID(i))
+		}
+	}
+	for _, p := range w.k.pools {
+		w.mons.must(&fsm.PoolCreate{Name: p.name, Size: p.size, MinSize: p.minSize, PGNum: p.pgNum})
+	}
+}
+
+// reweigh moves the PGs' targets about.
+func (w *world) reweigh() bool {
+	for i, n := range w.osds {
+		weight := placement.WeightOne
+		if n.gone || i >= 2 && w.chance(0.4) {
+			weight = 0
+		}
+		w.mons.weigh(n.id, weight)
+	}
+	return true
+}
+
+// passingPool makes a pool that is removed again.
+func (w *world) passingPool() bool {
+	w.values++
+	name := fmt.Sprintf("x%d", w.values)
+	w.mons.want(&fsm.PoolCreate{Name: name, Size: 3, MinSize: 1, PGNum: 1})
+	w.until(w.rand(0, 6*time.Second), func() { w.mons.want(&fsm.PoolRemove{Name: name}) })
+	return true
+}
+
+// healAdmin makes pools and weights what they should be at last.
+func (w *world) healAdmin() {
+	w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause})
+	for _, p := range w.k.pools {
+		w.mons.set(p.name, "min_size", 1)
+		w.mons.set(p.name, "size", p.size)
+		w.mons.set(p.name, "min_size", min(int(p.size), 1+w.rng.IntN(2)))
+	}
+	for _, p := range w.mons.st.Map().Pools {
+		if p.Name[0] == 'x' {
+			w.mons.want(&fsm.PoolRemove{Name: p.Name})
+		}
+	}
+	for _, n := range w.osds {
+		weight := placement.WeightOne
+		if n.gone {
+			weight = 0
+		}
+		w.mons.weigh(n.id, weight)
+	}
+}

@@ -1,0 +1,125 @@
+package sim
+
+import (
+	"github.com/anishathalye/porcupine"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/pg"
+)
+
+// input is what a client asks for.
+type input struct {
+	pool   string
+	object string
+	kind   string
+	value  string // what is written
+	expect string // cas: the omap value it wants to find, "" for none
+}
+
+func (in *input) key() string { return in.pool + "/" + in.object }
+
+// output is what it is told.
+type output struct {
+	unknown bool // nobody knows whether it was carried out
+	code    wirepb.Code
+	data    string // the object's bytes, where the operation returns them
+	kv      string // the omap value, the same; "" for none
+}
+
+func (in *input) writes() bool { return in.kind != "read" && in.kind != "list" }
+
+// request builds the operation.
+func (in *input) request() (*wirepb.OpRequest, []byte) {
+	data := func(kind wirepb.OpKind) *wirepb.ObjOp {
+		return &wirepb.ObjOp{Kind: kind, DataLen: uint64(len(in.value))}
+	}
+	get := &wirepb.ObjOp{Kind: wirepb.OpKind_OMAP_GET, Name: []byte("k")}
+	var ops []*wirepb.ObjOp
+	var payload []byte
+	switch in.kind {
+	case "read":
+		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_READ}, get}
+	case "write":
+		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_WRITE_FULL)}, []byte(in.value)
+	case "append":
+		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_APPEND)}, []byte(in.value)
+	case "swap": // returns what it replaces
+		ops, payload = []*wirepb.ObjOp{{Kind: wirepb.OpKind_READ}, get, data(wirepb.OpKind_WRITE_FULL)}, []byte(in.value)
+	case "set":
+		ops = []*wirepb.ObjOp{
+			{Kind: wirepb.OpKind_OMAP_SET, Name: []byte("k"), Value: []byte(in.value)},
+			{Kind: wirepb.OpKind_SET_ATTR, Name: []byte("a"), Value: []byte(in.value)},
+		}
+	case "cas":
+		ops = []*wirepb.ObjOp{
+			{Kind: wirepb.OpKind_CMP_OMAP, Name: []byte("k"), Value: []byte(in.expect), Flag: true},
+			{Kind: wirepb.OpKind_OMAP_SET, Name: []byte("k"), Value: []byte(in.value)},
+		}
+	case "remove":
+		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_REMOVE, Flag: true}}
+	}
+	return &wirepb.OpRequest{Object: []byte(in.object), Ops: ops}, payload
+}
+
+// output takes an answer apart.
+func (in *input) output(r pg.Reply) output {
+	out := output{code: r.Code}
+	if r.Code != wirepb.Code_OK || in.kind != "read" && in.kind != "swap" {
+		return out
+	}
+	res := r.Reply.Results
+	out.data, out.kv = string(r.Payload), string(res[1].Value)
+	if in.kind == "swap" {
+		out.data = string(res[0].Value)
+	}
+	return out
+}
+
+// state is an object as the model has it.
+type state struct {
+	exists   bool
+	data, kv string
+}
+
+// step is the model: what an operation may answer, and what it leaves behind.
+func step(s state, in input, out output) (bool, state) {
+	saw := out.data == s.data && out.kv == s.kv
+	missing := !s.exists
+	switch in.kind {
+	case "exists": // one name of a listing
+		return (out.data == "yes") == s.exists, s
+	case "read":
+		if out.code == wirepb.Code_NOT_FOUND {
+			return missing, s
+		}
+		return s.exists && saw, s
+	case "write":
+		return out.unknown || out.code == wirepb.Code_OK, state{true, in.value, s.kv}
+	case "append":
+		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data + in.value, s.kv}
+	case "set":
+		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data, in.value}
+	case "swap":
+		next := state{true, in.value, s.kv}
+		switch {
+		case missing:
+			return out.unknown || out.code == wirepb.Code_NOT_FOUND, s
+		case out.unknown:
+			return true, next
+		}
+		return out.code == wirepb.Code_OK && saw, next
+	case "cas":
+		if s.kv != in.expect {
+			return out.unknown || out.code == wirepb.Code_CONFLICT, s
+		}
+		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data, in.value}
+	case "remove":
+		return out.unknown || out.code == wirepb.Code_OK, state{}
+	}
+	return false, s
+}
+
+var model = porcupine.Model{
+	Init: func() any { return state{} },
+	Step: func(s, in, out any) (bool, any) { return step(s.(state), in.(input), out.(output)) },
+}

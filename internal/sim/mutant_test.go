@@ -1,0 +1,97 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"github.com/cairnstore/cairn/osd/pg"
+)
+
+var measureFlag = flag.Int("sim.measure", 0, "say how many of the first so many seeds notice each mutant and slip")
+
+// noticed runs a seed with a broken rule and returns what was noticed, "" for nothing. A mutant
+// may run into one of the code's own checks.
+func noticed(m pg.Mutant, s Slip, seed int) (what string) {
+	defer func() {
+		if r := recover(); r != nil {
+			what = fmt.Sprint("panic: ", r)
+		}
+	}()
+	if r := Run(Options{Seed: uint64(seed), Mutant: m, Slip: s}); len(r.Fails) > 0 {
+		return r.Fails[0]
+	}
+	return ""
+}
+
+// broken is a rule that is broken on purpose, and how many seeds may be needed to notice.
+type broken struct {
+	mutant pg.Mutant
+	slip   Slip
+	seeds  int // four times what it took when this was written, at least
+}
+
+func (b broken) name() string {
+	if b.slip != NoSlip {
+		return b.slip.String()
+	}
+	return b.mutant.String()
+}
+
+// TestMutants breaks one rule at a time and demands that the simulation notices within so many
+// seeds. Rules that chance hardly ever hits are broken in the scripts of osd/pg.
+func TestMutants(t *testing.T) {
+	if testing.Short() {
+		return // minutes rather than seconds, if something is wrong
+	}
+	for _, b := range []broken{
+		{mutant: pg.AckEarly, seeds: 8},
+		{mutant: pg.CommitEarly, seeds: 8},
+		{mutant: pg.CompleteEarly, seeds: 8},
+		{mutant: pg.CountLearner, seeds: 40},
+		{mutant: pg.DropUnion, seeds: 40},
+		{mutant: pg.ForgetRequests, seeds: 8},
+		{mutant: pg.ForgetHorizon, seeds: 200},
+		{mutant: pg.ShrinkEarly, seeds: 12},
+		{mutant: pg.UnlockedPush, seeds: 20},
+		{mutant: pg.WaitForDead, seeds: 100},
+		{slip: LeasesHearLate, seeds: 200},
+	} {
+		t.Run(b.name(), func(t *testing.T) {
+			for seed := 1; seed <= b.seeds; seed++ {
+				if what := noticed(b.mutant, b.slip, seed); what != "" {
+					t.Logf("seed %d: %.150s", seed, what)
+					return
+				}
+			}
+			t.Fatalf("not noticed by seeds 1 to %d", b.seeds)
+		})
+	}
+}
+
+// TestMeasure is for whoever changes the simulation: is it still sharp?
+func TestMeasure(t *testing.T) {
+	if *measureFlag == 0 {
+		return
+	}
+	var all []broken
+	for _, m := range pg.Mutants() {
+		all = append(all, broken{mutant: m})
+	}
+	for s := range slipNames {
+		if Slip(s) != NoSlip {
+			all = append(all, broken{slip: Slip(s)})
+		}
+	}
+	for _, b := range all {
+		found, first, example := 0, 0, ""
+		for seed := 1; seed <= *measureFlag; seed++ {
+			if what := noticed(b.mutant, b.slip, seed); what != "" {
+				if found++; found == 1 {
+					first, example = seed, what
+				}
+			}
+		}
+		t.Logf("%-24s %4d of %d seeds, first %4d: %.110s", b.name(), found, *measureFlag, first, example)
+	}
+}

@@ -1,0 +1,21 @@
+package sim
+
+// Slip breaks one rule that the driver of osd/pg has to keep, as pg.Mutant does for the protocol itself.
+type Slip uint8
+
+// The slips.
+const (
+	NoSlip         Slip = iota
+	Impatient           // an OSD leads at once after a restart, though it has forgotten its grants (R6)
+	LeasesHearLate      // the leases hear of a map after the groups
+	DeliverEarly        // messages do not wait for their sender's map (R5)
+)
+
+var slipNames = [...]string{
+	NoSlip:         "none",
+	Impatient:      "impatient after a restart",
+	LeasesHearLate: "leases hear late of a map",
+	DeliverEarly:   "deliver before the map",
+}
+
+func (s Slip) String() string { return slipNames[s] }
