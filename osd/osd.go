@@ -47,6 +47,7 @@ type Options struct {
 	Lease          time.Duration // read lease; default 3 heartbeats
 	SilentAfter    time.Duration // a peer that does not answer for this long is reported; default 2.5 s
 	ReportEvery    time.Duration // default 1 s while something changes, five times that otherwise
+	ScrubEvery     time.Duration // how often it is looked whether a PG is due to be scrubbed; default 10 s
 	Shards         int           // goroutines that drive PGs; default 2
 	PG             pg.Config     // Self, Leases and Throttle are filled in
 	Recovery       pg.Limits     // of what PGs do besides serving clients
@@ -79,6 +80,7 @@ type OSD struct {
 	stats    counters
 	nursery  nursery
 	beats    *heartbeats
+	scrubs   *scrubber
 	commitUs atomic.Int64
 	ratios   atomic.Pointer[ratios]
 	line     store.Line // of all batches: after one has failed, the daemon stops and nothing more may take effect
@@ -97,6 +99,7 @@ type OSD struct {
 type counters struct {
 	readOps, writeOps, readBytes, writeBytes atomic.Uint64
 	recoveredObjects, recoveredBytes         atomic.Uint64
+	readErrors, scrubFound, repaired         atomic.Uint64
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -126,6 +129,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ReportEvery <= 0 {
 		o.ReportEvery = time.Second
+	}
+	if o.ScrubEvery <= 0 {
+		o.ScrubEvery = 10 * time.Second
 	}
 	if o.Shards <= 0 {
 		o.Shards = 2
@@ -174,6 +180,7 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	po.Unreachable = d.unreachable
 	d.peers = wire.NewPeers(po)
 	d.beats = newHeartbeats(d)
+	d.scrubs = newScrubber(d)
 	for i := 0; i < o.Shards; i++ {
 		d.shards = append(d.shards, newShard(d))
 	}
@@ -198,6 +205,9 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	}
 	d.wg.Add(1)
 	go d.reportLoop() // until Close ends ctx
+	d.wg.Add(2)
+	go d.scrubs.run()  // until Close ends ctx
+	go d.scrubs.read() // until Close ends ctx
 	d.log.Info("osd up", "osd", d.id, "addr", d.addr, "epoch", d.epoch.Load(), "pgs", d.groupCount())
 	return d, nil
 }

@@ -53,7 +53,7 @@ func sameReport(a, b *wirepb.OSDReport) bool {
 	for i, p := range a.Pgs {
 		q := b.Pgs[i]
 		if p.Pool != q.Pool || p.Shard != q.Shard || p.Term != q.Term || p.State != q.State || p.Degraded != q.Degraded ||
-			p.Misplaced != q.Misplaced || p.Objects != q.Objects || p.Waiting != q.Waiting || !slices.Equal(p.Acting, q.Acting) || !slices.Equal(p.Up, q.Up) {
+			p.Misplaced != q.Misplaced || p.Objects != q.Objects || p.ScrubErrors != q.ScrubErrors || p.LastScrub != q.LastScrub || p.Unfound != q.Unfound || p.Waiting != q.Waiting || !slices.Equal(p.Acting, q.Acting) || !slices.Equal(p.Up, q.Up) {
 			return false
 		}
 	}
@@ -72,6 +72,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 		ReadOps: d.stats.readOps.Load(), WriteOps: d.stats.writeOps.Load(),
 		ReadBytes: d.stats.readBytes.Load(), WriteBytes: d.stats.writeBytes.Load(),
 		RecoveredObjects: d.stats.recoveredObjects.Load(), RecoveredBytes: d.stats.recoveredBytes.Load(),
+		ReadErrors: d.stats.readErrors.Load(), ScrubFound: d.stats.scrubFound.Load(), Repaired: d.stats.repaired.Load(),
 	}
 	for _, s := range d.shards {
 		part := make(chan []*wirepb.PGStat, 1)

@@ -58,6 +58,12 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		q := hd.GetPgQueryState()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
 		d.shardOf(id).post(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
+	case hd.GetPgScrubStart() != nil:
+		d.onScrubStart(c, m, hd.GetPgScrubStart())
+	case hd.GetPgInconsistentList() != nil:
+		q := hd.GetPgInconsistentList()
+		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
+		d.shardOf(id).post(call{func(s *shard) { s.inconsistent(id, client{conn: c, req: m}) }})
 	default:
 		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
 	}

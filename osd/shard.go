@@ -371,6 +371,12 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 			s.post(forGroup{id: id, ev: pg.ReadEvent{Token: r.Token, Piece: piece, Err: err}})
 		})
 	}
+	for _, l := range fx.Look {
+		s.look(id, l)
+	}
+	for _, n := range fx.Notices {
+		d.notice(id, n)
+	}
 	for _, l := range fx.List {
 		s.offload(func() {
 			objs, more, err := d.o.Store.List(l.In(id), l.Space, l.After, l.Limit)

@@ -26,7 +26,7 @@ type ban struct{ pkg, why string }
 
 // pure lists the folders whose code computes and nothing else: the same input
 // gives the same output, in the cluster, in a test and in the simulator.
-var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "client/core", "internal/clock", "internal/codec", "internal/sim"}
+var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "osd/scrub", "client/core", "internal/clock", "internal/codec", "internal/sim"}
 
 // noIO is what a pure package stays away from; TestPure adds the functions of
 // package time that look at a clock.
@@ -68,7 +68,7 @@ const twoDaemons = "only cmd, internal/node and internal/testcluster see two dae
 //	cmd -> internal/node -> what follows
 //	gateways -> client/bucket -> client -> client/core, internal/wire -> placement
 //	mon -> mon/fsm -> placement
-//	osd -> osd/pg, osd/objop, osd/store -> placement
+//	osd -> osd/pg, osd/objop, osd/scrub, osd/store -> placement
 var rules = []rule{
 	{
 		name: "placement", dirs: []string{"placement"}, except: []string{"placement/crush"},
@@ -90,6 +90,11 @@ var rules = []rule{
 		deny:  with(bans("the protocol of a PG is a state machine: drivers (the daemon, the simulation) turn its effects into the world", own), noIO),
 	},
 	{
+		name: "scrub", dirs: []string{"osd/scrub"},
+		allow: []string{own + "osd/scrub", own + "osd/store", own + "placement", own + "internal/wire/wirepb"},
+		deny:  with(bans("osd/scrub describes what a store holds and knows nothing of PGs or daemons", own), noIO),
+	},
+	{
 		name: "objop", dirs: []string{"osd/objop"},
 		allow: []string{own + "osd/objop", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/codec"},
 		deny:  with(bans("an object operation is a function of the stored object: nothing else may influence it", own), noIO),
@@ -104,7 +109,7 @@ var rules = []rule{
 		deny:  with(bans("the store keeps what it is given: it knows no protocol and no cluster", own), bans("the store has no network", "net")),
 	},
 	{
-		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/store"}, tests: true,
+		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/scrub", "osd/store"}, tests: true,
 		deny: with(bans("an OSD and a monitor meet on the wire only, so that neither can depend on the other's memory", own+"mon"),
 			bans("an OSD serves clients and gateways; it is neither", own+"client", own+"gateways", own+"csi", own+"internal/api"),
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),

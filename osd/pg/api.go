@@ -25,6 +25,8 @@ type Config struct {
 	ScanLimit   int           // objects compared at a time by backfill; default 256
 	HomeAfter   time.Duration // a PG stays with its primary this long before it goes back to its first target; default 1 min
 
+	ScrubObjects int // objects compared at a time by scrubs; default 64
+
 	Mutant Mutant // a rule that is broken on purpose; New refuses it outside of tests
 }
 
@@ -39,6 +41,7 @@ func (c Config) withDefaults() Config {
 	set(&c.QueueMax, 4096)
 	set(&c.PushMax, 4)
 	set(&c.ScanLimit, 256)
+	set(&c.ScrubObjects, 64)
 	if c.AckTimeout <= 0 {
 		c.AckTimeout = 3 * time.Second
 	}
@@ -147,6 +150,21 @@ type (
 		Code  wirepb.Code
 		Epoch placement.Epoch
 	}
+	// LookedEvent answers a Look effect.
+	LookedEvent struct {
+		Token uint64
+		Items []*wirepb.ScrubItem // by name
+		More  bool
+		Err   error
+	}
+	// ScrubEvent asks a primary to scrub the PG, or only tells it the time so that it can note since when
+	// the PG is there.
+	ScrubEvent struct {
+		Start  bool
+		Deep   bool
+		Repair bool  // an administrator decides: where nothing tells which copy is right, the primary's is
+		Wall   int64 // unix nanoseconds now
+	}
 	// TickEvent: time passed, or a lease was renewed.
 	TickEvent struct{}
 )
@@ -159,6 +177,8 @@ func (ExecutedEvent) event()  {}
 func (PersistedEvent) event() {}
 func (ReadEvent) event()      {}
 func (ListedEvent) event()    {}
+func (LookedEvent) event()    {}
+func (ScrubEvent) event()     {}
 func (ProposedEvent) event()  {}
 func (TickEvent) event()      {}
 
@@ -171,6 +191,8 @@ type Effects struct {
 	Exec    []Exec
 	Read    []Read
 	List    []List
+	Look    []Look
+	Notices []Notice
 	Propose *Proposal
 	Wake    clock.Mono // when to send a TickEvent at the latest; zero: no need
 	Forget  bool       // the group is gone: drop it
@@ -257,4 +279,38 @@ func (l *List) In(own placement.PGID) placement.PGID {
 type Proposal struct {
 	Token  uint64
 	Change *wirepb.PGChange
+}
+
+// Look asks for a description of copies that the store holds: of one object, which somebody waits for, or
+// of a page of objects for a scrub, which nobody waits for. It is answered with a LookedEvent.
+type Look struct {
+	Token    uint64
+	Object   string // not empty: of this one, even if it is missing
+	After    string // else of those with names behind After
+	Limit    int    // at most so many
+	MaxBytes uint64 // and no more when their data comes to this
+	Deep     bool   // read everything and give digests
+}
+
+// NoticeKind says what a Notice is about.
+type NoticeKind uint8
+
+// The kinds of notices.
+const (
+	ReadFailed   NoticeKind = iota // a copy cannot be read
+	Found                          // a scrub found a damaged copy
+	Repaired                       // a copy was replaced by a good one
+	Inconsistent                   // copies differ, and it is not known which is right
+	Unfound                        // no good copy is left
+	ScrubStarted
+	ScrubEnded
+	ScrubStopped // before its end
+)
+
+// Notice is something that an administrator wants to know. The driver logs and counts it.
+type Notice struct {
+	Kind   NoticeKind
+	Object string
+	OSD    placement.OSDID // whose copy; NoOSD: of none in particular
+	Text   string
 }

@@ -40,6 +40,18 @@ func setBody(m *wirepb.PGMsg, body any) {
 		m.Body = b
 	case *wirepb.PGMsg_Reject:
 		m.Body = b
+	case *wirepb.PGMsg_Fetch:
+		m.Body = b
+	case *wirepb.PGMsg_Fetched:
+		m.Body = b
+	case *wirepb.PGMsg_Scrub:
+		m.Body = b
+	case *wirepb.PGMsg_ScrubPage:
+		m.Body = b
+	case *wirepb.PGMsg_ScrubNote:
+		m.Body = b
+	case *wirepb.PGMsg_ScrubNoted:
+		m.Body = b
 	default:
 		panic(fmt.Sprintf("pg: %T is no message body", body))
 	}

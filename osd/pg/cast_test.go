@@ -13,6 +13,7 @@ import (
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
+	"github.com/cairnstore/cairn/osd/scrub"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -98,9 +99,12 @@ type actor struct {
 	slowLists bool // listings wait for list
 	slowReads bool // pieces wait for read
 	slowExecs bool // operations wait for exec
+	slowLooks bool // descriptions wait for look
 	lists     []List
 	reads     []Read
 	execs     []Exec
+	looks     []Look
+	notices   []Notice
 }
 
 // newCast makes OSDs that know no map yet; tune may change the configuration.
@@ -318,7 +322,7 @@ func (a *actor) boot() {
 		a.c.t.Fatalf("load on %s: %v", a.id, err)
 	}
 	a.g, a.replies = g, map[Handle]Reply{}
-	a.proposals, a.lists, a.reads, a.execs, a.sent = nil, nil, nil, nil, nil
+	a.proposals, a.lists, a.reads, a.execs, a.looks, a.sent = nil, nil, nil, nil, nil, nil
 }
 
 // crash ends a process; the first keep of the batches under way survive.
@@ -339,7 +343,7 @@ func (c *cast) crash(id, keep int) {
 func (c *cast) restart(id int) {
 	a := c.a(id)
 	a.boot()
-	a.slowDisk, a.slowLists, a.slowReads, a.slowExecs = false, false, false, false
+	a.slowDisk, a.slowLists, a.slowReads, a.slowExecs, a.slowLooks = false, false, false, false, false
 	c.up(id)
 }
 
@@ -381,6 +385,7 @@ func (a *actor) step(ev Event) {
 		a.replies[r.Handle] = r
 	}
 	a.execs, a.reads, a.lists = append(a.execs, fx.Exec...), append(a.reads, fx.Read...), append(a.lists, fx.List...)
+	a.looks, a.notices = append(a.looks, fx.Look...), append(a.notices, fx.Notices...)
 	if fx.Propose != nil {
 		a.proposals = append(a.proposals, Proposal{fx.Propose.Token, proto.Clone(fx.Propose.Change).(*wirepb.PGChange)})
 	}
@@ -437,6 +442,21 @@ func pieceOf(st *store.Sim, r Read) ReadEvent {
 	return ReadEvent{Token: r.Token, Piece: p, Err: err}
 }
 
+func (a *actor) look() {
+	ls := a.looks
+	a.looks = nil
+	for _, l := range ls {
+		ev := LookedEvent{Token: l.Token}
+		if l.Object != "" {
+			it, err := scrub.Object(a.st, store.Key{PG: castPG, Name: l.Object}, l.Deep, nil)
+			ev.Items, ev.Err = []*wirepb.ScrubItem{it}, err
+		} else {
+			ev.Items, ev.More, ev.Err = scrub.Page(a.st, castPG, l.After, l.Limit, l.MaxBytes, l.Deep, nil)
+		}
+		a.step(ev)
+	}
+}
+
 func (a *actor) list() {
 	ls := a.lists
 	a.lists = nil
@@ -469,6 +489,10 @@ func (c *cast) settle() {
 			}
 			if !a.slowReads && len(a.reads) > 0 {
 				a.read()
+				moved = true
+			}
+			if !a.slowLooks && len(a.looks) > 0 {
+				a.look()
 				moved = true
 			}
 			if !a.slowLists && len(a.lists) > 0 {

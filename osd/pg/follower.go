@@ -16,6 +16,8 @@ type follower struct {
 	live    bool   // activated or learning: replicated writes are accepted
 	staged  map[string]bool
 	pushing map[string]uint64 // object being received -> next offset
+	fetches map[uint64]uint64 // pieces being read for the primary: token -> its id
+	looks   map[uint64]uint64 // copies being described for the primary: token -> its id
 	scan    uint64            // token of the listing that answers the primary's scan; zero: none
 }
 
@@ -57,6 +59,12 @@ func (g *Group) fromPrimary(ev MsgEvent) {
 	case m.GetScan() != nil:
 		f.scan = g.token()
 		g.fx.List = append(g.fx.List, List{Token: f.scan, After: string(m.GetScan().After), Limit: int(min(m.GetScan().Limit, 4096))})
+	case m.GetFetch() != nil:
+		g.onFetch(m.GetFetch())
+	case m.GetScrub() != nil:
+		g.onScrub(m.GetScrub())
+	case m.GetScrubNote() != nil:
+		g.onScrubNote(m.GetScrubNote())
 	default:
 		g.reject("unknown message")
 	}

@@ -27,6 +27,7 @@ type Group struct {
 	split  *split    // not nil while our copy is being divided
 	held   bool      // our copy may still have to be split off from another PG's
 	asked  *MsgEvent // the primary's newest question, to be answered when our copy is ready
+	scrubs scrubs
 
 	now clock.Mono
 	fx  Effects
@@ -47,7 +48,7 @@ type deferred struct {
 // empty. It fails when what the store holds of it is damaged or of a newer format.
 func New(cfg Config, id placement.PGID, r store.Reader) (*Group, error) {
 	cfg.refuseMutants()
-	g := &Group{cfg: cfg.withDefaults(), id: id}
+	g := &Group{cfg: cfg.withDefaults(), id: id, scrubs: noScrubs()}
 	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
 	g.st.complete = true
 	err := g.load(r)
@@ -82,6 +83,10 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 		g.onPersisted(ev)
 	case ReadEvent:
 		g.onRead(ev)
+	case LookedEvent:
+		g.onLooked(ev)
+	case ScrubEvent:
+		g.onScrubEvent(ev)
 	case ListedEvent:
 		g.onListed(ev)
 	case ProposedEvent:
@@ -164,7 +169,7 @@ func (g *Group) erase() {
 	g.exists, g.split = false, nil
 	g.st = state{complete: true, pgNum: g.view.PGNum}
 	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
-	g.fol = follower{}
+	g.fol, g.scrubs = follower{}, noScrubs()
 	for _, sp := range []store.Space{store.Objects, store.Staging, store.Meta} {
 		ops = append(ops, store.Op{Kind: store.OpRemoveSpace, Key: store.Key{PG: g.id, Space: sp}})
 	}

@@ -35,6 +35,17 @@ type lead struct {
 	locks     lockTable
 	held      []*request // executed, waiting for leases or for what they saw to commit
 
+	pulls   map[string]*pull             // of our own copies, by object
+	fetches map[uint64]*pull             // by the id of the fetch under way
+	looks   map[uint64]func(LookedEvent) // by token
+	pulled  map[string]int               // how often an object was pulled for a peer
+
+	scrubWanted *ScrubEvent // to begin as soon as the PG is quiet
+	scrub       *scrubRun
+	suspects    []suspect
+	check       *check
+	mends       map[uint64]*mend // by token of the read under way, or by push id while on the wire
+
 	pending *pending // proposal whose outcome is not known
 }
 
@@ -78,6 +89,8 @@ type peer struct {
 	leaseless   clock.Mono // reads wait for its lease since then; zero: none does
 	lost        bool       // a member that says it does not have what it promised to keep
 
+	scrubRev uint64 // what it knows of our scrub notes
+
 	info     *wirepb.PGInfo
 	keep     store.Version
 	need     map[string]bool // objects it lacks; true: a push is under way
@@ -117,6 +130,8 @@ func (g *Group) takeLead() {
 		peers: map[placement.OSDID]*peer{}, pushes: map[uint64]*push{}, lists: map[uint64]*peer{},
 		requests: map[Handle]*request{}, byReq: map[reqKey]*request{}, locks: lockTable{},
 		committed: g.st.committed,
+		pulls:     map[string]*pull{}, fetches: map[uint64]*pull{}, looks: map[uint64]func(LookedEvent){},
+		pulled: map[string]int{}, mends: map[uint64]*mend{},
 	}
 	g.believe(g.served)
 }
@@ -252,6 +267,10 @@ func (g *Group) advance() {
 	g.activate()
 	g.commit()
 	g.serve()
+	g.tendPulls()
+	g.tendCheck()
+	g.tendScrub()
+	g.tendScrubNotes()
 	for _, p := range g.peerList() {
 		if p.phase == learning || p.phase == staging {
 			g.pump(p)
@@ -388,6 +407,11 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		p.acked = max(p.acked, m.GetAcked().GetPos().GetSeq())
 	case m.GetPushed() != nil:
 		g.onPushed(p, m.GetPushed())
+	case m.GetFetched() != nil:
+		g.onFetched(p, m.GetFetched(), ev.Payload)
+	case m.GetScrubPage() != nil:
+		g.onScrubPage(p.id, m.GetScrubPage())
+	case m.GetScrubNoted() != nil:
 	case m.GetLearned() != nil:
 		p.learned = true
 	case m.GetScanned() != nil && p.phase == learning:
@@ -499,8 +523,8 @@ func (g *Group) sendActivate(p *peer) {
 // activate ends peering once every in-sync member has our log on its disk, and so have we.
 func (g *Group) activate() {
 	ld := g.lead
-	if ld.activated || g.lastPersist != g.donePersist {
-		return
+	if ld.activated || g.lastPersist != g.donePersist || len(ld.pulls) > 0 {
+		return // a pull that began before there were locks must end before clients come
 	}
 	for _, id := range g.view.Record.InSync {
 		if id == g.cfg.Self {
@@ -538,6 +562,7 @@ func (g *Group) serve() {
 func (g *Group) wake() {
 	ld := g.lead
 	quiet := ld.serving && ld.pending == nil && len(ld.inflight) == 0 && len(ld.held) == 0 && len(ld.waiting) == 0
+	quiet = quiet && len(ld.pulls) == 0 && ld.check == nil && len(ld.suspects) == 0 && ld.scrub == nil && ld.scrubWanted == nil
 	for _, p := range ld.peers {
 		quiet = quiet && p.phase == live
 	}

@@ -182,6 +182,10 @@ func (g *Group) dropPushes(p *peer) {
 // onRead sends the piece that was read.
 func (g *Group) onRead(ev ReadEvent) {
 	if g.lead == nil {
+		g.followerRead(ev)
+		return
+	}
+	if g.mendRead(ev) {
 		return
 	}
 	ps := g.lead.pushes[ev.Token]
@@ -190,11 +194,7 @@ func (g *Group) onRead(ev ReadEvent) {
 	}
 	p := ps.peer
 	if ev.Err != nil {
-		// Our own copy cannot be read. The peer stays as it is and is tried again later, perhaps by
-		// another primary; scrub and repair decide what to do about the copy.
-		g.lead.unreadable = true
-		g.breakStream(p)
-		p.retryAt = g.now.Add(20 * g.cfg.RetryAfter)
+		g.pushUnreadable(ps, ev.Err)
 		return
 	}
 	pc := &ev.Piece
@@ -224,7 +224,7 @@ func toKVs(kvs []store.KV) []*wirepb.KV {
 func (g *Group) onPushed(p *peer, m *wirepb.PGPushed) {
 	ld := g.lead
 	ps := ld.pushes[m.Id]
-	if ps == nil || ps.peer != p {
+	if ps == nil && g.mendPushed(p, m) || ps == nil || ps.peer != p {
 		return
 	}
 	if !ps.last {

@@ -7,6 +7,7 @@ const (
 	reading lockKind = iota // a client's read: sees committed data only
 	writing                 // a client's write, until it has committed
 	copying                 // a push: needs the object to stand still, committed or not
+	mending                 // a repair: as copying, and alone, since it may replace our copy by an equal one
 )
 
 // objLock orders what happens to one object: one write or many reads at a
@@ -15,10 +16,12 @@ const (
 //
 // A push does not wait for the write to commit, only for our own disk to have
 // it: the learner's log has the write, too. If it waited, a write that cannot
-// commit for want of a second copy would keep the second copy from being made.
+// commit for want of a second copy would keep the second copy from being made. The same
+// goes for a repair. Reads go on meanwhile.
 type objLock struct {
 	readers int
 	copiers int
+	mender  bool
 	writer  bool
 	settled bool // what the writer does is on our disk
 	queue   []lockWait
@@ -38,8 +41,9 @@ func (t lockTable) acquire(name string, kind lockKind, run func()) {
 		l = &objLock{}
 		t[name] = l
 	}
-	// A copier overtakes: those who wait before it may wait for a commit that needs the copy.
-	if !l.free(kind) || len(l.queue) > 0 && kind != copying {
+	// Copiers and menders overtake: those who wait before them may wait for a commit that needs
+	// the copy, or for a reader that needs the repair.
+	if !l.free(kind) || len(l.queue) > 0 && !kind.overtakes() {
 		l.queue = append(l.queue, lockWait{kind, run})
 		return
 	}
@@ -47,14 +51,18 @@ func (t lockTable) acquire(name string, kind lockKind, run func()) {
 	run()
 }
 
+func (k lockKind) overtakes() bool { return k == copying || k == mending }
+
 func (l *objLock) free(kind lockKind) bool {
 	switch kind {
 	case reading:
 		return !l.writer
 	case copying:
-		return !l.writer || l.settled
+		return (!l.writer || l.settled) && !l.mender
+	case mending:
+		return (!l.writer || l.settled) && !l.mender && l.copiers == 0
 	}
-	return !l.writer && l.readers == 0 && l.copiers == 0
+	return !l.writer && l.readers == 0 && l.copiers == 0 && !l.mender
 }
 
 func (l *objLock) take(kind lockKind) {
@@ -63,9 +71,27 @@ func (l *objLock) take(kind lockKind) {
 		l.readers++
 	case copying:
 		l.copiers++
+	case mending:
+		l.mender = true
 	default:
 		l.writer, l.settled = true, false
 	}
+}
+
+// overtake lets everybody who may overtake have the lock, as far as it is free.
+func (l *objLock) overtake() (ready []func()) {
+	kept := l.queue[:0]
+	for _, w := range l.queue {
+		if w.kind.overtakes() && l.free(w.kind) {
+			l.take(w.kind)
+			ready = append(ready, w.run)
+			continue
+		}
+		kept = append(kept, w)
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+	return ready
 }
 
 // settle says that the writer's change is on our disk, and lets copiers run.
@@ -75,19 +101,7 @@ func (t lockTable) settle(name string) {
 		return
 	}
 	l.settled = true
-	var ready []func()
-	kept := l.queue[:0]
-	for _, w := range l.queue {
-		if w.kind == copying {
-			l.take(copying)
-			ready = append(ready, w.run)
-			continue
-		}
-		kept = append(kept, w)
-	}
-	clear(l.queue[len(kept):])
-	l.queue = kept
-	for _, run := range ready {
+	for _, run := range l.overtake() {
 		run()
 	}
 }
@@ -103,10 +117,12 @@ func (t lockTable) release(name string, kind lockKind) {
 		l.readers--
 	case copying:
 		l.copiers--
+	case mending:
+		l.mender = false
 	default:
 		l.writer, l.settled = false, false
 	}
-	var ready []func()
+	ready := l.overtake()
 	for len(l.queue) > 0 {
 		w := l.queue[0]
 		if !l.free(w.kind) {
@@ -116,7 +132,7 @@ func (t lockTable) release(name string, kind lockKind) {
 		l.take(w.kind)
 		ready = append(ready, w.run)
 	}
-	if len(l.queue) == 0 && !l.writer && l.readers == 0 && l.copiers == 0 {
+	if len(l.queue) == 0 && !l.writer && l.readers == 0 && l.copiers == 0 && !l.mender {
 		delete(t, name)
 	}
 	for _, run := range ready {

@@ -222,6 +222,9 @@ func (g *Group) load(r store.Reader) error {
 		return fmt.Errorf("PG %s: %w", g.id, err)
 	}
 	g.exists = true
+	if err := g.loadScrubs(r); err != nil {
+		return err
+	}
 	g.log.tail = g.st.tail
 	start := logKey(g.st.tail.Seq + 1)
 	for {

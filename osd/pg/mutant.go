@@ -39,6 +39,12 @@ const (
 	HoldRefused           // a proposal that was refused is sent again, unchanged
 	CopyCommitted         // a push waits for the commit of the object's last write
 	WaitForDead           // nobody is taught before all members are back
+	NoReadRepair          // a copy that cannot be read is not replaced
+	PullAnything          // a copy is replaced by whatever version a peer has
+	UnlockedRepair        // objects are repaired while they change
+	TrustPages            // what differs in a scrub's pages is not looked at again
+	PrimaryIsRight        // the primary's copy is right, whatever the others hold
+	LookEarly             // a member describes its copy before its disk has all that it received
 	ShrinkToTarget        // a move drops good copies though there are too few
 	AnyAge                // writes are executed whatever map their client had
 	AnyWord               // a new primary believes whoever has led at any time
@@ -78,6 +84,12 @@ var mutantNames = [...]string{
 	HoldRefused:    "hold a refused proposal",
 	CopyCommitted:  "copy committed only",
 	WaitForDead:    "wait for the dead",
+	NoReadRepair:   "no read repair",
+	PullAnything:   "pull anything",
+	UnlockedRepair: "unlocked repair",
+	TrustPages:     "trust pages",
+	PrimaryIsRight: "the primary is right",
+	LookEarly:      "look early",
 	ShrinkToTarget: "shrink to the target",
 	AnyAge:         "any age",
 	AnyWord:        "any word",

@@ -21,6 +21,7 @@ type request struct {
 	name    string
 	since   clock.Mono
 	locked  bool
+	pulls   int // how often its object was pulled because it could not be read
 
 	done    *ExecutedEvent
 	barrier uint64 // a listing may be answered once everything up to here is committed
@@ -189,6 +190,9 @@ func (g *Group) onExecuted(ev ExecutedEvent) {
 	if r.ev.Write && ev.Code == wirepb.Code_OK && ev.Mutates {
 		delete(ld.requests, ev.Handle)
 		g.logWrite(r, &ev)
+		return
+	}
+	if g.mended(r, &ev) {
 		return
 	}
 	// A read, or a write that changes nothing: it tells what is, so the rules of reads apply.

@@ -69,6 +69,7 @@ func (g *Group) Stat(objects, bytes int64) *wirepb.PGStat {
 	if !ld.serving || !g.writable() {
 		s.Waiting = g.why()
 	}
+	g.fillScrubStat(s)
 	return s
 }
 
@@ -134,6 +135,7 @@ func (g *Group) stateWords(objects int64) string {
 	if len(w) == 1 && w[0] == "active" {
 		w = append(w, "clean")
 	}
+	w = append(w, g.scrubWords()...)
 	return strings.Join(w, "+")
 }
 

@@ -267,6 +267,8 @@ type Header struct {
 	//	*Header_PgListReply
 	//	*Header_PgQueryState
 	//	*Header_PgQueryStateReply
+	//	*Header_PgScrubStart
+	//	*Header_PgInconsistentList
 	Body          isHeader_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -578,6 +580,24 @@ func (x *Header) GetPgQueryStateReply() *PGQueryStateReply {
 	return nil
 }
 
+func (x *Header) GetPgScrubStart() *PGScrubStart {
+	if x != nil {
+		if x, ok := x.Body.(*Header_PgScrubStart); ok {
+			return x.PgScrubStart
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetPgInconsistentList() *PGInconsistentList {
+	if x != nil {
+		if x, ok := x.Body.(*Header_PgInconsistentList); ok {
+			return x.PgInconsistentList
+		}
+	}
+	return nil
+}
+
 type isHeader_Body interface {
 	isHeader_Body()
 }
@@ -686,6 +706,14 @@ type Header_PgQueryStateReply struct {
 	PgQueryStateReply *PGQueryStateReply `protobuf:"bytes,55,opt,name=pg_query_state_reply,json=pgQueryStateReply,proto3,oneof"`
 }
 
+type Header_PgScrubStart struct {
+	PgScrubStart *PGScrubStart `protobuf:"bytes,125,opt,name=pg_scrub_start,json=pgScrubStart,proto3,oneof"`
+}
+
+type Header_PgInconsistentList struct {
+	PgInconsistentList *PGInconsistentList `protobuf:"bytes,126,opt,name=pg_inconsistent_list,json=pgInconsistentList,proto3,oneof"`
+}
+
 func (*Header_MonSubscribe) isHeader_Body() {}
 
 func (*Header_MapUpdate) isHeader_Body() {}
@@ -737,6 +765,10 @@ func (*Header_PgListReply) isHeader_Body() {}
 func (*Header_PgQueryState) isHeader_Body() {}
 
 func (*Header_PgQueryStateReply) isHeader_Body() {}
+
+func (*Header_PgScrubStart) isHeader_Body() {}
+
+func (*Header_PgInconsistentList) isHeader_Body() {}
 
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1307,6 +1339,9 @@ type OSDReport struct {
 	MetaBytes        int64                  `protobuf:"varint,16,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`
 	PgCount          uint32                 `protobuf:"varint,17,opt,name=pg_count,json=pgCount,proto3" json:"pg_count,omitempty"`                           // PGs it holds data of
 	CommitLatencyUs  int64                  `protobuf:"varint,18,opt,name=commit_latency_us,json=commitLatencyUs,proto3" json:"commit_latency_us,omitempty"` // recent average of durable commits
+	ReadErrors       uint64                 `protobuf:"varint,50,opt,name=read_errors,json=readErrors,proto3" json:"read_errors,omitempty"`                  // since start: copies of its own that could not be read
+	ScrubFound       uint64                 `protobuf:"varint,51,opt,name=scrub_found,json=scrubFound,proto3" json:"scrub_found,omitempty"`                  // damaged copies found by scrubs, as primary
+	Repaired         uint64                 `protobuf:"varint,52,opt,name=repaired,proto3" json:"repaired,omitempty"`                                        // copies replaced by good ones, as primary
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1467,6 +1502,27 @@ func (x *OSDReport) GetCommitLatencyUs() int64 {
 	return 0
 }
 
+func (x *OSDReport) GetReadErrors() uint64 {
+	if x != nil {
+		return x.ReadErrors
+	}
+	return 0
+}
+
+func (x *OSDReport) GetScrubFound() uint64 {
+	if x != nil {
+		return x.ScrubFound
+	}
+	return 0
+}
+
+func (x *OSDReport) GetRepaired() uint64 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
 type PGStat struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Pool             uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -1485,6 +1541,9 @@ type PGStat struct {
 	LogEntries       uint32                 `protobuf:"varint,14,opt,name=log_entries,json=logEntries,proto3" json:"log_entries,omitempty"`
 	Waiting          string                 `protobuf:"bytes,15,opt,name=waiting,proto3" json:"waiting,omitempty"`                                         // whom or what it waits for, if it does
 	RecoveringBytes  int64                  `protobuf:"varint,16,opt,name=recovering_bytes,json=recoveringBytes,proto3" json:"recovering_bytes,omitempty"` // pushed since the recovery began
+	ScrubErrors      uint64                 `protobuf:"varint,50,opt,name=scrub_errors,json=scrubErrors,proto3" json:"scrub_errors,omitempty"`             // damaged copies that scrubs found and nobody has repaired
+	LastScrub        int64                  `protobuf:"varint,51,opt,name=last_scrub,json=lastScrub,proto3" json:"last_scrub,omitempty"`
+	LastDeepScrub    int64                  `protobuf:"varint,52,opt,name=last_deep_scrub,json=lastDeepScrub,proto3" json:"last_deep_scrub,omitempty"` // unix ns, 0: never
 	RecoverObjects   int64                  `protobuf:"varint,60,opt,name=recover_objects,json=recoverObjects,proto3" json:"recover_objects,omitempty"`
 	RecoverBytes     int64                  `protobuf:"varint,61,opt,name=recover_bytes,json=recoverBytes,proto3" json:"recover_bytes,omitempty"` // still to be copied to learners, or compared; an estimate
 	RecoveredObjects int64                  `protobuf:"varint,62,opt,name=recovered_objects,json=recoveredObjects,proto3" json:"recovered_objects,omitempty"`
@@ -1631,6 +1690,27 @@ func (x *PGStat) GetWaiting() string {
 func (x *PGStat) GetRecoveringBytes() int64 {
 	if x != nil {
 		return x.RecoveringBytes
+	}
+	return 0
+}
+
+func (x *PGStat) GetScrubErrors() uint64 {
+	if x != nil {
+		return x.ScrubErrors
+	}
+	return 0
+}
+
+func (x *PGStat) GetLastScrub() int64 {
+	if x != nil {
+		return x.LastScrub
+	}
+	return 0
+}
+
+func (x *PGStat) GetLastDeepScrub() int64 {
+	if x != nil {
+		return x.LastDeepScrub
 	}
 	return 0
 }
@@ -2611,6 +2691,12 @@ type PGMsg struct {
 	//	*PGMsg_Reject
 	//	*PGMsg_Forget
 	//	*PGMsg_Forgotten
+	//	*PGMsg_Fetch
+	//	*PGMsg_Fetched
+	//	*PGMsg_Scrub
+	//	*PGMsg_ScrubPage
+	//	*PGMsg_ScrubNote
+	//	*PGMsg_ScrubNoted
 	Body          isPGMsg_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2848,6 +2934,60 @@ func (x *PGMsg) GetForgotten() *PGForgotten {
 	return nil
 }
 
+func (x *PGMsg) GetFetch() *PGFetch {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_Fetch); ok {
+			return x.Fetch
+		}
+	}
+	return nil
+}
+
+func (x *PGMsg) GetFetched() *PGFetched {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_Fetched); ok {
+			return x.Fetched
+		}
+	}
+	return nil
+}
+
+func (x *PGMsg) GetScrub() *PGScrub {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_Scrub); ok {
+			return x.Scrub
+		}
+	}
+	return nil
+}
+
+func (x *PGMsg) GetScrubPage() *PGScrubPage {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_ScrubPage); ok {
+			return x.ScrubPage
+		}
+	}
+	return nil
+}
+
+func (x *PGMsg) GetScrubNote() *PGScrubNote {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_ScrubNote); ok {
+			return x.ScrubNote
+		}
+	}
+	return nil
+}
+
+func (x *PGMsg) GetScrubNoted() *PGScrubNoted {
+	if x != nil {
+		if x, ok := x.Body.(*PGMsg_ScrubNoted); ok {
+			return x.ScrubNoted
+		}
+	}
+	return nil
+}
+
 type isPGMsg_Body interface {
 	isPGMsg_Body()
 }
@@ -2920,6 +3060,30 @@ type PGMsg_Forgotten struct {
 	Forgotten *PGForgotten `protobuf:"bytes,32,opt,name=forgotten,proto3,oneof"`
 }
 
+type PGMsg_Fetch struct {
+	Fetch *PGFetch `protobuf:"bytes,50,opt,name=fetch,proto3,oneof"`
+}
+
+type PGMsg_Fetched struct {
+	Fetched *PGFetched `protobuf:"bytes,51,opt,name=fetched,proto3,oneof"`
+}
+
+type PGMsg_Scrub struct {
+	Scrub *PGScrub `protobuf:"bytes,52,opt,name=scrub,proto3,oneof"`
+}
+
+type PGMsg_ScrubPage struct {
+	ScrubPage *PGScrubPage `protobuf:"bytes,53,opt,name=scrub_page,json=scrubPage,proto3,oneof"`
+}
+
+type PGMsg_ScrubNote struct {
+	ScrubNote *PGScrubNote `protobuf:"bytes,54,opt,name=scrub_note,json=scrubNote,proto3,oneof"`
+}
+
+type PGMsg_ScrubNoted struct {
+	ScrubNoted *PGScrubNoted `protobuf:"bytes,55,opt,name=scrub_noted,json=scrubNoted,proto3,oneof"`
+}
+
 func (*PGMsg_Query) isPGMsg_Body() {}
 
 func (*PGMsg_Info) isPGMsg_Body() {}
@@ -2953,6 +3117,18 @@ func (*PGMsg_Reject) isPGMsg_Body() {}
 func (*PGMsg_Forget) isPGMsg_Body() {}
 
 func (*PGMsg_Forgotten) isPGMsg_Body() {}
+
+func (*PGMsg_Fetch) isPGMsg_Body() {}
+
+func (*PGMsg_Fetched) isPGMsg_Body() {}
+
+func (*PGMsg_Scrub) isPGMsg_Body() {}
+
+func (*PGMsg_ScrubPage) isPGMsg_Body() {}
+
+func (*PGMsg_ScrubNote) isPGMsg_Body() {}
+
+func (*PGMsg_ScrubNoted) isPGMsg_Body() {}
 
 // PGWrapped is a PGMsg too large for a header, such as one with a long piece of a log: its encoding
 // is the first msg_bytes of the payload, what follows is the payload proper.
@@ -4108,6 +4284,806 @@ func (*PGForgotten) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
+// PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
+// read: attributes from number attrs on, bytes from off, then, with omap, pairs after omap_after.
+type PGFetch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Object        []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	Attrs         uint32                 `protobuf:"varint,3,opt,name=attrs,proto3" json:"attrs,omitempty"`
+	Off           uint64                 `protobuf:"varint,4,opt,name=off,proto3" json:"off,omitempty"`
+	Omap          bool                   `protobuf:"varint,5,opt,name=omap,proto3" json:"omap,omitempty"`
+	OmapAfter     []byte                 `protobuf:"bytes,6,opt,name=omap_after,json=omapAfter,proto3" json:"omap_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGFetch) Reset() {
+	*x = PGFetch{}
+	mi := &file_wire_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGFetch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGFetch) ProtoMessage() {}
+
+func (x *PGFetch) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
+func (*PGFetch) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PGFetch) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PGFetch) GetObject() []byte {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *PGFetch) GetAttrs() uint32 {
+	if x != nil {
+		return x.Attrs
+	}
+	return 0
+}
+
+func (x *PGFetch) GetOff() uint64 {
+	if x != nil {
+		return x.Off
+	}
+	return 0
+}
+
+func (x *PGFetch) GetOmap() bool {
+	if x != nil {
+		return x.Omap
+	}
+	return false
+}
+
+func (x *PGFetch) GetOmapAfter() []byte {
+	if x != nil {
+		return x.OmapAfter
+	}
+	return nil
+}
+
+// PGFetched answers; the payload is data at off. next is where to go on unless it is the last piece.
+type PGFetched struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Missing       bool                   `protobuf:"varint,2,opt,name=missing,proto3" json:"missing,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"` // not empty: the peer cannot read its copy either
+	Version       *Position              `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	Off           uint64                 `protobuf:"varint,7,opt,name=off,proto3" json:"off,omitempty"`
+	Attrs         []*KV                  `protobuf:"bytes,8,rep,name=attrs,proto3" json:"attrs,omitempty"`
+	Omap          []*KV                  `protobuf:"bytes,9,rep,name=omap,proto3" json:"omap,omitempty"`
+	Last          bool                   `protobuf:"varint,10,opt,name=last,proto3" json:"last,omitempty"`
+	Next          *PGFetch               `protobuf:"bytes,11,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGFetched) Reset() {
+	*x = PGFetched{}
+	mi := &file_wire_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGFetched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGFetched) ProtoMessage() {}
+
+func (x *PGFetched) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
+func (*PGFetched) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *PGFetched) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PGFetched) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *PGFetched) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *PGFetched) GetVersion() *Position {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *PGFetched) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *PGFetched) GetMtime() int64 {
+	if x != nil {
+		return x.Mtime
+	}
+	return 0
+}
+
+func (x *PGFetched) GetOff() uint64 {
+	if x != nil {
+		return x.Off
+	}
+	return 0
+}
+
+func (x *PGFetched) GetAttrs() []*KV {
+	if x != nil {
+		return x.Attrs
+	}
+	return nil
+}
+
+func (x *PGFetched) GetOmap() []*KV {
+	if x != nil {
+		return x.Omap
+	}
+	return nil
+}
+
+func (x *PGFetched) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *PGFetched) GetNext() *PGFetch {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// PGScrub asks a peer to describe its copies: of one object, or of the next limit objects with names
+// after `after`, fewer when their data comes to max_bytes. deep: read everything and give digests.
+type PGScrub struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Object        []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	MaxBytes      uint64                 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	Deep          bool                   `protobuf:"varint,6,opt,name=deep,proto3" json:"deep,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrub) Reset() {
+	*x = PGScrub{}
+	mi := &file_wire_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrub) ProtoMessage() {}
+
+func (x *PGScrub) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
+func (*PGScrub) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *PGScrub) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PGScrub) GetObject() []byte {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *PGScrub) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *PGScrub) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *PGScrub) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *PGScrub) GetDeep() bool {
+	if x != nil {
+		return x.Deep
+	}
+	return false
+}
+
+type PGScrubPage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Items         []*ScrubItem           `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrubPage) Reset() {
+	*x = PGScrubPage{}
+	mi := &file_wire_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrubPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrubPage) ProtoMessage() {}
+
+func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
+func (*PGScrubPage) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *PGScrubPage) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PGScrubPage) GetItems() []*ScrubItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *PGScrubPage) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *PGScrubPage) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ScrubItem describes one copy of an object. Digests are HighwayHash-128 with a published key (osd/scrub).
+type ScrubItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        []byte                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Missing       bool                   `protobuf:"varint,2,opt,name=missing,proto3" json:"missing,omitempty"`
+	Version       *Position              `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	Mtime         int64                  `protobuf:"varint,5,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	Attrs         uint64                 `protobuf:"varint,6,opt,name=attrs,proto3" json:"attrs,omitempty"`
+	Omap          uint64                 `protobuf:"varint,7,opt,name=omap,proto3" json:"omap,omitempty"` // how many
+	Deep          bool                   `protobuf:"varint,8,opt,name=deep,proto3" json:"deep,omitempty"`
+	DataDigest    []byte                 `protobuf:"bytes,9,opt,name=data_digest,json=dataDigest,proto3" json:"data_digest,omitempty"`
+	AttrsDigest   []byte                 `protobuf:"bytes,10,opt,name=attrs_digest,json=attrsDigest,proto3" json:"attrs_digest,omitempty"`
+	OmapDigest    []byte                 `protobuf:"bytes,11,opt,name=omap_digest,json=omapDigest,proto3" json:"omap_digest,omitempty"`
+	Error         string                 `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"` // not empty: the copy cannot be read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubItem) Reset() {
+	*x = ScrubItem{}
+	mi := &file_wire_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubItem) ProtoMessage() {}
+
+func (x *ScrubItem) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
+func (*ScrubItem) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ScrubItem) GetObject() []byte {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *ScrubItem) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+func (x *ScrubItem) GetVersion() *Position {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *ScrubItem) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ScrubItem) GetMtime() int64 {
+	if x != nil {
+		return x.Mtime
+	}
+	return 0
+}
+
+func (x *ScrubItem) GetAttrs() uint64 {
+	if x != nil {
+		return x.Attrs
+	}
+	return 0
+}
+
+func (x *ScrubItem) GetOmap() uint64 {
+	if x != nil {
+		return x.Omap
+	}
+	return 0
+}
+
+func (x *ScrubItem) GetDeep() bool {
+	if x != nil {
+		return x.Deep
+	}
+	return false
+}
+
+func (x *ScrubItem) GetDataDigest() []byte {
+	if x != nil {
+		return x.DataDigest
+	}
+	return nil
+}
+
+func (x *ScrubItem) GetAttrsDigest() []byte {
+	if x != nil {
+		return x.AttrsDigest
+	}
+	return nil
+}
+
+func (x *ScrubItem) GetOmapDigest() []byte {
+	if x != nil {
+		return x.OmapDigest
+	}
+	return nil
+}
+
+func (x *ScrubItem) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// PGScrubState is what a PG remembers of its scrubs (attribute "scrub", docs/formats/pg.md).
+type PGScrubState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         int64                  `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"` // unix ns: when its first primary noted the PG
+	Last          int64                  `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	LastDeep      int64                  `protobuf:"varint,3,opt,name=last_deep,json=lastDeep,proto3" json:"last_deep,omitempty"` // unix ns: begin of the last scrub that ended; deep ones count as both
+	Bad           []*PGInconsistent      `protobuf:"bytes,4,rep,name=bad,proto3" json:"bad,omitempty"`                            // by name, bounded
+	More          uint64                 `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`                         // inconsistent objects that are not in the list
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrubState) Reset() {
+	*x = PGScrubState{}
+	mi := &file_wire_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrubState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrubState) ProtoMessage() {}
+
+func (x *PGScrubState) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
+func (*PGScrubState) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *PGScrubState) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *PGScrubState) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *PGScrubState) GetLastDeep() int64 {
+	if x != nil {
+		return x.LastDeep
+	}
+	return 0
+}
+
+func (x *PGScrubState) GetBad() []*PGInconsistent {
+	if x != nil {
+		return x.Bad
+	}
+	return nil
+}
+
+func (x *PGScrubState) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+type PGInconsistent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Object        []byte                 `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Unfound       bool                   `protobuf:"varint,2,opt,name=unfound,proto3" json:"unfound,omitempty"`
+	Shards        []*PGShardError        `protobuf:"bytes,3,rep,name=shards,proto3" json:"shards,omitempty"`
+	Found         int64                  `protobuf:"varint,4,opt,name=found,proto3" json:"found,omitempty"`
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGInconsistent) Reset() {
+	*x = PGInconsistent{}
+	mi := &file_wire_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGInconsistent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGInconsistent) ProtoMessage() {}
+
+func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
+func (*PGInconsistent) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *PGInconsistent) GetObject() []byte {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *PGInconsistent) GetUnfound() bool {
+	if x != nil {
+		return x.Unfound
+	}
+	return false
+}
+
+func (x *PGInconsistent) GetShards() []*PGShardError {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *PGInconsistent) GetFound() int64 {
+	if x != nil {
+		return x.Found
+	}
+	return 0
+}
+
+func (x *PGInconsistent) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type PGShardError struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Osd           int32                  `protobuf:"varint,1,opt,name=osd,proto3" json:"osd,omitempty"`
+	Primary       bool                   `protobuf:"varint,2,opt,name=primary,proto3" json:"primary,omitempty"`
+	Errors        []string               `protobuf:"bytes,3,rep,name=errors,proto3" json:"errors,omitempty"`
+	Item          *ScrubItem             `protobuf:"bytes,4,opt,name=item,proto3" json:"item,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGShardError) Reset() {
+	*x = PGShardError{}
+	mi := &file_wire_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGShardError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGShardError) ProtoMessage() {}
+
+func (x *PGShardError) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
+func (*PGShardError) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *PGShardError) GetOsd() int32 {
+	if x != nil {
+		return x.Osd
+	}
+	return 0
+}
+
+func (x *PGShardError) GetPrimary() bool {
+	if x != nil {
+		return x.Primary
+	}
+	return false
+}
+
+func (x *PGShardError) GetErrors() []string {
+	if x != nil {
+		return x.Errors
+	}
+	return nil
+}
+
+func (x *PGShardError) GetItem() *ScrubItem {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+// PGScrubNote gives a member the primary's state, to keep in case it leads one day.
+type PGScrubNote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         *PGScrubState          `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrubNote) Reset() {
+	*x = PGScrubNote{}
+	mi := &file_wire_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrubNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrubNote) ProtoMessage() {}
+
+func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
+func (*PGScrubNote) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *PGScrubNote) GetState() *PGScrubState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type PGScrubNoted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrubNoted) Reset() {
+	*x = PGScrubNoted{}
+	mi := &file_wire_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrubNoted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrubNoted) ProtoMessage() {}
+
+func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
+func (*PGScrubNoted) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{55}
+}
+
 type KV struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -4118,7 +5094,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +5106,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +5119,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KV) GetKey() []byte {
@@ -4179,7 +5155,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +5167,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +5180,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -4301,7 +5277,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4313,7 +5289,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4326,7 +5302,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -4407,7 +5383,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4419,7 +5395,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4432,7 +5408,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -4495,7 +5471,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +5483,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +5496,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -4559,7 +5535,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +5547,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +5560,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -4632,7 +5608,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +5620,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +5633,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -4684,7 +5660,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4696,7 +5672,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4709,7 +5685,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -4735,7 +5711,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4747,7 +5723,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4760,7 +5736,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -4768,6 +5744,137 @@ func (x *PGQueryStateReply) GetJson() []byte {
 		return x.Json
 	}
 	return nil
+}
+
+// PGScrubStart asks a primary to scrub a PG soon, whatever the schedule and the flags say; with all, every
+// PG that the OSD leads. The reply is a PGQueryStateReply.
+type PGScrubStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	All           bool                   `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	Deep          bool                   `protobuf:"varint,4,opt,name=deep,proto3" json:"deep,omitempty"`
+	Repair        bool                   `protobuf:"varint,5,opt,name=repair,proto3" json:"repair,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGScrubStart) Reset() {
+	*x = PGScrubStart{}
+	mi := &file_wire_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGScrubStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGScrubStart) ProtoMessage() {}
+
+func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
+func (*PGScrubStart) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *PGScrubStart) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *PGScrubStart) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PGScrubStart) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *PGScrubStart) GetDeep() bool {
+	if x != nil {
+		return x.Deep
+	}
+	return false
+}
+
+func (x *PGScrubStart) GetRepair() bool {
+	if x != nil {
+		return x.Repair
+	}
+	return false
+}
+
+// PGInconsistentList asks a primary for the objects whose copies differ; the reply is a PGQueryStateReply.
+type PGInconsistentList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PGInconsistentList) Reset() {
+	*x = PGInconsistentList{}
+	mi := &file_wire_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PGInconsistentList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PGInconsistentList) ProtoMessage() {}
+
+func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
+func (*PGInconsistentList) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *PGInconsistentList) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *PGInconsistentList) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
 }
 
 // Hello opens a connection: the dialler's in a hello frame, the acceptor's inside its Welcome.
@@ -4788,7 +5895,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4800,7 +5907,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4813,7 +5920,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -4892,7 +5999,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4904,7 +6011,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4917,7 +6024,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -4961,7 +6068,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4973,7 +6080,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4986,7 +6093,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -5023,7 +6130,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"wire.proto\x12\n" +
-	"cairn.wire\"\xca\f\n" +
+	"cairn.wire\"\xe0\r\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\bR\x05reply\x12\x14\n" +
@@ -5060,7 +6167,9 @@ const file_wire_proto_rawDesc = "" +
 	"\apg_list\x184 \x01(\v2\x12.cairn.wire.PGListH\x00R\x06pgList\x12=\n" +
 	"\rpg_list_reply\x185 \x01(\v2\x17.cairn.wire.PGListReplyH\x00R\vpgListReply\x12@\n" +
 	"\x0epg_query_state\x186 \x01(\v2\x18.cairn.wire.PGQueryStateH\x00R\fpgQueryState\x12P\n" +
-	"\x14pg_query_state_reply\x187 \x01(\v2\x1d.cairn.wire.PGQueryStateReplyH\x00R\x11pgQueryStateReplyB\x06\n" +
+	"\x14pg_query_state_reply\x187 \x01(\v2\x1d.cairn.wire.PGQueryStateReplyH\x00R\x11pgQueryStateReply\x12@\n" +
+	"\x0epg_scrub_start\x18} \x01(\v2\x18.cairn.wire.PGScrubStartH\x00R\fpgScrubStart\x12R\n" +
+	"\x14pg_inconsistent_list\x18~ \x01(\v2\x1e.cairn.wire.PGInconsistentListH\x00R\x12pgInconsistentListB\x06\n" +
 	"\x04body\"\x05\n" +
 	"\x03Ack\"\"\n" +
 	"\fMonSubscribe\x12\x12\n" +
@@ -5098,7 +6207,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x12target_incarnation\x18\x03 \x01(\x04R\x11targetIncarnation\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\bR\arefused\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x14\n" +
-	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xbd\x04\n" +
+	"\x05alive\x18\x06 \x01(\bR\x05alive\"\x9b\x05\n" +
 	"\tOSDReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -5123,7 +6232,12 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"meta_bytes\x18\x10 \x01(\x03R\tmetaBytes\x12\x19\n" +
 	"\bpg_count\x18\x11 \x01(\rR\apgCount\x12*\n" +
-	"\x11commit_latency_us\x18\x12 \x01(\x03R\x0fcommitLatencyUs\"\xca\x04\n" +
+	"\x11commit_latency_us\x18\x12 \x01(\x03R\x0fcommitLatencyUs\x12\x1f\n" +
+	"\vread_errors\x182 \x01(\x04R\n" +
+	"readErrors\x12\x1f\n" +
+	"\vscrub_found\x183 \x01(\x04R\n" +
+	"scrubFound\x12\x1a\n" +
+	"\brepaired\x184 \x01(\x04R\brepaired\"\xb4\x05\n" +
 	"\x06PGStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -5142,7 +6256,11 @@ const file_wire_proto_rawDesc = "" +
 	"\vlog_entries\x18\x0e \x01(\rR\n" +
 	"logEntries\x12\x18\n" +
 	"\awaiting\x18\x0f \x01(\tR\awaiting\x12)\n" +
-	"\x10recovering_bytes\x18\x10 \x01(\x03R\x0frecoveringBytes\x12'\n" +
+	"\x10recovering_bytes\x18\x10 \x01(\x03R\x0frecoveringBytes\x12!\n" +
+	"\fscrub_errors\x182 \x01(\x04R\vscrubErrors\x12\x1d\n" +
+	"\n" +
+	"last_scrub\x183 \x01(\x03R\tlastScrub\x12&\n" +
+	"\x0flast_deep_scrub\x184 \x01(\x03R\rlastDeepScrub\x12'\n" +
 	"\x0frecover_objects\x18< \x01(\x03R\x0erecoverObjects\x12#\n" +
 	"\rrecover_bytes\x18= \x01(\x03R\frecoverBytes\x12+\n" +
 	"\x11recovered_objects\x18> \x01(\x03R\x10recoveredObjects\x12'\n" +
@@ -5215,7 +6333,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x05value\x18\x05 \x01(\fR\x05value\x12\x10\n" +
 	"\x03end\x18\x06 \x01(\fR\x03end\x12\x19\n" +
 	"\bdata_off\x18\a \x01(\x04R\adataOff\x12\x19\n" +
-	"\bdata_len\x18\b \x01(\x04R\adataLen\"\xd2\a\n" +
+	"\bdata_len\x18\b \x01(\x04R\adataLen\"\x90\n" +
+	"\n" +
 	"\x05PGMsg\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -5239,7 +6358,16 @@ const file_wire_proto_rawDesc = "" +
 	"\ascanned\x18\x1d \x01(\v2\x15.cairn.wire.PGScannedH\x00R\ascanned\x12.\n" +
 	"\x06reject\x18\x1e \x01(\v2\x14.cairn.wire.PGRejectH\x00R\x06reject\x12.\n" +
 	"\x06forget\x18\x1f \x01(\v2\x14.cairn.wire.PGForgetH\x00R\x06forget\x127\n" +
-	"\tforgotten\x18  \x01(\v2\x17.cairn.wire.PGForgottenH\x00R\tforgottenB\x06\n" +
+	"\tforgotten\x18  \x01(\v2\x17.cairn.wire.PGForgottenH\x00R\tforgotten\x12+\n" +
+	"\x05fetch\x182 \x01(\v2\x13.cairn.wire.PGFetchH\x00R\x05fetch\x121\n" +
+	"\afetched\x183 \x01(\v2\x15.cairn.wire.PGFetchedH\x00R\afetched\x12+\n" +
+	"\x05scrub\x184 \x01(\v2\x13.cairn.wire.PGScrubH\x00R\x05scrub\x128\n" +
+	"\n" +
+	"scrub_page\x185 \x01(\v2\x17.cairn.wire.PGScrubPageH\x00R\tscrubPage\x128\n" +
+	"\n" +
+	"scrub_note\x186 \x01(\v2\x17.cairn.wire.PGScrubNoteH\x00R\tscrubNote\x12;\n" +
+	"\vscrub_noted\x187 \x01(\v2\x18.cairn.wire.PGScrubNotedH\x00R\n" +
+	"scrubNotedB\x06\n" +
 	"\x04body\"(\n" +
 	"\tPGWrapped\x12\x1b\n" +
 	"\tmsg_bytes\x18\x01 \x01(\x04R\bmsgBytes\"\t\n" +
@@ -5324,7 +6452,76 @@ const file_wire_proto_rawDesc = "" +
 	"\x04busy\x18< \x01(\bR\x04busy\"\n" +
 	"\n" +
 	"\bPGForget\"\r\n" +
-	"\vPGForgotten\",\n" +
+	"\vPGForgotten\"\x8c\x01\n" +
+	"\aPGFetch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06object\x18\x02 \x01(\fR\x06object\x12\x14\n" +
+	"\x05attrs\x18\x03 \x01(\rR\x05attrs\x12\x10\n" +
+	"\x03off\x18\x04 \x01(\x04R\x03off\x12\x12\n" +
+	"\x04omap\x18\x05 \x01(\bR\x04omap\x12\x1d\n" +
+	"\n" +
+	"omap_after\x18\x06 \x01(\fR\tomapAfter\"\xbe\x02\n" +
+	"\tPGFetched\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\amissing\x18\x02 \x01(\bR\amissing\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12.\n" +
+	"\aversion\x18\x04 \x01(\v2\x14.cairn.wire.PositionR\aversion\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x12\x10\n" +
+	"\x03off\x18\a \x01(\x04R\x03off\x12$\n" +
+	"\x05attrs\x18\b \x03(\v2\x0e.cairn.wire.KVR\x05attrs\x12\"\n" +
+	"\x04omap\x18\t \x03(\v2\x0e.cairn.wire.KVR\x04omap\x12\x12\n" +
+	"\x04last\x18\n" +
+	" \x01(\bR\x04last\x12'\n" +
+	"\x04next\x18\v \x01(\v2\x13.cairn.wire.PGFetchR\x04next\"\x8e\x01\n" +
+	"\aPGScrub\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06object\x18\x02 \x01(\fR\x06object\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1b\n" +
+	"\tmax_bytes\x18\x05 \x01(\x04R\bmaxBytes\x12\x12\n" +
+	"\x04deep\x18\x06 \x01(\bR\x04deep\"t\n" +
+	"\vPGScrubPage\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
+	"\x05items\x18\x02 \x03(\v2\x15.cairn.wire.ScrubItemR\x05items\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xd0\x02\n" +
+	"\tScrubItem\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\fR\x06object\x12\x18\n" +
+	"\amissing\x18\x02 \x01(\bR\amissing\x12.\n" +
+	"\aversion\x18\x03 \x01(\v2\x14.cairn.wire.PositionR\aversion\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05mtime\x18\x05 \x01(\x03R\x05mtime\x12\x14\n" +
+	"\x05attrs\x18\x06 \x01(\x04R\x05attrs\x12\x12\n" +
+	"\x04omap\x18\a \x01(\x04R\x04omap\x12\x12\n" +
+	"\x04deep\x18\b \x01(\bR\x04deep\x12\x1f\n" +
+	"\vdata_digest\x18\t \x01(\fR\n" +
+	"dataDigest\x12!\n" +
+	"\fattrs_digest\x18\n" +
+	" \x01(\fR\vattrsDigest\x12\x1f\n" +
+	"\vomap_digest\x18\v \x01(\fR\n" +
+	"omapDigest\x12\x14\n" +
+	"\x05error\x18\f \x01(\tR\x05error\"\x97\x01\n" +
+	"\fPGScrubState\x12\x14\n" +
+	"\x05since\x18\x01 \x01(\x03R\x05since\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\x03R\x04last\x12\x1b\n" +
+	"\tlast_deep\x18\x03 \x01(\x03R\blastDeep\x12,\n" +
+	"\x03bad\x18\x04 \x03(\v2\x1a.cairn.wire.PGInconsistentR\x03bad\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\x04R\x04more\"\x9c\x01\n" +
+	"\x0ePGInconsistent\x12\x16\n" +
+	"\x06object\x18\x01 \x01(\fR\x06object\x12\x18\n" +
+	"\aunfound\x18\x02 \x01(\bR\aunfound\x120\n" +
+	"\x06shards\x18\x03 \x03(\v2\x18.cairn.wire.PGShardErrorR\x06shards\x12\x14\n" +
+	"\x05found\x18\x04 \x01(\x03R\x05found\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"}\n" +
+	"\fPGShardError\x12\x10\n" +
+	"\x03osd\x18\x01 \x01(\x05R\x03osd\x12\x18\n" +
+	"\aprimary\x18\x02 \x01(\bR\aprimary\x12\x16\n" +
+	"\x06errors\x18\x03 \x03(\tR\x06errors\x12)\n" +
+	"\x04item\x18\x04 \x01(\v2\x15.cairn.wire.ScrubItemR\x04item\"=\n" +
+	"\vPGScrubNote\x12.\n" +
+	"\x05state\x18\x01 \x01(\v2\x18.cairn.wire.PGScrubStateR\x05state\"\x0e\n" +
+	"\fPGScrubNoted\",\n" +
 	"\x02KV\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\x95\x02\n" +
@@ -5376,7 +6573,16 @@ const file_wire_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\"'\n" +
 	"\x11PGQueryStateReply\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json\"\x8a\x02\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\"v\n" +
+	"\fPGScrubStart\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\x12\x12\n" +
+	"\x04deep\x18\x04 \x01(\bR\x04deep\x12\x16\n" +
+	"\x06repair\x18\x05 \x01(\bR\x06repair\">\n" +
+	"\x12PGInconsistentList\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\"\x8a\x02\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -5467,158 +6673,188 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_wire_proto_goTypes = []any{
-	(Code)(0),                 // 0: cairn.wire.Code
-	(OpKind)(0),               // 1: cairn.wire.OpKind
-	(*Header)(nil),            // 2: cairn.wire.Header
-	(*Ack)(nil),               // 3: cairn.wire.Ack
-	(*MonSubscribe)(nil),      // 4: cairn.wire.MonSubscribe
-	(*MonGetMap)(nil),         // 5: cairn.wire.MonGetMap
-	(*MapUpdate)(nil),         // 6: cairn.wire.MapUpdate
-	(*OSDRegister)(nil),       // 7: cairn.wire.OSDRegister
-	(*LocationPart)(nil),      // 8: cairn.wire.LocationPart
-	(*OSDRegistered)(nil),     // 9: cairn.wire.OSDRegistered
-	(*OSDBoot)(nil),           // 10: cairn.wire.OSDBoot
-	(*OSDFailure)(nil),        // 11: cairn.wire.OSDFailure
-	(*OSDReport)(nil),         // 12: cairn.wire.OSDReport
-	(*PGStat)(nil),            // 13: cairn.wire.PGStat
-	(*OSDStopping)(nil),       // 14: cairn.wire.OSDStopping
-	(*PGChange)(nil),          // 15: cairn.wire.PGChange
-	(*MonPropose)(nil),        // 16: cairn.wire.MonPropose
-	(*MonProposed)(nil),       // 17: cairn.wire.MonProposed
-	(*UserGet)(nil),           // 18: cairn.wire.UserGet
-	(*User)(nil),              // 19: cairn.wire.User
-	(*AccessKey)(nil),         // 20: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),     // 21: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),         // 22: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),    // 23: cairn.wire.HeartbeatReply
-	(*Position)(nil),          // 24: cairn.wire.Position
-	(*ReqID)(nil),             // 25: cairn.wire.ReqID
-	(*LogEntry)(nil),          // 26: cairn.wire.LogEntry
-	(*Mutation)(nil),          // 27: cairn.wire.Mutation
-	(*PGMsg)(nil),             // 28: cairn.wire.PGMsg
-	(*PGWrapped)(nil),         // 29: cairn.wire.PGWrapped
-	(*PGQuery)(nil),           // 30: cairn.wire.PGQuery
-	(*PGInfo)(nil),            // 31: cairn.wire.PGInfo
-	(*PGActivate)(nil),        // 32: cairn.wire.PGActivate
-	(*PGActivated)(nil),       // 33: cairn.wire.PGActivated
-	(*PGReplicate)(nil),       // 34: cairn.wire.PGReplicate
-	(*PGAcked)(nil),           // 35: cairn.wire.PGAcked
-	(*PGPush)(nil),            // 36: cairn.wire.PGPush
-	(*PGPushed)(nil),          // 37: cairn.wire.PGPushed
-	(*PGLearn)(nil),           // 38: cairn.wire.PGLearn
-	(*PGLearned)(nil),         // 39: cairn.wire.PGLearned
-	(*PGComplete)(nil),        // 40: cairn.wire.PGComplete
-	(*PGCompleted)(nil),       // 41: cairn.wire.PGCompleted
-	(*PGScan)(nil),            // 42: cairn.wire.PGScan
-	(*PGScanned)(nil),         // 43: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),     // 44: cairn.wire.ObjectVersion
-	(*PGReject)(nil),          // 45: cairn.wire.PGReject
-	(*PGForget)(nil),          // 46: cairn.wire.PGForget
-	(*PGForgotten)(nil),       // 47: cairn.wire.PGForgotten
-	(*KV)(nil),                // 48: cairn.wire.KV
-	(*ObjOp)(nil),             // 49: cairn.wire.ObjOp
-	(*ObjResult)(nil),         // 50: cairn.wire.ObjResult
-	(*OpRequest)(nil),         // 51: cairn.wire.OpRequest
-	(*OpReply)(nil),           // 52: cairn.wire.OpReply
-	(*PGList)(nil),            // 53: cairn.wire.PGList
-	(*PGListReply)(nil),       // 54: cairn.wire.PGListReply
-	(*PGQueryState)(nil),      // 55: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil), // 56: cairn.wire.PGQueryStateReply
-	(*Hello)(nil),             // 57: cairn.wire.Hello
-	(*Welcome)(nil),           // 58: cairn.wire.Welcome
-	(*Confirm)(nil),           // 59: cairn.wire.Confirm
+	(Code)(0),                  // 0: cairn.wire.Code
+	(OpKind)(0),                // 1: cairn.wire.OpKind
+	(*Header)(nil),             // 2: cairn.wire.Header
+	(*Ack)(nil),                // 3: cairn.wire.Ack
+	(*MonSubscribe)(nil),       // 4: cairn.wire.MonSubscribe
+	(*MonGetMap)(nil),          // 5: cairn.wire.MonGetMap
+	(*MapUpdate)(nil),          // 6: cairn.wire.MapUpdate
+	(*OSDRegister)(nil),        // 7: cairn.wire.OSDRegister
+	(*LocationPart)(nil),       // 8: cairn.wire.LocationPart
+	(*OSDRegistered)(nil),      // 9: cairn.wire.OSDRegistered
+	(*OSDBoot)(nil),            // 10: cairn.wire.OSDBoot
+	(*OSDFailure)(nil),         // 11: cairn.wire.OSDFailure
+	(*OSDReport)(nil),          // 12: cairn.wire.OSDReport
+	(*PGStat)(nil),             // 13: cairn.wire.PGStat
+	(*OSDStopping)(nil),        // 14: cairn.wire.OSDStopping
+	(*PGChange)(nil),           // 15: cairn.wire.PGChange
+	(*MonPropose)(nil),         // 16: cairn.wire.MonPropose
+	(*MonProposed)(nil),        // 17: cairn.wire.MonProposed
+	(*UserGet)(nil),            // 18: cairn.wire.UserGet
+	(*User)(nil),               // 19: cairn.wire.User
+	(*AccessKey)(nil),          // 20: cairn.wire.AccessKey
+	(*ServiceBeacon)(nil),      // 21: cairn.wire.ServiceBeacon
+	(*Heartbeat)(nil),          // 22: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 23: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 24: cairn.wire.Position
+	(*ReqID)(nil),              // 25: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 26: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 27: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 28: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 29: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 30: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 31: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 32: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 33: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 34: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 35: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 36: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 37: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 38: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 39: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 40: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 41: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 42: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 43: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 44: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 45: cairn.wire.PGReject
+	(*PGForget)(nil),           // 46: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 47: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 48: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 49: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 50: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 51: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 52: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 53: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 54: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 55: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 56: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 57: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 58: cairn.wire.KV
+	(*ObjOp)(nil),              // 59: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 60: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 61: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 62: cairn.wire.OpReply
+	(*PGList)(nil),             // 63: cairn.wire.PGList
+	(*PGListReply)(nil),        // 64: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 65: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 66: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 67: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 68: cairn.wire.PGInconsistentList
+	(*Hello)(nil),              // 69: cairn.wire.Hello
+	(*Welcome)(nil),            // 70: cairn.wire.Welcome
+	(*Confirm)(nil),            // 71: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
-	0,  // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
-	4,  // 1: cairn.wire.Header.mon_subscribe:type_name -> cairn.wire.MonSubscribe
-	6,  // 2: cairn.wire.Header.map_update:type_name -> cairn.wire.MapUpdate
-	5,  // 3: cairn.wire.Header.mon_get_map:type_name -> cairn.wire.MonGetMap
-	7,  // 4: cairn.wire.Header.osd_register:type_name -> cairn.wire.OSDRegister
-	9,  // 5: cairn.wire.Header.osd_registered:type_name -> cairn.wire.OSDRegistered
-	10, // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
-	11, // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
-	12, // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
-	14, // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
-	15, // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
-	16, // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
-	17, // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
-	18, // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
-	19, // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	21, // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
-	3,  // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	22, // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	23, // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	28, // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	29, // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	51, // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	52, // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	53, // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	54, // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	55, // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	56, // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
-	8,  // 27: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
-	8,  // 28: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	13, // 29: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	20, // 30: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	24, // 31: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	25, // 32: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	30, // 33: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	31, // 34: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	32, // 35: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	33, // 36: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	34, // 37: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	35, // 38: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	36, // 39: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	37, // 40: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	38, // 41: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	39, // 42: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	40, // 43: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	41, // 44: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	42, // 45: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	43, // 46: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	45, // 47: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	46, // 48: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	47, // 49: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	24, // 50: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	24, // 51: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	24, // 52: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	24, // 53: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	26, // 54: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	24, // 55: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	26, // 56: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	24, // 57: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	24, // 58: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	26, // 59: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	24, // 60: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	24, // 61: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	27, // 62: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	24, // 63: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	24, // 64: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	48, // 65: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	48, // 66: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	24, // 67: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	26, // 68: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	24, // 69: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	24, // 70: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	24, // 71: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	44, // 72: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	24, // 73: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	1,  // 74: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,  // 75: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	48, // 76: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	25, // 77: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	49, // 78: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	50, // 79: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,  // 80: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	57, // 81: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,  // 82: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	83, // [83:83] is the sub-list for method output_type
-	83, // [83:83] is the sub-list for method input_type
-	83, // [83:83] is the sub-list for extension type_name
-	83, // [83:83] is the sub-list for extension extendee
-	0,  // [0:83] is the sub-list for field type_name
+	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
+	4,   // 1: cairn.wire.Header.mon_subscribe:type_name -> cairn.wire.MonSubscribe
+	6,   // 2: cairn.wire.Header.map_update:type_name -> cairn.wire.MapUpdate
+	5,   // 3: cairn.wire.Header.mon_get_map:type_name -> cairn.wire.MonGetMap
+	7,   // 4: cairn.wire.Header.osd_register:type_name -> cairn.wire.OSDRegister
+	9,   // 5: cairn.wire.Header.osd_registered:type_name -> cairn.wire.OSDRegistered
+	10,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
+	11,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
+	12,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
+	14,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
+	15,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
+	16,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
+	17,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
+	18,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
+	19,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
+	21,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
+	22,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	23,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	28,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	29,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	61,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	62,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	63,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	64,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	65,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	66,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	67,  // 27: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	68,  // 28: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	8,   // 29: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
+	8,   // 30: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
+	13,  // 31: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	20,  // 32: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	24,  // 33: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	25,  // 34: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	30,  // 35: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	31,  // 36: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	32,  // 37: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	33,  // 38: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	34,  // 39: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	35,  // 40: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	36,  // 41: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	37,  // 42: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	38,  // 43: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	39,  // 44: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	40,  // 45: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	41,  // 46: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	42,  // 47: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	43,  // 48: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	45,  // 49: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	46,  // 50: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	47,  // 51: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	48,  // 52: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	49,  // 53: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	50,  // 54: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	51,  // 55: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	56,  // 56: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	57,  // 57: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	24,  // 58: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	24,  // 59: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	24,  // 60: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	24,  // 61: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	26,  // 62: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	24,  // 63: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	26,  // 64: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	24,  // 65: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	24,  // 66: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	26,  // 67: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	24,  // 68: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	24,  // 69: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	27,  // 70: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	24,  // 71: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	24,  // 72: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	58,  // 73: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	58,  // 74: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	24,  // 75: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	26,  // 76: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	24,  // 77: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	24,  // 78: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	24,  // 79: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	44,  // 80: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	24,  // 81: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	24,  // 82: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	58,  // 83: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	58,  // 84: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	48,  // 85: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	52,  // 86: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	24,  // 87: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	54,  // 88: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	55,  // 89: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	52,  // 90: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	53,  // 91: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 92: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 93: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	58,  // 94: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	25,  // 95: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	59,  // 96: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	60,  // 97: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,   // 98: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	69,  // 99: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 100: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	101, // [101:101] is the sub-list for method output_type
+	101, // [101:101] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -5653,6 +6889,8 @@ func file_wire_proto_init() {
 		(*Header_PgListReply)(nil),
 		(*Header_PgQueryState)(nil),
 		(*Header_PgQueryStateReply)(nil),
+		(*Header_PgScrubStart)(nil),
+		(*Header_PgInconsistentList)(nil),
 	}
 	file_wire_proto_msgTypes[26].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
@@ -5672,6 +6910,12 @@ func file_wire_proto_init() {
 		(*PGMsg_Reject)(nil),
 		(*PGMsg_Forget)(nil),
 		(*PGMsg_Forgotten)(nil),
+		(*PGMsg_Fetch)(nil),
+		(*PGMsg_Fetched)(nil),
+		(*PGMsg_Scrub)(nil),
+		(*PGMsg_ScrubPage)(nil),
+		(*PGMsg_ScrubNote)(nil),
+		(*PGMsg_ScrubNoted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5679,7 +6923,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   58,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
