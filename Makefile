@@ -27,7 +27,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim torture idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim torture failover idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -52,8 +52,11 @@ test-short: ## the quick tests only; needs nothing but Go
 sim: ## simulate whole clusters under faults for SECONDS, with new seeds
 	$(GO) test ./internal/sim -count=1 -timeout 0 -v -run 'TestSimulation$$' -sim.seconds=$(SECONDS)
 
-torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES
+torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES; more as root
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))
+
+failover: ## print how long a cluster does not serve when daemons go away
+	$(GO) run ./tools/torture/cmd failover
 
 idle: ## print the memory and CPU that an idle cluster uses
 	$(GO) run ./tools/torture/cmd idle

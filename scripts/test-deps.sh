@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # Makes sure that the programs the tests drive are installed: the S3 clients
-# that people really use, and ip(8) for network faults. As root on Debian it
+# that people really use, and mkfs.ext4 for disks that can be full and frozen. As root on Debian it
 # installs what is missing; otherwise it says what to install.
 set -eu
+
+# Debian keeps these away from the PATH of users other than root.
+PATH=$PATH:/usr/sbin:/sbin
 
 # Each line: the command, how to see that it works, its Debian package.
 wanted='s3cmd|s3cmd --version|s3cmd
 aws|aws --version|awscli
 rclone|rclone version|rclone
-ip|ip -V|iproute2'
+mkfs.ext4|mkfs.ext4 -V|e2fsprogs
+fsfreeze|fsfreeze -V|util-linux'
 
 missing() {
 	local name probe package

@@ -69,6 +69,12 @@ type Cluster struct {
 	mu   sync.Mutex // guards below
 	bad  []string   // surprises: processes that ended by themselves
 	c    *client.Client
+
+	sick      chan struct{} // closed with the first surprise
+	fullUntil time.Time     // until then OSDs may stop for lack of room, and are started again
+	stopped   int           // how many did
+	closing   chan struct{} // closed by Close
+	wg        sync.WaitGroup
 }
 
 // Names of what Start makes for the gateway.
@@ -117,7 +123,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Binary == "" || o.Dir == "" || o.Mons != 1 && o.Mons != 3 || o.OSDs < 1 || o.OSDs > 16 {
 		return nil, fmt.Errorf("cluster of processes: want a program, a directory, 1 or 3 monitors (not %d) and 1 to 16 OSDs (not %d)", o.Mons, o.OSDs)
 	}
-	c := &Cluster{o: o}
+	c := &Cluster{o: o, sick: make(chan struct{}), closing: make(chan struct{})}
 	if o.Hosts {
 		var err error
 		if c.Lab, err = lab.New(rand.Uint64()); err != nil {
@@ -192,12 +198,17 @@ func (c *Cluster) plan() error {
 	if c.o.Gateway {
 		c.S3 = c.ProcOn(h, "s3", "gateway", "s3", "--mons", strings.Join(c.Addrs, ","), "--listen", c.S3Addr, "--pool", s3Pool)
 	}
-	ao := api.ClientOptions{Addrs: c.AdminAddrs, Timeout: 10 * time.Second}
-	if c.home != nil {
-		ao.HTTP = &http.Client{Transport: &http.Transport{DialContext: c.home.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}}
-	}
-	c.API, err = api.NewClient(ao)
+	c.API, err = c.newAPI(c.AdminAddrs, 10*time.Second)
 	return err
+}
+
+// newAPI makes a client of the REST interface of some monitors.
+func (c *Cluster) newAPI(addrs []string, patience time.Duration) (*api.Client, error) {
+	o := api.ClientOptions{Addrs: addrs, Timeout: patience}
+	if c.home != nil {
+		o.HTTP = &http.Client{Transport: &http.Transport{DialContext: c.home.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second}}
+	}
+	return api.NewClient(o)
 }
 
 // addresses returns a function that hands out addresses for daemons: on a host of
@@ -249,9 +260,44 @@ func (c *Cluster) OSDDir(i int) string {
 }
 
 func (c *Cluster) died(p *Proc, how string) {
+	tail := p.Tail(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Now().Before(c.fullUntil) && strings.Contains(tail, noRoom) {
+		c.stopped++
+		c.wg.Go(func() { // until Close; a supervisor tries again after a while
+			select {
+			case <-c.closing:
+			case <-time.After(time.Second):
+				if err := p.revive(); err != nil {
+					c.died(p, err.Error())
+				}
+			}
+		})
+		return
+	}
+	if len(c.bad) == 0 {
+		close(c.sick)
+	}
 	c.bad = append(c.bad, fmt.Sprintf("%s ended by itself %s:\n%s", p.Name, how, p.Tail(10)))
+}
+
+// noRoom is what an OSD says that stops because nothing can be written.
+const noRoom = "no space left on the device"
+
+// Full says that disks have no room from now on for d: OSDs may stop for that, and are
+// started again as a supervisor would.
+func (c *Cluster) Full(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fullUntil = time.Now().Add(d)
+}
+
+// StoppedFull returns how many OSDs stopped since their disks had no room.
+func (c *Cluster) StoppedFull() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
 }
 
 // FreeAddrs returns loopback addresses that nobody listens on. They are not in
@@ -469,6 +515,17 @@ func (c *Cluster) client(ctx context.Context) (*client.Client, error) {
 // WaitServing waits until every PG of a pool has carried out a write and a read
 // that began after the call, and returns how long that took.
 func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() { // until WaitServing returns
+		select {
+		case <-c.sick:
+			cancel(errors.New(strings.Join(c.Surprises(), "\n")))
+		case <-done:
+		}
+	}()
 	began := time.Now()
 	cl, err := c.client(ctx)
 	if err != nil {
@@ -498,7 +555,11 @@ func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, 
 	for range names {
 		all = append(all, <-errs)
 	}
-	return time.Since(began), errors.Join(all...)
+	err = errors.Join(all...)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return time.Since(began), err
 }
 
 // probes returns an object name for every PG of a pool.
@@ -624,6 +685,8 @@ func (c *Cluster) Close() error {
 	cl := c.c
 	c.c = nil
 	c.mu.Unlock()
+	close(c.closing)
+	c.wg.Wait()
 	var err error
 	if cl != nil {
 		err = cl.Close()

@@ -27,7 +27,11 @@ func (r *runner) fillDisks(ctx context.Context) (int, error) {
 }
 
 func (r *runner) fill(ctx context.Context, ps ...*Proc) (err error) {
-	leave := r.rng.Int64N(24 << 20) // the store stops at some 17 MiB by itself
+	// The store keeps some 16 MiB for its index. With less it stops, as a device does that fails;
+	// with more it refuses what needs room.
+	leave := r.rng.Int64N(64 << 20)
+	before := r.c.StoppedFull()
+	r.c.Full(settle)
 	for _, p := range ps {
 		r.stats.fault("full disks")
 		err = errors.Join(err, p.Disk.Fill(leave))
@@ -35,6 +39,10 @@ func (r *runner) fill(ctx context.Context, ps ...*Proc) (err error) {
 	r.linger(ctx, 6*time.Second)
 	for _, p := range ps {
 		err = errors.Join(err, p.Disk.Empty())
+	}
+	r.c.Full(10 * time.Second) // they may have looked just before
+	for range r.c.StoppedFull() - before {
+		r.stats.fault("OSDs that stopped for lack of room")
 	}
 	return err
 }

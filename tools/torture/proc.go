@@ -76,7 +76,9 @@ type Proc struct {
 	done   chan struct{}
 	asked  bool // we ended it, or expect it to end
 	starts int
-	state  *os.ProcessState // of the last life
+	// revived: our supervisor started it; somebody who killed it may want to as well
+	revived bool
+	state   *os.ProcessState // of the last life
 }
 
 // Start starts the process. It does not wait until it serves. If it ends by
@@ -89,9 +91,18 @@ func (p *Proc) StartToEnd() error { return p.start(true) }
 func (p *Proc) start(ends bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.startLocked(ends)
+}
+
+func (p *Proc) startLocked(ends bool) error {
+	if p.cmd != nil && p.revived {
+		p.revived = false
+		return nil // the supervisor was faster
+	}
 	if p.cmd != nil {
 		return fmt.Errorf("start %s: it runs already", p.Name)
 	}
+	p.revived = false
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
@@ -123,6 +134,19 @@ func (p *Proc) start(ends bool) error {
 		close(done)
 	}()
 	return nil
+}
+
+// revive starts the process as a supervisor does, unless it was killed meanwhile by
+// somebody who is going to start it.
+func (p *Proc) revive() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil || p.asked {
+		return nil
+	}
+	err := p.startLocked(false)
+	p.revived = err == nil
+	return err
 }
 
 // Running reports whether the process has not ended.

@@ -22,7 +22,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := &cobra.Command{Use: "torture", Short: "Treat a cluster of real processes badly", SilenceUsage: true}
-	root.AddCommand(newRunCommand(), newIdleCommand())
+	root.AddCommand(newRunCommand(), newFailoverCommand(), newStaleCommand(), newIdleCommand())
 	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
@@ -97,12 +97,7 @@ func run(ctx context.Context, o torture.Options, plan torture.Plan) error {
 	plan.Logf = func(format string, args ...any) {
 		fmt.Printf("[%7.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
-	c, err := torture.Start(ctx, o)
-	if errors.Is(err, lab.ErrUnsupported) {
-		fmt.Printf("everything runs on loopback, without faults of networks and disks: %v\n", err)
-		o.Hosts, o.DiskBytes = false, 0
-		c, err = torture.Start(ctx, o)
-	}
+	c, err := start(ctx, &o)
 	if err != nil {
 		return err
 	}
@@ -117,6 +112,64 @@ func run(ctx context.Context, o torture.Options, plan torture.Plan) error {
 		err = fmt.Errorf("seed %d: %w", plan.Seed, err)
 	}
 	return errors.Join(err, c.Close())
+}
+
+// start starts a cluster with hosts, or where there can be none without.
+func start(ctx context.Context, o *torture.Options) (*torture.Cluster, error) {
+	c, err := torture.Start(ctx, *o)
+	if errors.Is(err, lab.ErrUnsupported) {
+		fmt.Printf("everything runs on loopback, without faults of networks and disks: %v\n", err)
+		o.Hosts, o.DiskBytes = false, 0
+		c, err = torture.Start(ctx, *o)
+	}
+	return c, err
+}
+
+func newFailoverCommand() *cobra.Command {
+	var p place
+	var trials int
+	cmd := &cobra.Command{
+		Use: "failover", Short: "Print how long a cluster does not serve when daemons go away", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.o.Hosts = true
+			return p.cluster(cmd.Context(), func(c *torture.Cluster) error { return torture.Failovers(cmd.Context(), os.Stdout, c, trials) })
+		},
+	}
+	p.register(cmd, 3, 5)
+	cmd.Flags().IntVar(&trials, "trials", 5, "how often each")
+	return cmd
+}
+
+func newStaleCommand() *cobra.Command {
+	var p place
+	var trials int
+	cmd := &cobra.Command{
+		Use: "stale", Short: "Read at primaries that are cut off from all but the reader, while others write", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p.o.Hosts = true
+			return p.cluster(cmd.Context(), func(c *torture.Cluster) error {
+				_, err := torture.StaleReads(cmd.Context(), c, trials, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+				return err
+			})
+		},
+	}
+	p.register(cmd, 3, 5)
+	cmd.Flags().IntVar(&trials, "trials", 5, "how often each way")
+	return cmd
+}
+
+// cluster calls f with a cluster.
+func (p *place) cluster(ctx context.Context, f func(*torture.Cluster) error) error {
+	return p.with(ctx, func() error {
+		c, err := start(ctx, &p.o)
+		if err != nil {
+			return err
+		}
+		if err = f(c); err != nil {
+			fmt.Print(c.Tails(30))
+		}
+		return errors.Join(err, c.Check(), c.Close())
+	})
 }
 
 func newIdleCommand() *cobra.Command {

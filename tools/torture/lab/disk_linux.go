@@ -61,7 +61,7 @@ func (d *Disk) mount(image string, size int64) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(sbin("mkfs.ext4"), "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", image).CombinedOutput(); err != nil {
 		return fmt.Errorf("mkfs.ext4 (package e2fsprogs): %w: %s", err, out)
 	}
 	loop, err := attach(f)
@@ -74,7 +74,7 @@ func (d *Disk) mount(image string, size int64) error {
 	}
 	// A frozen file system whose mounts are all gone would stay for ever, and
 	// so would processes that wait for it. The guard sees the pipe's end.
-	d.guard = exec.Command("sh", "-c", `read -r line; fsfreeze --unfreeze "$1" 2>/dev/null; exit 0`, "sh", d.Dir)
+	d.guard = exec.Command("sh", "-c", `read -r line; "$2" --unfreeze "$1" 2>/dev/null; exit 0`, "sh", d.Dir, sbin("fsfreeze"))
 	d.guard.Dir = "/"
 	d.guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt of the terminal is not for it
 	if d.line, err = d.guard.StdinPipe(); err == nil {
@@ -84,6 +84,16 @@ func (d *Disk) mount(image string, size int64) error {
 		return errors.Join(err, unix.Unmount(d.Dir, unix.MNT_DETACH))
 	}
 	return nil
+}
+
+// sbin finds a program for administrators, which are not always on the PATH.
+func sbin(name string) string {
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if p := filepath.Join(dir, name); exec.Command(p, "-V").Run() == nil {
+			return p
+		}
+	}
+	return name
 }
 
 // attach makes a file a block device, which the kernel takes down by itself when
