@@ -62,10 +62,10 @@ func TestPure(t *testing.T) {
 	allowed := map[string]bool{
 		"bytes": true, "cmp": true, "encoding/binary": true, "errors": true, "fmt": true, "hash/crc32": true,
 		"maps": true, "math": true, "math/big": true, "math/bits": true, "slices": true, "sort": true, "strconv": true, "strings": true,
-		"sync/atomic":                                 true, // Table remembers answers in atomic pointers
-		"time":                                        true, // durations; internal/arch forbids its clock
-		"unicode/utf8":                                true,
-		"github.com/minio/highwayhash":                true,
+		"sync/atomic":                  true, // Table remembers answers in atomic pointers
+		"time":                         true, // durations; internal/arch forbids its clock
+		"unicode/utf8":                 true,
+		"github.com/minio/highwayhash": true,
 		"github.com/cairnstore/cairn/internal/codec":  true,
 		"github.com/cairnstore/cairn/placement/crush": true,
 	}

@@ -28,7 +28,8 @@ var ErrMalformed = errors.New("not a monitor command")
 
 // Command is one change of the state, with the time at which it was proposed.
 type Command struct {
-	At   int64 // unix nanoseconds, proposer's clock
+	At   int64  // unix nanoseconds, proposer's clock
+	By   string // the administrator who asked for it, for the audit log; empty: the cluster itself
 	Body Body
 }
 
@@ -43,6 +44,7 @@ type envelope struct {
 	Version int             `json:"v"`
 	Kind    string          `json:"k"`
 	At      int64           `json:"t"`
+	By      string          `json:"w,omitempty"` // since version 2
 	Body    json.RawMessage `json:"b"`
 }
 
@@ -73,6 +75,8 @@ func newBody(kind string) Body {
 		return &PoolRemove{}
 	case "pg-change":
 		return &PGChange{}
+	case "pg-force":
+		return &PGForce{}
 	case "flag-set":
 		return &FlagSet{}
 	case "config-set":
@@ -95,7 +99,7 @@ func Encode(c Command) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode command %s: %w", c.Body.kind(), err)
 	}
-	b, err := json.Marshal(envelope{Version: CommandVersion, Kind: c.Body.kind(), At: c.At, Body: body})
+	b, err := json.Marshal(envelope{Version: CommandVersion, Kind: c.Body.kind(), At: c.At, By: c.By, Body: body})
 	if err != nil {
 		return nil, fmt.Errorf("encode command %s: %w", c.Body.kind(), err)
 	}
@@ -134,7 +138,7 @@ func Decode(b []byte) (Command, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return Command{}, fmt.Errorf("%w: kind %q: data after the body", ErrMalformed, e.Kind)
 	}
-	return Command{At: e.At, Body: body}, nil
+	return Command{At: e.At, By: e.By, Body: body}, nil
 }
 
 // KindOf returns the name of a body's kind, for logs and errors.

@@ -49,6 +49,9 @@ func (c *PGChange) apply(t *txn) (Result, error) {
 		if r.Primary != c.Primary {
 			r.Term++
 		}
+		if slices.ContainsFunc(c.InSync, func(id placement.OSDID) bool { return !r.Has(id) }) {
+			r.Forced = false // another one has it all, by comparing everything
+		}
 		r.Primary, r.InSync, r.Created = c.Primary, slices.Clone(c.InSync), created
 		break
 	}

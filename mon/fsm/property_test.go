@@ -98,6 +98,10 @@ func (w *walk) drawChange(m *placement.Map) Body {
 			c.Primary = rapid.SampledFrom(c.InSync).Draw(w.t, "primary")
 		}
 	case 5:
+		if rapid.IntRange(0, 3).Draw(w.t, "force") == 0 {
+			return &PGForce{PG: c.PG, Term: c.Term, Version: c.Version, OSD: placement.OSDID(rapid.IntRange(0, walkOSDs).Draw(w.t, "forced")),
+				AcceptLoss: rapid.Bool().Draw(w.t, "accept"), Stuck: rapid.Bool().Draw(w.t, "stuck")}
+		}
 		c.Version -= placement.Epoch(rapid.IntRange(0, 1).Draw(w.t, "old"))
 	}
 	return c
@@ -125,11 +129,29 @@ func (w *walk) step(b Body) {
 		t.Fatal(err)
 	}
 	_, change := b.(*PGChange)
+	force, _ := b.(*PGForce)
 	for _, pgs := range after.PGs {
 		for shard := range pgs.Records {
 			pg := placement.PGID{Pool: pgs.Pool, Shard: uint32(shard)}
+			if force != nil && pg == placement.PGID(force.PG) {
+				w.checkForced(before, after, force)
+				continue
+			}
 			w.check(before, after, pg, change, KindOf(b))
 		}
+	}
+}
+
+// checkForced compares a PG's record before and after it got a primary by force.
+func (w *walk) checkForced(before, after *placement.Map, c *PGForce) {
+	pg := placement.PGID(c.PG)
+	old, now := before.PG(pg), after.PG(pg)
+	want := placement.PGRecord{Term: old.Term + 1, Version: after.Epoch, Primary: c.OSD, InSync: []placement.OSDID{c.OSD}, Created: true, Forced: true}
+	switch {
+	case !c.AcceptLoss, !before.IsUp(c.OSD), !old.Created, old.Primary != placement.NoOSD && !c.Stuck:
+		w.t.Fatalf("%v was forced by %+v, from %+v", pg, c, old)
+	case fmt.Sprintf("%+v", *now) != fmt.Sprintf("%+v", want):
+		w.t.Fatalf("%v forced: %+v, want %+v", pg, now, want)
 	}
 }
 
@@ -173,6 +195,8 @@ func (w *walk) check(before, after *placement.Map, pg placement.PGID, change boo
 		t.Fatalf("%s: %v: version: %+v -> %+v at epoch %d", kind, pg, old, now, after.Epoch)
 	case old.Created && !change && !slices.Equal(old.InSync, now.InSync):
 		t.Fatalf("%s: %v: the monitors changed an in-sync set: %+v -> %+v", kind, pg, old, now)
+	case now.Forced && !old.Forced, now.Forced && len(now.InSync) > 1:
+		t.Fatalf("%s: %v: forced, but not by an administrator, or with others: %+v -> %+v", kind, pg, old, now)
 	case old.Primary != now.Primary && old.Term == now.Term:
 		t.Fatalf("%s: %v: another primary in the same term: %+v -> %+v", kind, pg, old, now)
 	}
@@ -247,6 +271,11 @@ func golden(t *testing.T) *rig {
 	r.ok(&FlagSet{Flags: placement.FlagNoOut, On: true})
 	r.ok(&ServiceSet{Service: Service{Kind: "s3", Name: "gw1", Addr: "g:8080"}})
 	r.ok(&ConfigSet{Key: "osd_flap_limit", Value: "3"})
+	created := r.change(3)
+	created.Created = true
+	r.ok(created)
+	rec := r.rec(3)
+	r.by("10.1.2.3", &PGForce{PG: PGID{Pool: 1, Shard: 3}, Term: rec.Term, Version: rec.Version, OSD: rec.Primary, Stuck: true, AcceptLoss: true})
 	r.ok(&MonJoin{Mon: Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
 	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}, Suspended: true}})
 	return r

@@ -36,6 +36,7 @@ type side struct {
 	Users  []*User           `json:"users,omitempty"`
 	Config map[string]string `json:"config,omitempty"` // version 1 only: now in the map
 	Facts  []osdFacts        `json:"facts,omitempty"`
+	Audit  []AuditEntry      `json:"audit,omitempty"`
 }
 
 type osdFacts struct {
@@ -51,7 +52,7 @@ type Snapshot struct {
 
 // Snapshot freezes the state.
 func (s *State) Snapshot() *Snapshot {
-	sd := side{Index: s.index, Users: s.Users()}
+	sd := side{Index: s.index, Users: s.Users(), Audit: s.audit}
 	for id, f := range s.facts {
 		sd.Facts = append(sd.Facts, osdFacts{OSD: id, Facts: f})
 	}
@@ -119,6 +120,7 @@ func Restore(b []byte) (*State, error) {
 	for _, f := range sd.Facts {
 		s.facts[f.OSD] = f.Facts
 	}
+	s.audit = sd.Audit[max(0, len(sd.Audit)-MaxAudit):]
 	s.keys = keyIndex(s.users)
 	return s, nil
 }

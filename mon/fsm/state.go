@@ -36,6 +36,7 @@ type State struct {
 	users map[string]*User // values are never changed, only replaced
 	keys  map[string]string
 	facts map[placement.OSDID]Facts
+	audit []AuditEntry // oldest first, at most MaxAudit
 }
 
 // User is somebody who may use the gateways. It is not part of the published
@@ -139,6 +140,12 @@ func (s *State) Facts(id placement.OSDID) Facts { return s.facts[id] }
 // Apply applies one command with the log index it has. A refused command
 // changes nothing but the index.
 func (s *State) Apply(c Command, index placement.Epoch) Result {
+	r := s.apply(c, index)
+	s.note(c, r)
+	return r
+}
+
+func (s *State) apply(c Command, index placement.Epoch) Result {
 	t := &txn{s: s, at: c.At, index: index, m: *s.m}
 	var (
 		r   Result

@@ -256,6 +256,9 @@ func (c *cast) apply(ch *wirepb.PGChange) bool {
 		return false
 	}
 	c.record(func(r *placement.PGRecord) {
+		if kept < len(ch.InSync) {
+			r.Forced = false
+		}
 		r.InSync = nil
 		for _, m := range ch.InSync {
 			r.InSync = append(r.InSync, placement.OSDID(m))

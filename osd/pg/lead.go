@@ -18,6 +18,7 @@ type lead struct {
 	served    clock.Mono // serving since
 	activated bool       // every in-sync member has our log (R4)
 	serving   bool       // reads and writes are answered
+	forced    bool       // our copy was made the truth, see takeForced
 	oldPGNum  uint32     // of the map in which we led our last term, if we did until this one
 
 	unreadable bool // a peer needs an object that we cannot read
@@ -257,6 +258,7 @@ func (g *Group) unfit() bool {
 
 // advance does whatever has become possible. It runs after every event.
 func (g *Group) advance() {
+	g.takeForced()
 	if g.unfit() {
 		g.abdicate()
 		g.expireWaiting()

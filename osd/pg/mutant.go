@@ -57,6 +57,7 @@ const (
 	FollowUnsplit   // a member answers before its copy is divided
 	ForgetSplit     // a crash makes the PG forget what its split led to
 	AnyObject       // objects that belong to another PG are served
+	KeepForcedLog   // a primary that was forced goes on with the log of its incomplete copy
 )
 
 var mutantNames = [...]string{
@@ -102,6 +103,7 @@ var mutantNames = [...]string{
 	FollowUnsplit:   "follow unsplit",
 	ForgetSplit:     "forget the split",
 	AnyObject:       "any object",
+	KeepForcedLog:   "keep a forced log",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

@@ -45,6 +45,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"word of the unserved", probe{mutant: WordUnserved}, wordOfTheUnserved},
 		{"newcomer before own grants", probe{mutant: GrowEarly}, newcomerDoesNotOvertakeLeases},
 		{"disks that are full", probe{mutant: FillDisks}, fullMember},
+		{"forced", probe{mutant: KeepForcedLog}, forcedHalfWay},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 		{"log of a child", probe{mutant: ChildWithoutLog}, splits},
 		{"primary in the middle of a split", probe{mutant: LeadUnsplit}, slowSplitOfPrimary},
