@@ -83,7 +83,6 @@ type OSD struct {
 	scrubs   *scrubber
 	commitUs atomic.Int64
 	ratios   atomic.Pointer[ratios]
-	line     store.Line // of all batches: after one has failed, the daemon stops and nothing more may take effect
 
 	mu          sync.Mutex // guards below
 	incarnation uint64

@@ -113,18 +113,19 @@ func (sc *scrubber) pace() scrub.Pace {
 }
 
 // look carries out a Look effect.
-func (s *shard) look(id placement.PGID, l pg.Look) {
+func (s *shard) look(g *pg.Group, l pg.Look) {
+	id := g.ID()
 	d := s.d
 	if l.Object != "" {
 		s.offload(func() { // somebody waits for it
 			it, err := scrub.Object(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: l.Object}, l.Deep, nil)
-			s.post(forGroup{id: id, ev: pg.LookedEvent{Token: l.Token, Items: []*wirepb.ScrubItem{it}, Err: err}})
+			s.post(forGroup{id: id, to: g, ev: pg.LookedEvent{Token: l.Token, Items: []*wirepb.ScrubItem{it}, Err: err}})
 		})
 		return
 	}
 	d.scrubs.submit(func() {
 		items, more, err := scrub.Page(d.o.Store, id, l.After, l.Limit, l.MaxBytes, l.Deep, d.scrubs.pace())
-		s.post(forGroup{id: id, ev: pg.LookedEvent{Token: l.Token, Items: items, More: more, Err: err}})
+		s.post(forGroup{id: id, to: g, ev: pg.LookedEvent{Token: l.Token, Items: items, More: more, Err: err}})
 	})
 }
 

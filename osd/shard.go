@@ -28,7 +28,8 @@ type shard struct {
 
 	// Only the shard's goroutine touches these.
 	groups   map[placement.PGID]*pg.Group
-	due      map[placement.PGID]clock.Mono // when a group wants a tick
+	lines    map[placement.PGID]*store.Line // of all batches of a group: once one has failed, none that follow take effect
+	due      map[placement.PGID]clock.Mono  // when a group wants a tick
 	clients  map[pg.Handle]client
 	deferred []forGroup // waiting for a newer map
 	waiters  int        // those of them that are requests of clients
@@ -53,6 +54,7 @@ type (
 		id    placement.PGID
 		epoch placement.Epoch // do not deliver before the shard acts on this map
 		ev    pg.Event
+		to    *pg.Group  // of an answer: who asked; another group of the PG must not get it
 		from  client     // of an OpEvent
 		since clock.Mono // when a request began to wait for its map
 	}
@@ -62,7 +64,7 @@ type (
 
 func newShard(d *OSD) *shard {
 	return &shard{
-		d: d, signal: make(chan struct{}, 1), groups: map[placement.PGID]*pg.Group{},
+		d: d, signal: make(chan struct{}, 1), groups: map[placement.PGID]*pg.Group{}, lines: map[placement.PGID]*store.Line{},
 		due: map[placement.PGID]clock.Mono{}, clients: map[pg.Handle]client{},
 	}
 }
@@ -102,7 +104,7 @@ func (s *shard) load(id placement.PGID) error {
 	if s.d.nursery.holds(id) {
 		g.Hold()
 	}
-	s.groups[id] = g
+	s.groups[id], s.lines[id] = g, &store.Line{}
 	return nil
 }
 
@@ -251,6 +253,9 @@ func (s *shard) sorted() []*pg.Group {
 
 func (s *shard) deliver(it forGroup) {
 	g := s.groups[it.id]
+	if it.to != nil && it.to != g {
+		return
+	}
 	if op, ok := it.ev.(pg.OpEvent); ok {
 		if g == nil {
 			rec := s.m.PG(it.id)
@@ -339,13 +344,14 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	d, id := s.d, g.ID()
 	for _, p := range fx.Persist {
 		began := d.clk.Mono()
-		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: &d.line}, func(err error) {
-			if err != nil {
-				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
-			} else {
+		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
+			switch {
+			case err == nil:
 				d.commitUs.Store(d.clk.Mono().Sub(began).Microseconds()/8 + d.commitUs.Load()*7/8)
+			case !errors.Is(err, store.ErrNoSpace): // that is for the group to judge
+				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
 			}
-			s.post(forGroup{id: id, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
+			s.post(forGroup{id: id, to: g, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
 		})
 	}
 	for _, out := range fx.Send {
@@ -355,7 +361,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		s.reply(r)
 	}
 	for _, x := range fx.Exec {
-		if ev, ok := s.exec(id, x); ok {
+		if ev, ok := s.exec(g, x); ok {
 			again = append(again, ev)
 		}
 	}
@@ -368,11 +374,11 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 					d.stats.recoveredObjects.Add(1)
 				}
 			}
-			s.post(forGroup{id: id, ev: pg.ReadEvent{Token: r.Token, Piece: piece, Err: err}})
+			s.post(forGroup{id: id, to: g, ev: pg.ReadEvent{Token: r.Token, Piece: piece, Err: err}})
 		})
 	}
 	for _, l := range fx.Look {
-		s.look(id, l)
+		s.look(g, l)
 	}
 	for _, n := range fx.Notices {
 		d.notice(id, n)
@@ -380,15 +386,22 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	for _, l := range fx.List {
 		s.offload(func() {
 			objs, more, err := d.o.Store.List(l.In(id), l.Space, l.After, l.Limit)
-			s.post(forGroup{id: id, ev: pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}})
+			s.post(forGroup{id: id, to: g, ev: pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}})
 		})
 	}
 	if fx.Propose != nil {
-		s.propose(id, fx.Propose)
+		s.propose(g, fx.Propose)
 	}
 	switch {
+	case fx.Failed != nil:
+		d.fail(fmt.Errorf("%s cannot write PG %s, which it leads: %w", d.id, id, fx.Failed))
+	case fx.Reload:
+		d.log.Warn("no space for a PG: it starts over from what is on the disk", "osd", d.id, "pg", id)
+		delete(s.due, id)
+		s.make(id)
 	case fx.Forget:
 		delete(s.groups, id)
+		delete(s.lines, id)
 		delete(s.due, id)
 	case fx.Wake != 0:
 		s.due[id] = fx.Wake
@@ -507,10 +520,10 @@ func (s *shard) reply(r pg.Reply) {
 }
 
 // exec evaluates a request. Writes read little and are evaluated here; reads go to the workers.
-func (s *shard) exec(id placement.PGID, x pg.Exec) (pg.Event, bool) {
-	st := s.d.o.Store
+func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
+	st, id := s.d.o.Store, g.ID()
 	if x.Op == nil {
-		s.offload(func() { s.post(forGroup{id: id, ev: execList(st, id, x)}) })
+		s.offload(func() { s.post(forGroup{id: id, to: g, ev: execList(st, id, x)}) })
 		return nil, false
 	}
 	run := func() pg.ExecutedEvent {
@@ -523,7 +536,7 @@ func (s *shard) exec(id placement.PGID, x pg.Exec) (pg.Event, bool) {
 	if objop.IsWrite(x.Op) {
 		return run(), true
 	}
-	s.offload(func() { s.post(forGroup{id: id, ev: run()}) })
+	s.offload(func() { s.post(forGroup{id: id, to: g, ev: run()}) })
 	return nil, false
 }
 
@@ -545,8 +558,8 @@ func execList(st store.Store, id placement.PGID, x pg.Exec) pg.ExecutedEvent {
 }
 
 // propose asks the monitors to change the PG's record.
-func (s *shard) propose(id placement.PGID, p *pg.Proposal) {
-	d := s.d
+func (s *shard) propose(g *pg.Group, p *pg.Proposal) {
+	d, id := s.d, g.ID()
 	d.wg.Add(1)
 	go func() { // until the monitors answer or the time is up
 		defer d.wg.Done()
@@ -566,7 +579,7 @@ func (s *shard) propose(id placement.PGID, p *pg.Proposal) {
 		if ev.Epoch > 0 {
 			d.o.Monitors.Want(ev.Epoch)
 		}
-		s.post(forGroup{id: id, ev: ev})
+		s.post(forGroup{id: id, to: g, ev: ev})
 	}()
 }
 

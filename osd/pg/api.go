@@ -196,6 +196,11 @@ type Effects struct {
 	Propose *Proposal
 	Wake    clock.Mono // when to send a TickEvent at the latest; zero: no need
 	Forget  bool       // the group is gone: drop it
+	// Reload: the store had no space for a batch, and none of what followed took effect. Drop the group and
+	// make it anew from the store. Whatever was asked for this one is void.
+	Reload bool
+	// Failed: the group leads, and its store failed: stop the OSD.
+	Failed error
 }
 
 // Persist is a batch for the store. It is answered by a PersistedEvent once it is durable or has failed.
@@ -203,6 +208,9 @@ type Effects struct {
 type Persist struct {
 	ID  uint64
 	Ops []store.Op
+	// Reserve: it may use the space that the store keeps back. Everything may but the objects that a
+	// learner is taught: nobody waits for them.
+	Reserve bool
 }
 
 // Out is a message to a peer. Payload is sent in pieces without joining them.

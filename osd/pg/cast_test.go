@@ -90,7 +90,10 @@ type actor struct {
 	alive     bool
 	g         *Group
 	st        *store.Sim
+	line      *store.Line
 	leases    *Leases
+	reloads   int
+	failed    error // it should stop
 	replies   map[Handle]Reply
 	proposals []Proposal
 	sent      []*wirepb.PGMsg
@@ -324,7 +327,7 @@ func (a *actor) boot() {
 	if err != nil {
 		a.c.t.Fatalf("load on %s: %v", a.id, err)
 	}
-	a.g, a.replies = g, map[Handle]Reply{}
+	a.g, a.line, a.replies = g, &store.Line{}, map[Handle]Reply{}
 	a.proposals, a.lists, a.reads, a.execs, a.looks, a.sent = nil, nil, nil, nil, nil, nil
 }
 
@@ -362,12 +365,17 @@ func (a *actor) fetch() {
 
 func (a *actor) step(ev Event) {
 	c := a.c
-	fx := a.g.Step(c.now, ev)
+	g := a.g
+	fx := g.Step(c.now, ev)
 	if c.onStep != nil {
 		c.onStep(a, &fx)
 	}
 	for _, p := range fx.Persist {
-		a.st.Submit(&store.Batch{Ops: p.Ops}, func(err error) { a.step(PersistedEvent{ID: p.ID, Err: err}) })
+		a.st.Submit(&store.Batch{Ops: p.Ops, Line: a.line, Reserve: p.Reserve}, func(err error) {
+			if a.g == g {
+				a.step(PersistedEvent{ID: p.ID, Err: err})
+			}
+		})
 	}
 	for _, out := range fx.Send {
 		a.sent = append(a.sent, out.Msg)
@@ -389,6 +397,16 @@ func (a *actor) step(ev Event) {
 	}
 	a.execs, a.reads, a.lists = append(a.execs, fx.Exec...), append(a.reads, fx.Read...), append(a.lists, fx.List...)
 	a.looks, a.notices = append(a.looks, fx.Look...), append(a.notices, fx.Notices...)
+	switch {
+	case fx.Failed != nil:
+		a.failed = fx.Failed
+	case fx.Reload:
+		leases := a.leases
+		a.boot()
+		a.leases, a.reloads = leases, a.reloads+1
+		a.g.cfg.Leases = leases
+		a.step(MapEvent{View: c.snapshot()})
+	}
 	if fx.Propose != nil {
 		a.proposals = append(a.proposals, Proposal{fx.Propose.Token, proto.Clone(fx.Propose.Change).(*wirepb.PGChange)})
 	}

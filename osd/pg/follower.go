@@ -293,6 +293,7 @@ func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
 		}
 	}
 	g.persist(ops, nil)
+	g.fx.Persist[len(g.fx.Persist)-1].Reserve = p.Staged
 	g.answerDurable(&wirepb.PGMsg_Pushed{Pushed: &wirepb.PGPushed{Id: p.Id, Object: p.Object}})
 }
 

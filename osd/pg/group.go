@@ -182,7 +182,7 @@ func (g *Group) persist(ops []store.Op, done func()) {
 		g.busySince = g.now
 	}
 	g.lastPersist++
-	g.fx.Persist = append(g.fx.Persist, Persist{ID: g.lastPersist, Ops: ops})
+	g.fx.Persist = append(g.fx.Persist, Persist{ID: g.lastPersist, Ops: ops, Reserve: true})
 	if done != nil {
 		g.afterPersist = append(g.afterPersist, deferred{g.lastPersist, done})
 	}
@@ -201,8 +201,21 @@ func (g *Group) onPersisted(ev PersistedEvent) {
 	if ev.Err != nil {
 		// What memory says of the PG no longer matches the disk. Nothing that follows may be
 		// acknowledged; the driver stops the OSD and the others go on without it.
+		//
+		// A member or learner without space starts over from what is on its disk, as after a restart:
+		// it has acknowledged nothing else. A primary cannot: it may have given others positions that
+		// its disk does not know, and would give them again.
 		g.stopped = true
+		if errors.Is(ev.Err, store.ErrNoSpace) && g.lead == nil {
+			g.fx.Reload = true
+			if g.fol.stream > 0 && !g.fol.broken {
+				g.reject("no space")
+			}
+		} else {
+			g.fx.Failed = ev.Err
+		}
 		g.stepDown(wirepb.Code_TRY_LATER, "the OSD's store failed")
+		g.fol = follower{}
 		return
 	}
 	g.donePersist, g.busySince = ev.ID, g.now

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -348,4 +349,48 @@ func TestTooFull(t *testing.T) {
 		t.Fatalf("state %q", s)
 	}
 	c.wantNoShares()
+}
+
+// A member's disk has no room for a write although its primary thought so. It has acknowledged
+// nothing that is not on the disk: it starts over and is brought up to date, while its daemon and
+// its other PGs go on.
+func TestMemberWithoutSpace(t *testing.T) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "one")
+	noRoom := 2
+	c.a(2).st.SetHooks(nil, func(b *store.Batch) error {
+		if noRoom == 0 {
+			return nil
+		}
+		noRoom--
+		return store.ErrNoSpace
+	})
+	h, h2 := c.write(0, "a", "two", 0), c.write(0, "b", "three", 0)
+	c.govern(500 * time.Millisecond)
+	c.wantReply(0, h, wirepb.Code_OK)
+	c.wantReply(0, h2, wirepb.Code_OK)
+	if c.a(2).reloads == 0 || c.a(2).failed != nil {
+		t.Fatalf("osd.2 started over %d times, failure %v", c.a(2).reloads, c.a(2).failed)
+	}
+	c.wantSame(0, 1, 2)
+	c.wantSet(0, 1, 2)
+	noRoom = 1 << 30 // for good: it is dropped
+	h = c.write(0, "a", "four", 0)
+	c.govern(3 * time.Second)
+	c.wantReply(0, h, wirepb.Code_OK)
+	c.wantSet(0, 1)
+	noRoom = 0
+	c.govern(3 * time.Second)
+	c.wantSame(0, 1, 2)
+}
+
+// A primary's disk: it must not go on in the same term with what is on the disk.
+func TestPrimaryWithoutSpace(t *testing.T) {
+	c := active(t, 3)
+	c.a(0).st.SetHooks(nil, func(b *store.Batch) error { return store.ErrNoSpace })
+	h := c.write(0, "a", "one", 0)
+	c.wantReply(0, h, wirepb.Code_TRY_LATER)
+	if c.a(0).failed == nil || c.a(0).reloads > 0 {
+		t.Fatalf("osd.0 started over %d times, failure %v", c.a(0).reloads, c.a(0).failed)
+	}
 }

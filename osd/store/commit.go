@@ -132,7 +132,7 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 		go func() { // ends when the data is written; the committer waits for ready
 			defer d.workers.Done()
 			d.slots <- struct{}{}
-			it.big, it.err = d.writeBig(b, d.reserve.Load())
+			it.big, it.err = d.writeBig(b, d.keepFor(b))
 			<-d.slots
 			close(it.ready)
 		}()
@@ -218,9 +218,16 @@ func (d *Disk) retryAfterReclaim(it *item) {
 	d.keeper.await(d)
 	d.compactIndex()
 	if it.wantBig && it.big == nil {
-		keep := d.reserve.Load()
-		it.big, it.err = d.writeBig(it.batch, keep)
+		it.big, it.err = d.writeBig(it.batch, d.keepFor(it.batch))
 	}
+}
+
+// keepFor returns how many blocks a batch with large data must leave free.
+func (d *Disk) keepFor(b *Batch) uint64 {
+	if b.Reserve {
+		return d.reserve.Load() / 2
+	}
+	return d.reserve.Load()
 }
 
 // reclaimable reports whether a checkpoint could make room.

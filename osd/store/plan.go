@@ -178,6 +178,8 @@ func (p *planner) plan(b *Batch, big []bigWrite) error {
 	switch {
 	case onlyShrinks(b), usesReserve(b):
 		p.keep = 0
+	case b.Reserve:
+		p.keep /= 2
 	}
 	err := p.ops(b, big)
 	if err == nil && !onlyShrinks(b) {

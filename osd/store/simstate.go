@@ -60,7 +60,11 @@ func (st *simState) check(b *Batch, capacity int64) error {
 		return nil
 	}
 	limit := capacity
-	if !usesReserve(b) {
+	switch {
+	case usesReserve(b):
+	case b.Reserve:
+		limit -= simReserve(capacity) / 2
+	default:
 		limit -= simReserve(capacity)
 	}
 	if used := st.usage.Data + st.usage.Omap + st.usage.Meta; used+grow > limit {

@@ -114,6 +114,10 @@ type Op struct {
 type Batch struct {
 	Ops  []Op
 	Line *Line // what it builds on; nil: nothing
+
+	// Reserve lets it use half of the space kept back for the day the store is full: it carries
+	// what others have decided and cannot well be refused. Whoever decides must look at Usage.
+	Reserve bool
 }
 
 // Line is a sequence of batches each of which builds on those before it, as the

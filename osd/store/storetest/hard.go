@@ -225,6 +225,15 @@ func testFull(t *testing.T, s store.Store) {
 		for i := range n { // nothing was harmed
 			wantData(t, s, key(fmt.Sprint("f", i)), pattern(1<<20, byte(i)))
 		}
+		// What others have decided may use a part of what is kept back.
+		for i, n := range []int{4 << 10, 100 << 10} {
+			b := batch(write(key(fmt.Sprint("r", i)), 0, pattern(n, byte(i))))
+			b.Reserve = true
+			if err := store.Apply(s, b); err != nil {
+				t.Fatalf("round %d: %d bytes into the reserve: %v", round, n, err)
+			}
+			wantData(t, s, key(fmt.Sprint("r", i)), pattern(n, byte(i)))
+		}
 		// In place, shrinking, with a log entry, as the OSD does it: all of that goes on.
 		log := store.Key{PG: pg, Space: store.Meta, Name: "log"}
 		for i := range n {
@@ -246,6 +255,9 @@ func testFull(t *testing.T, s store.Store) {
 		}
 		for i := range small {
 			must(t, s, store.Op{Kind: store.OpRemove, Key: key(fmt.Sprint("s", i))})
+		}
+		for i := range 2 {
+			must(t, s, store.Op{Kind: store.OpRemove, Key: key(fmt.Sprint("r", i))})
 		}
 		if u := s.Usage(); u.Data > 64<<10 || u.Available <= 0 {
 			t.Fatalf("round %d: after emptying: %+v", round, u)
