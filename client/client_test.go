@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -674,5 +675,36 @@ func TestChaos(t *testing.T) {
 	movers.Wait()
 	if n := cl.data.Bytes(); n != 160 {
 		t.Errorf("160 appends made %d bytes", n)
+	}
+}
+
+// A request carries the epoch of the map by which its OSD and PG were chosen, though a newer map
+// has come while the connection was made: the OSD must be able to tell that the choice is old.
+func TestEpochOfTheChoice(t *testing.T) {
+	cl := newCluster(t, 1, 1)
+	dialling, proceed := make(chan struct{}), make(chan struct{})
+	c := cl.connect(func(o *client.Options) {
+		o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if addr == cl.osds[0].proxy.addr() {
+				close(dialling)
+				<-proceed
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+	})
+	p := cl.pool(c)
+	done := make(chan error, 1)
+	go func() { done <- p.WriteFull(bg, "o", nil) }()
+	<-dialling
+	m := cl.change(func(*placement.Map) {})
+	if _, err := c.WaitMap(bg, m.Epoch); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if h := <-cl.osds[0].got; h.Epoch != uint64(m.Epoch)-1 {
+		t.Errorf("the request has epoch %d, want %d", h.Epoch, m.Epoch-1)
 	}
 }

@@ -41,10 +41,10 @@ func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	body.Pool = uint32(p.id)
 	m, g := p.c.send(ctx, &request{
 		op: core.Op{Pool: p.id, Object: object, Write: op.Writes(), Bytes: op.cost()},
-		header: func(id uint64, pg placement.PGID, age time.Duration) *wirepb.Header {
+		header: func(s *core.Send) *wirepb.Header {
 			// A header is encoded before Call returns, so its body can be used again.
-			body.Req = &wirepb.ReqID{Client: p.c.id, Seq: id}
-			body.Shard, body.AgeMs = pg.Shard, uint64(age.Milliseconds())
+			body.Req = &wirepb.ReqID{Client: p.c.id, Seq: s.ID}
+			body.Shard, body.AgeMs = s.PG.Shard, uint64(s.Age.Milliseconds())
 			return &wirepb.Header{Body: &wirepb.Header_Op{Op: body}}
 		},
 		payload: payload,
@@ -179,7 +179,7 @@ func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGList
 	pg := placement.PGID{Pool: p.id, Shard: at.Shard}
 	m, g := p.c.send(ctx, &request{
 		op: core.Op{Pool: p.id, OnePG: true, Shard: at.Shard, Bytes: int64(limit) * 64},
-		header: func(uint64, placement.PGID, time.Duration) *wirepb.Header {
+		header: func(*core.Send) *wirepb.Header {
 			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
 				Pool: uint32(p.id), Shard: at.Shard, After: []byte(at.After), Limit: uint32(limit),
 			}}}

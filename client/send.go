@@ -18,7 +18,7 @@ const probePatient = 2 * time.Second
 // again, core decides; op lacks what all requests have in common.
 type request struct {
 	op      core.Op
-	header  func(id uint64, pg placement.PGID, age time.Duration) *wirepb.Header // for every attempt
+	header  func(*core.Send) *wirepb.Header // for every attempt
 	payload []byte
 }
 
@@ -240,7 +240,9 @@ func (c *Client) try(ctx context.Context, w *call, r *request, s *core.Send) {
 	}
 	conn := w.conn
 	c.mu.Unlock()
-	m, err := conn.Call(actx, &wire.Message{Header: r.header(s.ID, s.PG, s.Age), Payload: r.payload})
+	h := r.header(s)
+	h.Epoch = uint64(s.Epoch) // of the map that led us here, not of one that has come since
+	m, err := conn.Call(actx, &wire.Message{Header: h, Payload: r.payload})
 	c.mu.Lock()
 	switch {
 	case m != nil:
