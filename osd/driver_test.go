@@ -350,3 +350,22 @@ func TestRequestsWithoutTag(t *testing.T) {
 	}
 	mustCall(t, c, opMessage(0, 2))
 }
+
+// What a client had sent on a connection that it has given up arrives after what it sent on the
+// next one. The request id may be forgotten by then, so it must not be carried out.
+func TestLateOnAnEarlierConnection(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	d := start(t, options(st, newStage(t)))
+	first, second := dialOSD(t, d), dialOSD(t, d)
+	mustCall(t, first, opMessage(0, 1))
+	mustCall(t, second, opMessage(0, 2))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := first.Call(ctx, opMessage(0, 3)); wire.CodeOf(err) != wirepb.Code_TRY_LATER {
+		t.Errorf("a write on the earlier connection: got %v, want TRY_LATER", err)
+	}
+	if _, err := second.Call(ctx, opMessage(0, 3)); err != nil {
+		t.Errorf("a write on the later connection: %v", err)
+	}
+}

@@ -77,6 +77,7 @@ type OSD struct {
 	booted   atomic.Bool   // groups exist, requests are taken
 	epoch    atomic.Uint64 // map the OSD acts on
 	handles  atomic.Uint64
+	fence    fence
 	stats    counters
 	nursery  nursery
 	beats    *heartbeats

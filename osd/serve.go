@@ -90,6 +90,10 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 		c.ReplyError(m, wirepb.Code_TRY_LATER, "the cluster is paused (flag pause)")
 		return
 	}
+	if write && op.Req != nil && !d.fence.admit(op.Req.Client, c.Number()) {
+		c.ReplyError(m, wirepb.Code_TRY_LATER, "%s has since heard from this client on a later connection", d.id)
+		return
+	}
 	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
 	if ev.Grows = write && grows(op); ev.Grows {
 		ev.Full = d.fullness() >= placement.Full

@@ -101,6 +101,11 @@ func (c *Conn) Features() uint64 { return c.peer.features }
 // Version returns the protocol version both sides agreed on.
 func (c *Conn) Version() uint32 { return c.peer.version }
 
+// Number says in which order a Server accepted its connections, from 1; 0 for a connection
+// that we made. What a peer has sent on an earlier connection may arrive after what it
+// sent on a later one, if the network was in trouble between.
+func (c *Conn) Number() uint64 { return c.peer.number }
+
 // RemoteAddr returns the peer's address, "host:port".
 func (c *Conn) RemoteAddr() string { return c.remote }
 

@@ -32,6 +32,7 @@ type agreed struct {
 	peer     Identity
 	version  uint32
 	features uint64 // understood by both
+	number   uint64 // see Conn.Number
 }
 
 func newHandshake(nc net.Conn, o *Options) *handshake {

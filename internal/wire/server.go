@@ -92,6 +92,7 @@ func closeAll(conns []*Conn) {
 func (s *Server) acceptLoop() {
 	defer s.wg.Done()
 	pause := time.Duration(0)
+	accepted := uint64(0)
 	for {
 		nc, err := s.ln.Accept()
 		if err != nil {
@@ -116,12 +117,13 @@ func (s *Server) acceptLoop() {
 			return
 		}
 		s.wg.Add(1)
-		go s.establish(nc) // bounded by the handshake timeout and s.ctx
+		accepted++
+		go s.establish(nc, accepted) // bounded by the handshake timeout and s.ctx
 	}
 }
 
 // establish shakes hands and registers the connection.
-func (s *Server) establish(nc net.Conn) {
+func (s *Server) establish(nc net.Conn, number uint64) {
 	established := false
 	defer func() {
 		if !established {
@@ -146,6 +148,7 @@ func (s *Server) establish(nc net.Conn) {
 		return
 	}
 	established = true
+	a.number = number
 	s.mu.Lock()
 	c := startConn(nc, h.fr, a, s.o, func(c *Conn) {
 		s.leave(c)
