@@ -493,6 +493,10 @@ func (m *Monitor) look(r *raft.Raft, w *watch) {
 		m.log.Info("OSDs are marked out, they were down for long", "osds", v.out, "after", m.o.OutAfter)
 		m.proposeLogged(r, &fsm.OSDAutoOut{OSDs: v.out})
 	}
+	if len(v.full) > 0 {
+		m.log.Info("OSDs are more or less full than before", "osds", v.full)
+		m.proposeLogged(r, &fsm.OSDFull{OSDs: v.full})
+	}
 	if len(v.gone) > 0 {
 		m.log.Info("services are gone", "services", v.gone)
 		gone := make([]fsm.Service, len(v.gone))

@@ -158,6 +158,7 @@ type verdict struct {
 	down []fsm.Down
 	out  []placement.OSDID
 	gone []placement.Service
+	full []fsm.FullOSD
 }
 
 // look goes through all OSDs and services.
@@ -175,6 +176,12 @@ func (w *watch) look(now time.Time, m *placement.Map) verdict {
 	if up < reportersFew {
 		need = 1
 	}
+	outAfter := w.outAfter
+	if _, set := m.Setting(placement.KeyOutAfter); set {
+		if outAfter = m.ConfigDuration(placement.KeyOutAfter); outAfter == 0 {
+			outAfter = -1 // never
+		}
+	}
 	for i := range m.OSDs {
 		o := &m.OSDs[i]
 		s := w.osd(o.ID)
@@ -188,7 +195,7 @@ func (w *watch) look(now time.Time, m *placement.Map) verdict {
 		if s.downSince.IsZero() {
 			s.downSince = now
 		}
-		long := w.outAfter >= 0 && now.Sub(s.downSince) > w.outAfter
+		long := outAfter >= 0 && now.Sub(s.downSince) > outAfter
 		if long && o.In() && m.Flags&placement.FlagNoOut == 0 {
 			v.out = append(v.out, o.ID)
 		}
@@ -199,6 +206,7 @@ func (w *watch) look(now time.Time, m *placement.Map) verdict {
 		}
 	}
 	v.gone = w.lost(now, m)
+	v.full = w.fullness(now, m)
 	return v
 }
 

@@ -67,6 +67,16 @@ func newBody(kind string) Body {
 		return &OSDReweight{}
 	case "osd-auto-out":
 		return &OSDAutoOut{}
+	case "osd-drain":
+		return &OSDDrain{}
+	case "osd-remove":
+		return &OSDRemove{}
+	case "osd-full":
+		return &OSDFull{}
+	case "crush-osd":
+		return &CrushOSD{}
+	case "crush-move":
+		return &CrushMove{}
 	case "pool-create":
 		return &PoolCreate{}
 	case "pool-set":

@@ -88,6 +88,10 @@ func (c *OSDRegister) apply(t *txn) (Result, error) {
 			return Result{OSD: t.m.OSDs[i].ID}, nil
 		}
 	}
+	if id, gone := t.s.wasRemoved(store); gone {
+		return Result{}, refuse(wirepb.Code_NOT_PERMITTED,
+			"store %v was %v, which was removed from the cluster; a copy that old must not come back: empty the directory, and it becomes a new OSD", store, id)
+	}
 	if len(t.m.OSDs) >= MaxOSDs {
 		return Result{}, refuse(wirepb.Code_NO_SPACE, "register an OSD: the cluster has %d OSDs, the most it can have", MaxOSDs)
 	}
@@ -167,21 +171,26 @@ func (c *OSDBoot) apply(t *txn) (Result, error) {
 // whether anything changed.
 func (t *txn) follow(c *OSDBoot, cur *placement.OSD) (bool, error) {
 	class, capacity := cur.Class, cur.Capacity
-	if c.Class != "" {
+	own := t.factsOf(c.ID)
+	if c.Class != "" && !own.OwnClass {
 		class = c.Class
 	}
 	if c.Capacity > 0 {
 		capacity = c.Capacity
 	}
 	resized := capacity != cur.Capacity
-	if class == cur.Class && !resized && t.liesAt(c.ID, c.Location) {
+	loc := c.Location
+	if own.OwnPlace {
+		loc = nil
+	}
+	if class == cur.Class && !resized && t.liesAt(c.ID, loc) {
 		return false, nil
 	}
 	weight := t.deviceWeight(c.ID)
-	if resized {
+	if resized && !own.OwnWeight {
 		weight = crushWeight(capacity)
 	}
-	if err := t.placeDevice(c.ID, class, weight, c.Location); err != nil {
+	if err := t.placeDevice(c.ID, class, weight, loc); err != nil {
 		return false, err
 	}
 	o := t.osd(c.ID)
@@ -283,10 +292,12 @@ func (t *txn) noteFailure(id placement.OSDID) {
 		}
 	}
 	kept = append(kept, t.at)
+	f := t.factsOf(id)
 	if len(kept) > flapKeep {
 		kept = kept[len(kept)-flapKeep:]
 	}
-	t.setFacts(id, Facts{Failures: kept})
+	f.Failures = kept
+	t.setFacts(id, f)
 }
 
 // checkFlapping refuses the boot of an OSD that has to wait.

@@ -37,7 +37,7 @@ func (w *walk) draw() Body {
 	t, m := w.t, w.s.Map()
 	osd := func() int { return rapid.IntRange(0, walkOSDs).Draw(t, "osd") }
 	pool := func() string { return rapid.SampledFrom([]string{"p", "q"}).Draw(t, "pool") }
-	switch rapid.IntRange(0, 14).Draw(t, "what") {
+	switch rapid.IntRange(0, 17).Draw(t, "what") {
 	case 0:
 		return &OSDRegister{Store: storeOf(osd()), Class: "ssd", Capacity: 1 << 40,
 			Location: []LocationPart{{"host", fmt.Sprintf("h%d", rapid.IntRange(0, 4).Draw(t, "host"))}}}
@@ -71,6 +71,16 @@ func (w *walk) draw() Body {
 			return &PoolRemove{Name: pool()}
 		}
 		return &ConfigSet{Key: "osd_flap_limit", Value: "0"}
+	case 11:
+		return &OSDDrain{OSDs: []placement.OSDID{placement.OSDID(osd())}, On: rapid.Bool().Draw(t, "on")}
+	case 12:
+		return &OSDRemove{ID: placement.OSDID(osd())}
+	case 13:
+		if rapid.Bool().Draw(t, "move") {
+			return &CrushMove{Name: fmt.Sprintf("osd.%d", osd()), Location: []LocationPart{{"host", fmt.Sprintf("h%d", rapid.IntRange(0, 6).Draw(t, "host"))}}}
+		}
+		weight := uint32(rapid.IntRange(0, 1<<17).Draw(t, "weight"))
+		return &CrushOSD{ID: placement.OSDID(osd()), Weight: &weight, Class: rapid.SampledFrom([]string{"", "ssd", "hdd"}).Draw(t, "class")}
 	default:
 		return w.drawChange(m)
 	}
@@ -276,6 +286,13 @@ func golden(t *testing.T) *rig {
 	r.ok(created)
 	rec := r.rec(3)
 	r.by("10.1.2.3", &PGForce{PG: PGID{Pool: 1, Shard: 3}, Term: rec.Term, Version: rec.Version, OSD: rec.Primary, Stuck: true, AcceptLoss: true})
+	r.ok(&OSDDrain{OSDs: []placement.OSDID{2}, On: true})
+	r.ok(&OSDFull{OSDs: []FullOSD{{ID: 2, Full: placement.NearFull}}})
+	half := uint32(0x8000)
+	r.by("10.1.2.3", &CrushOSD{ID: 2, Class: "hdd", Weight: &half})
+	r.ok(&CrushMove{Name: "h2", Location: []LocationPart{{"rack", "r1"}}})
+	r.register(4)
+	r.ok(&OSDRemove{ID: 4})
 	r.ok(&MonJoin{Mon: Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
 	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}, Suspended: true}})
 	return r

@@ -37,6 +37,8 @@ type side struct {
 	Config map[string]string `json:"config,omitempty"` // version 1 only: now in the map
 	Facts  []osdFacts        `json:"facts,omitempty"`
 	Audit  []AuditEntry      `json:"audit,omitempty"`
+
+	Removed []RemovedOSD `json:"removed,omitempty"`
 }
 
 type osdFacts struct {
@@ -52,7 +54,7 @@ type Snapshot struct {
 
 // Snapshot freezes the state.
 func (s *State) Snapshot() *Snapshot {
-	sd := side{Index: s.index, Users: s.Users(), Audit: s.audit}
+	sd := side{Index: s.index, Users: s.Users(), Audit: s.audit, Removed: s.removed}
 	for id, f := range s.facts {
 		sd.Facts = append(sd.Facts, osdFacts{OSD: id, Facts: f})
 	}
@@ -121,6 +123,7 @@ func Restore(b []byte) (*State, error) {
 		s.facts[f.OSD] = f.Facts
 	}
 	s.audit = sd.Audit[max(0, len(sd.Audit)-MaxAudit):]
+	s.removed = sd.Removed[max(0, len(sd.Removed)-maxRemoved):]
 	s.keys = keyIndex(s.users)
 	return s, nil
 }

@@ -37,6 +37,8 @@ type State struct {
 	keys  map[string]string
 	facts map[placement.OSDID]Facts
 	audit []AuditEntry // oldest first, at most MaxAudit
+
+	removed []RemovedOSD // oldest first, at most maxRemoved; never changed, only replaced
 }
 
 // User is somebody who may use the gateways. It is not part of the published
@@ -57,6 +59,11 @@ type AccessKey struct {
 // Facts is what the monitors remember of an OSD beyond its entry in the map.
 type Facts struct {
 	Failures []int64 `json:"failures,omitempty"` // when it was marked down for not answering, unix ns; recent ones only
+
+	// What a person has set in the CRUSH map, so that boots leave it alone.
+	OwnClass  bool `json:"own_class,omitempty"`
+	OwnWeight bool `json:"own_weight,omitempty"`
+	OwnPlace  bool `json:"own_place,omitempty"`
 }
 
 // Result is the outcome of a command.
@@ -184,8 +191,9 @@ type txn struct {
 	pgsCopied   bool
 	recsCopied  map[int]bool // by index into m.PGs
 
-	users map[string]*User // nil: unchanged
-	facts map[placement.OSDID]Facts
+	users   map[string]*User // nil: unchanged
+	facts   map[placement.OSDID]Facts
+	removed []RemovedOSD
 }
 
 // commit makes the txn the state.
@@ -207,6 +215,9 @@ func (t *txn) commit() {
 	}
 	if t.facts != nil {
 		s.facts = t.facts
+	}
+	if t.removed != nil {
+		s.removed = t.removed
 	}
 }
 
@@ -261,7 +272,7 @@ func (t *txn) setFacts(id placement.OSDID, f Facts) {
 	if t.facts == nil {
 		t.facts = maps.Clone(t.s.facts)
 	}
-	if len(f.Failures) == 0 {
+	if len(f.Failures) == 0 && !f.OwnClass && !f.OwnWeight && !f.OwnPlace {
 		delete(t.facts, id)
 		return
 	}
