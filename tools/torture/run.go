@@ -374,8 +374,16 @@ func (r *runner) finish(ctx context.Context) error {
 	}
 	good, undecided := r.w.Histories()
 	r.p.Logf("%d histories of shared objects are linearizable, %d are too hard to decide", good, undecided)
+	n, err := r.c.CompareCopies(ctx)
+	if err != nil {
+		return err
+	}
+	r.p.Logf("all copies of %d objects are equal", n)
 	if len(r.c.OSDs) < 3 {
 		return nil
+	}
+	if err := clean(); err != nil {
+		return err
 	}
 	for _, p := range r.c.OSDs {
 		p.Kill()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -125,6 +126,12 @@ func attach(f *os.File) (*os.File, error) {
 		}
 	}
 	return nil, errors.New("no free loop device")
+}
+
+// Path returns a name by which a file on the disk can be opened from anywhere, as
+// long as the disk is mounted.
+func (d *Disk) Path(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(d.guard.Process.Pid), "root", name)
 }
 
 // Free returns how many bytes are free.

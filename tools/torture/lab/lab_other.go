@@ -44,6 +44,9 @@ func (*Host) Dial(context.Context, string, string) (net.Conn, error) { return ni
 // Mount returns ErrUnsupported.
 func (*Host) Mount(string, string, int64) (*Disk, error) { return nil, ErrUnsupported }
 
+// Path returns the name.
+func (*Disk) Path(name string) string { return name }
+
 // Free returns ErrUnsupported.
 func (*Disk) Free() (int64, error) { return 0, ErrUnsupported }
 
