@@ -56,21 +56,31 @@ func (n *osd) read(run func() (then func())) {
 	})
 }
 
-// persist gives a batch of a group to the disk. If it fails, the group hears of it, and soon the daemon stops.
+// fail stops the daemon soon, because of its store.
+func (n *osd) fail() {
+	if n.broken {
+		return
+	}
+	n.broken = true
+	n.later(n.w.rand(0, 30*time.Millisecond), func() {
+		n.crash(true)
+		n.w.after(n.w.rand(0, 3*time.Second), n.start)
+	})
+}
+
+// persist gives a batch of a group to the disk. If it fails, the group hears of it, and unless it was for want of space the daemon stops soon.
 func (n *osd) persist(s *shard, g *pg.Group, p pg.Persist) {
 	w, life, st, id := n.w, n.life, n.disk.st, g.ID()
-	st.Submit(&store.Batch{Ops: p.Ops, Line: n.line}, func(err error) {
+	st.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
 		n.do(life, func() {
-			if err != nil && !n.broken {
+			if err != nil {
 				if !errors.Is(err, errDisk) && !errors.Is(err, store.ErrNoSpace) {
 					w.failf("%s: PG %s: batch: %v", n.id, id, err)
 				}
 				w.logf("%s: PG %s: batch: %v", n.id, id, err)
-				n.broken = true
-				n.later(w.rand(0, 30*time.Millisecond), func() {
-					n.crash(true)
-					w.after(w.rand(0, 3*time.Second), n.start)
-				})
+				if !errors.Is(err, store.ErrNoSpace) { // that is for the group to judge
+					n.fail()
+				}
 			}
 			s.event(g, pg.PersistedEvent{ID: p.ID, Err: err})
 		})

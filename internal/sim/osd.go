@@ -40,7 +40,6 @@ type osd struct {
 	leases   *pg.Leases
 	shards   [2]*shard
 	throttle *pg.Throttle
-	line     *store.Line
 	broken   bool // the store has failed; the daemon is about to stop
 	replies  map[pg.Handle]func(pg.Reply)
 	beats    map[placement.OSDID]*beat
@@ -101,7 +100,7 @@ func (n *osd) start() {
 	}
 	w.logf("%s starts", n.id)
 	n.alive, n.booted, n.booting, n.broken, n.m = true, false, false, false, nil
-	n.line, n.replies, n.beats = &store.Line{}, map[pg.Handle]func(pg.Reply){}, map[placement.OSDID]*beat{}
+	n.replies, n.beats = map[pg.Handle]func(pg.Reply){}, map[placement.OSDID]*beat{}
 	n.skew = clock.Mono(w.rng.Int64N(int64(time.Hour)) + int64(time.Second))
 	n.drift = 1 - w.k.drift + 2*w.k.drift*w.rng.Float64()
 	n.leases = pg.NewLeases(n.mono(), leaseLength)

@@ -8,6 +8,7 @@ import (
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/osd/scrub"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -19,6 +20,7 @@ type shard struct {
 	m        *placement.Map
 	table    *placement.Table
 	groups   map[placement.PGID]*pg.Group
+	lines    map[placement.PGID]*store.Line
 	due      map[placement.PGID]clock.Mono // when a group wants a tick, by the OSD's clock
 	timers   map[placement.PGID]clock.Mono // when the next event looks at due; absent: none is scheduled
 	deferred []forGroup
@@ -35,7 +37,7 @@ type forGroup struct {
 
 func newShard(d *osd) *shard {
 	return &shard{
-		d: d, groups: map[placement.PGID]*pg.Group{},
+		d: d, groups: map[placement.PGID]*pg.Group{}, lines: map[placement.PGID]*store.Line{},
 		due: map[placement.PGID]clock.Mono{}, timers: map[placement.PGID]clock.Mono{},
 	}
 }
@@ -100,7 +102,7 @@ func (s *shard) load(id placement.PGID) *pg.Group {
 	if err != nil {
 		s.d.w.failf("%s: load PG %s: %v", s.d.id, id, err)
 	}
-	s.groups[id] = g
+	s.groups[id], s.lines[id] = g, &store.Line{}
 	return g
 }
 
@@ -214,10 +216,29 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 			return func() { s.event(g, pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}) }
 		})
 	}
+	for _, l := range fx.Look {
+		d.read(func() func() {
+			ev := pg.LookedEvent{Token: l.Token}
+			if l.Object != "" {
+				var it *wirepb.ScrubItem
+				it, ev.Err = scrub.Object(d.disk.st, store.Key{PG: id, Space: store.Objects, Name: l.Object}, l.Deep, nil)
+				ev.Items = []*wirepb.ScrubItem{it}
+			} else {
+				ev.Items, ev.More, ev.Err = scrub.Page(d.disk.st, id, l.After, l.Limit, l.MaxBytes, l.Deep, nil)
+			}
+			return func() { s.event(g, ev) }
+		})
+	}
 	if fx.Propose != nil {
 		d.propose(s, g, fx.Propose)
 	}
 	switch {
+	case fx.Failed != nil:
+		d.fail()
+	case fx.Reload:
+		w.logf("%s: PG %s starts over from the disk", d.id, id)
+		delete(s.due, id)
+		s.make(id)
 	case fx.Forget:
 		delete(s.groups, id)
 		delete(s.due, id)
