@@ -12,7 +12,7 @@ type fault struct {
 
 // faults are all kinds. A seed draws which of them it has (drawSwarm): with few kinds, each
 // happens more often and at worse moments than with all.
-var faults = [][]fault{processFaults, netFaults, diskFaults, monFaults, adminFaults}
+var faults = [][]fault{processFaults, netFaults, diskFaults, monFaults, adminFaults, scrubFaults}
 
 // swarm is what a seed has drawn: the faults, how often there is one, and how likely is what
 // can happen to any message.
@@ -112,6 +112,7 @@ func (w *world) heal() {
 			n.start()
 		}
 	}
+	w.healRot()
 	for _, c := range w.clients {
 		c.thaw()
 		c.left = min(c.left, 5)

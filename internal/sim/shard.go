@@ -210,6 +210,12 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 			return func() { s.event(g, pg.ReadEvent{Token: r.Token, Piece: p, Err: err}) }
 		})
 	}
+	for _, l := range fx.Look {
+		s.look(g, l)
+	}
+	for _, n := range fx.Notices {
+		w.logf("%s: PG %s: notice %d: %s %s %s", d.id, id, n.Kind, n.Object, n.OSD, n.Text)
+	}
 	for _, l := range fx.List {
 		d.read(func() func() {
 			objs, more, err := d.disk.st.List(id, store.Objects, l.After, l.Limit)

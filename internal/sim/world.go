@@ -64,6 +64,7 @@ type world struct {
 	values  int
 	handles uint64
 	giveUps int
+	settled map[placement.PGID]settled // since the faults ended
 }
 
 // faultTime is how long a run has faults, quietMax how long it may take after that until
@@ -181,7 +182,7 @@ func (w *world) busy() bool {
 			return true
 		}
 	}
-	return len(w.unclean()) > 0
+	return len(w.unclean()) > 0 || !w.allScrubbed()
 }
 
 // unclean lists the PGs that are not active+clean, with what they say.

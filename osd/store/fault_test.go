@@ -164,13 +164,32 @@ func TestBitRotInData(t *testing.T) {
 		writeOp("a", 40000, []byte("x")), writeOp("s", 4096, []byte("x")),
 		{Kind: OpZero, Key: testKey("a"), Off: 40000, Len: 5}, {Kind: OpTruncate, Key: testKey("s"), Off: 4100},
 	} {
-		if err := Apply(d, &Batch{Ops: []Op{op}}); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("change %d of a part of a rotten block: %v, want ErrCorrupt", op.Kind, err)
+		if err := Apply(d, &Batch{Ops: []Op{op}}); err != nil {
+			t.Errorf("change %d of a part of a rotten block: %v", op.Kind, err)
 		}
+		if _, err := d.Read(op.Key, op.Off&^blockMask, 100); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("read after change %d of a part of a rotten block: %v, want ErrCorrupt", op.Kind, err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = openFault(t, l)
+	for _, name := range []string{"a", "s"} { // nor does the journal make it whole
+		if _, err := d.Read(testKey(name), 0, 1<<20); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("read of %s after a restart: %v, want ErrCorrupt", name, err)
+		}
+	}
+	if err := Apply(d, &Batch{Ops: []Op{writeOp("s", 4096, []byte("x")), writeOp("s", 4097, []byte("y"))}}); err != nil {
+		t.Errorf("two changes at once of a rotten block: %v", err)
+	}
+	if _, err := d.Read(testKey("s"), 4096, 2); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("read after two changes at once of a rotten block: %v, want ErrCorrupt", err)
 	}
 	apply(t, d, writeOp("a", 36864, bytes.Repeat([]byte("a"), blockBytes)), writeOp("s", 4096, bytes.Repeat([]byte("s"), 904)))
 	wantRead(t, d, "a", 'a', 200<<10)
 	wantRead(t, d, "s", 's', 5000)
+	d.keeper.await(d)
 	rot("a", 100000)
 	apply(t, d, Op{Kind: OpRemove, Key: testKey("a")}) // rot does not keep an object from being removed
 }

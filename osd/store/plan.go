@@ -486,17 +486,26 @@ func (p *planner) putBlock(phys uint64, data []byte) {
 	p.rec.blocks = append(p.rec.blocks, blockWrite{phys, data})
 }
 
-// blockNow reads the content a block has after what is planned so far, into b.
-func (p *planner) blockNow(on *onode, s *segment, i int, at uint64, b []byte) error {
+// blockNow reads the content a block has after what is planned so far, into b. What is damaged stays
+// damaged: seal gives the block that it becomes its checksum.
+func (p *planner) blockNow(s *segment, i int, b []byte) (seal func([]byte) uint32) {
 	if e, ok := p.blockAt[s.phys[i]]; ok {
 		clear(b[copy(b, p.rec.blocks[e].data):])
-		return nil
+		if checksum(b) == s.sum[i] {
+			return checksum
+		}
+		return wrongChecksum
 	}
 	if err := p.d.readBlock(s.phys[i], s.sum[i], b); err != nil {
-		return fmt.Errorf("object %s: block at offset %d: %w", on.key, at, err)
+		return wrongChecksum
 	}
-	return nil
+	return checksum
 }
+
+// wrongChecksum is a checksum that the block does not have. A write of a part of a block whose rest
+// cannot be read must not fail: whoever replicates relies on it. Nor may it make the rest look whole, so
+// that reads go on to fail until all of the block is written anew, by a repair for example.
+func wrongChecksum(b []byte) uint32 { return ^checksum(b) }
 
 // remove deletes an object with all it has.
 func (p *planner) remove(on *onode) error {

@@ -62,7 +62,7 @@ func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error
 // writeBlock journals a small write. all says that it replaces everything the
 // block holds of the object.
 func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []byte, all bool) error {
-	content := part
+	content, seal := part, checksum
 	var sum uint32
 	if len(part) == blockBytes {
 		sum = checksum(part)
@@ -72,13 +72,11 @@ func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []by
 			clear(b)
 			content = b[:in+len(part)] // the journal need not hold the zeros behind
 		} else {
-			if err := p.blockNow(on, s, i, pos&^blockMask, b); err != nil {
-				return err
-			}
+			seal = p.blockNow(s, i, b)
 			content = b
 		}
 		copy(b[in:], part)
-		sum = checksum(b)
+		sum = seal(b)
 	}
 	phys := s.phys[i]
 	if phys == 0 {
@@ -128,11 +126,9 @@ func (p *planner) zero(on *onode, off, end uint64) error {
 			s.unmap(i)
 		} else {
 			b := p.arena.block()
-			if err := p.blockNow(on, s, i, pos-in, b); err != nil {
-				return err
-			}
+			seal := p.blockNow(s, i, b)
 			clear(b[in : in+n])
-			s.set(i, s.phys[i], checksum(b))
+			s.set(i, s.phys[i], seal(b))
 			p.putBlock(s.phys[i], b)
 		}
 		pos += n

@@ -260,6 +260,15 @@ func (s *Sim) Rot(k Key, off uint64) error {
 	return nil
 }
 
+// Unrot takes back what Rot did to an object.
+func (s *Sim) Unrot(k Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.state.objs[k]; o != nil {
+		o.bad = nil
+	}
+}
+
 // SetCapacity changes the size of the device, down to less than it holds if need be.
 func (s *Sim) SetCapacity(n int64) {
 	s.mu.Lock()

@@ -73,8 +73,11 @@ func TestSimFaults(t *testing.T) {
 	if _, err := s.Read(obj("a"), 0, 1); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("read of a rotten block: %v, want ErrCorrupt", err)
 	}
-	if err := store.Apply(s, write(obj("a"), 1, "x")); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("write into a rotten block: %v, want ErrCorrupt", err)
+	if err := store.Apply(s, write(obj("a"), 1, "x")); err != nil {
+		t.Errorf("write into a rotten block: %v", err)
+	}
+	if _, err := s.Read(obj("a"), 1, 1); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("read of a rotten block of which a part was written: %v, want ErrCorrupt", err)
 	}
 	if err := store.Apply(s, write(obj("a"), 0, "HELLO")); err != nil {
 		t.Errorf("write over a rotten block: %v", err)

@@ -73,48 +73,18 @@ func (st *simState) check(b *Batch, capacity int64) error {
 	return nil
 }
 
-// checkState follows which objects exist and which blocks are rotten through
-// the batch: a rename needs its source, a write of part of a block its rest.
+// checkState follows which objects exist through the batch: a rename needs its source.
 func (st *simState) checkState(b *Batch) error {
-	if !st.stateMatters(b) {
+	if !slices.ContainsFunc(b.Ops, func(op Op) bool { return op.Kind == OpRename }) {
 		return nil
 	}
-	// Key -> the object whose content it holds now; nil: none, or made by this batch.
-	type view struct {
-		obj    *simObject
-		exists bool
-		size   uint64
-		bad    map[uint64]bool
-	}
-	seen := map[Key]*view{}
+	seen := map[Key]bool{}
 	wiped := map[simSpaceKey]bool{}
-	look := func(k Key) *view {
-		v := seen[k]
-		if v == nil {
-			v = &view{}
-			if o := st.objs[k]; o != nil && !wiped[simSpaceKey{k.PG, k.Space}] {
-				v.obj, v.exists, v.size = o, true, o.size
-				v.bad = map[uint64]bool{}
-				for i := range o.bad {
-					v.bad[i] = true
-				}
-			}
-			seen[k] = v
+	exists := func(k Key) bool {
+		if e, ok := seen[k]; ok {
+			return e
 		}
-		return v
-	}
-	part := func(k Key, v *view, from, to uint64) error { // [from, to) is changed
-		for i := range v.bad {
-			lo, hi := i*blockBytes, (i+1)*blockBytes
-			switch {
-			case to <= lo || from >= hi || from >= to:
-			case from <= lo && to >= min(hi, max(v.size, lo+1)):
-				delete(v.bad, i)
-			default:
-				return fmt.Errorf("object %s: block at offset %d: %w", k, lo, ErrCorrupt)
-			}
-		}
-		return nil
+		return st.objs[k] != nil && !wiped[simSpaceKey{k.PG, k.Space}]
 	}
 	for i := range b.Ops {
 		op := &b.Ops[i]
@@ -122,61 +92,25 @@ func (st *simState) checkState(b *Batch) error {
 		case OpRemoveSpace:
 			sp := simSpaceKey{op.Key.PG, op.Key.Space}
 			wiped[sp] = true
-			for k, v := range seen {
+			for k := range seen {
 				if k.PG == sp.pg && k.Space == sp.sp {
-					*v = view{}
+					seen[k] = false
 				}
 			}
 		case OpRemove:
-			*look(op.Key) = view{}
+			seen[op.Key] = false
 		case OpRename:
-			from := look(op.Key)
-			if !from.exists {
+			if !exists(op.Key) {
 				return fmt.Errorf("rename object %s to %s: %w", op.Key, op.To, ErrNotFound)
 			}
 			if op.Key != op.To {
-				*look(op.To) = *from
-				*from = view{}
+				seen[op.Key], seen[op.To] = false, true
 			}
 		default:
-			v := look(op.Key)
-			v.exists = true
-			var err error
-			switch op.Kind {
-			case OpWrite:
-				end := op.Off + uint64(len(op.Data))
-				if err = part(op.Key, v, op.Off, end); end > v.size && len(op.Data) > 0 {
-					v.size = end
-				}
-			case OpZero:
-				err = part(op.Key, v, op.Off, min(op.Off+op.Len, v.size))
-			case OpTruncate:
-				if op.Off < v.size {
-					err = part(op.Key, v, op.Off, v.size)
-				}
-				v.size = op.Off
-			}
-			if err != nil {
-				return err
-			}
+			seen[op.Key] = true
 		}
 	}
 	return nil
-}
-
-// stateMatters is false for most batches, which then skip checkState.
-func (st *simState) stateMatters(b *Batch) bool {
-	for i := range b.Ops {
-		switch op := &b.Ops[i]; op.Kind {
-		case OpRename:
-			return true
-		case OpWrite, OpZero, OpTruncate:
-			if o := st.objs[op.Key]; o != nil && len(o.bad) > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // growth is an upper bound of the bytes a batch adds.
@@ -336,7 +270,9 @@ func (st *simState) write(k Key, o *simObject, off uint64, data []byte) {
 			st.usage.Data += blockBytes
 		}
 		n := copy(o.pages[i][in:], data)
-		delete(o.bad, i) // check refused writes of a part of a rotten block
+		if in == 0 && (n == blockBytes || off+uint64(n) >= o.size) {
+			delete(o.bad, i) // a part that is written does not make the rest whole
+		}
 		data, off = data[n:], off+uint64(n)
 	}
 	if end > o.size {
