@@ -62,13 +62,18 @@ func (m *Monitor) Services() []api.ServiceStatus {
 
 // PoolCreate makes a pool.
 func (m *Monitor) PoolCreate(ctx context.Context, p api.PoolSpec) (placement.PoolID, error) {
-	res, err := m.submit(ctx, &fsm.PoolCreate{
-		Name: p.Name, Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum, Rule: p.Rule, Application: p.Application,
-	})
+	c := &fsm.PoolCreate{
+		Name: p.Name, Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum, Rule: p.Rule, Application: p.Application, Autoscale: p.Autoscale,
+	}
+	if c.Autoscale == "" && c.PGNum != 0 {
+		c.Autoscale = "off" // who names a number gets that number
+	}
+	res, err := m.submit(ctx, c)
 	return res.Pool, err
 }
 
-// PoolSet changes a property of a pool: size, min_size, application, crush_rule.
+// PoolSet changes a property of a pool: size, min_size, application, crush_rule, pg_num,
+// pg_autoscale_mode.
 func (m *Monitor) PoolSet(ctx context.Context, name, key, value string) error {
 	_, err := m.submit(ctx, &fsm.PoolSet{Name: name, Key: key, Value: value})
 	return err

@@ -497,6 +497,10 @@ func (m *Monitor) look(r *raft.Raft, w *watch) {
 		m.log.Info("OSDs are more or less full than before", "osds", v.full)
 		m.proposeLogged(r, &fsm.OSDFull{OSDs: v.full})
 	}
+	for _, b := range w.grow(time.Now(), m.Map()) {
+		m.log.Info("a pool grows", "change", fsm.KindOf(b), "what", b)
+		m.proposeLogged(r, b)
+	}
 	if len(v.gone) > 0 {
 		m.log.Info("services are gone", "services", v.gone)
 		gone := make([]fsm.Service, len(v.gone))

@@ -27,10 +27,14 @@ const (
 type watch struct {
 	silenceMax, reportTimeout, outAfter, serviceTimeout time.Duration
 
+	growAfter time.Duration
+
 	mu       sync.Mutex // guards below
 	since    time.Time  // this monitor leads since
 	osds     map[placement.OSDID]*osdWatch
 	services map[serviceKey]api.ServiceStatus
+
+	growSince map[placement.PoolID]time.Time // since when the pool has had too few PGs
 }
 
 type serviceKey struct{ kind, name string }
@@ -63,6 +67,7 @@ func newWatch(o *Options, now time.Time) *watch {
 	return &watch{
 		silenceMax: o.SilenceMax, reportTimeout: o.ReportTimeout,
 		outAfter: o.OutAfter, serviceTimeout: o.ServiceTimeout,
+		growAfter: o.GrowAfter, growSince: make(map[placement.PoolID]time.Time),
 		since:    now,
 		osds:     make(map[placement.OSDID]*osdWatch),
 		services: make(map[serviceKey]api.ServiceStatus),

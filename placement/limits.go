@@ -59,3 +59,31 @@ func ChoosePGNum(osds, pools int) uint32 {
 	}
 	return uint32(n)
 }
+
+// BestPGNum returns how many PGs pool p should have in map m, where share is the part of
+// all data that the pool holds, from 0 to 1, or 0 as long as that is too little to count.
+// It is what ChoosePGNum says for so many OSDs and pools, or more for a pool that holds
+// more than its part of the data: about 100 copies per OSD all together. The cluster as a
+// whole stays within MaxPGs, and it never falls below what the pool is to have.
+func (m *Map) BestPGNum(p *Pool, share float64) uint32 {
+	in, others := 0, 0
+	for i := range m.OSDs {
+		if o := &m.OSDs[i]; o.In() && !o.Draining {
+			in++
+		}
+	}
+	for i := range m.Pools {
+		if m.Pools[i].ID != p.ID {
+			others += int(m.Pools[i].PGNumTarget)
+		}
+	}
+	want := ChoosePGNum(in, len(m.Pools))
+	byData := float64(pgCopiesPerOSD*in) / float64(max(p.Size, 1)) * min(share, 1)
+	for want < PGNumMax && byData*byData > 2*float64(want)*float64(want) { // the nearest power of two by ratio
+		want *= 2
+	}
+	for want > PGNumMin && int(want)+others > MaxPGs {
+		want /= 2
+	}
+	return max(want, p.PGNumTarget)
+}

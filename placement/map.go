@@ -199,8 +199,35 @@ func (f Fullness) String() string {
 // PoolFlags are properties of a pool.
 type PoolFlags uint32
 
-// PoolNoAutoscale says that the monitors do not choose the pool's number of PGs.
-const PoolNoAutoscale PoolFlags = 1
+// Flags of a pool. With neither of the first two the monitors choose its number of PGs.
+const (
+	PoolNoAutoscale   PoolFlags = 1 << iota // an administrator does
+	PoolAutoscaleWarn                       // likewise, but the cluster's health says when it should be raised
+)
+
+// AutoscaleMode returns Ceph's word for who chooses a pool's number of PGs: on, off or warn.
+func (f PoolFlags) AutoscaleMode() string {
+	switch {
+	case f&PoolAutoscaleWarn != 0:
+		return "warn"
+	case f&PoolNoAutoscale != 0:
+		return "off"
+	}
+	return "on"
+}
+
+// AutoscaleFlags is the inverse of AutoscaleMode.
+func AutoscaleFlags(mode string) (f PoolFlags, ok bool) {
+	switch mode {
+	case "on":
+		return 0, true
+	case "off":
+		return PoolNoAutoscale, true
+	case "warn":
+		return PoolNoAutoscale | PoolAutoscaleWarn, true
+	}
+	return 0, false
+}
 
 // Pool is the policy of a pool.
 type Pool struct {

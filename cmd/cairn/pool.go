@@ -30,6 +30,7 @@ func newPoolCreateCommand(e *env) *cobra.Command {
 	cmd.Flags().Uint32Var(&p.Size, "size", 0, "copies (default 3)")
 	cmd.Flags().Uint32Var(&p.MinSize, "min-size", 0, "in-sync copies below which nothing commits (default size - size/2)")
 	cmd.Flags().Uint32Var(&p.PGNum, "pg-num", 0, "placement groups (default: chosen from the number of OSDs)")
+	cmd.Flags().StringVar(&p.Autoscale, "autoscale-mode", "", "whether the monitors raise pg_num: on, off or warn (default on, or off with --pg-num)")
 	cmd.Flags().StringVar(&p.Rule, "rule", "", "CRUSH rule (default replicated_rule)")
 	cmd.Flags().StringVar(&p.Application, "application", "", "what uses it: s3, rbd, nfs or free text")
 	return cmd
@@ -93,7 +94,7 @@ func runPoolSet(ctx context.Context, e *env, name, key, value string) error {
 func poolValues(p api.Pool) [][2]string {
 	u := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 	return [][2]string{{"application", p.Application}, {"crush_rule", p.RuleName}, {"id", u(p.ID)}, {"min_size", u(p.MinSize)},
-		{"pg_num", u(p.PGNum)}, {"pgp_num", u(p.PGNum)}, {"size", u(p.Size)}}
+		{"pg_autoscale_mode", p.Autoscale}, {"pg_num", u(p.PGNum)}, {"pg_num_target", u(p.PGNumTarget)}, {"pgp_num", u(p.PGNum)}, {"size", u(p.Size)}}
 }
 
 func newPoolGetCommand(e *env) *cobra.Command {

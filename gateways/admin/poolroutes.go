@@ -28,6 +28,7 @@ const seePools = "see `cairn pool ls`"
 func poolJSON(m *placement.Map, p *placement.Pool) api.Pool {
 	out := api.Pool{
 		ID: uint32(p.ID), Name: p.Name, Type: "replicated", Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum,
+		PGNumTarget: p.PGNumTarget, Autoscale: p.Flags.AutoscaleMode(),
 		Rule: int(p.Rule), RuleName: strconv.Itoa(int(p.Rule)), Application: p.Application, LastChange: uint64(p.Created),
 	}
 	if r, ok := m.Crush.Rule(int(p.Rule)); ok {
@@ -63,7 +64,7 @@ func (s *Server) poolRoutes() {
 				return api.Pool{}, invalid("choose min_size at most size", "pool %q: min_size %d is larger than size %d", b.Name, b.MinSize, b.Size)
 			}
 			if _, err := s.backend.PoolCreate(ctx, api.PoolSpec{Name: b.Name, Size: b.Size, MinSize: b.MinSize,
-				PGNum: b.PGNum, Rule: b.Rule, Application: b.Application}); err != nil {
+				PGNum: b.PGNum, Rule: b.Rule, Application: b.Application, Autoscale: b.Autoscale}); err != nil {
 				return api.Pool{}, fail(err, "see `cairn map show` for CRUSH rules")
 			}
 			return s.pool(b.Name)
@@ -71,7 +72,7 @@ func (s *Server) poolRoutes() {
 	handle(s, route{"PUT", "/pools/{name}/settings/{key}", "set-pool", "pools", "Change one setting of a pool", 0},
 		func(ctx context.Context, in *struct {
 			Name string `path:"name" minLength:"1" maxLength:"255"`
-			Key  string `path:"key" maxLength:"64" doc:"application, crush_rule, min_size or size"`
+			Key  string `path:"key" maxLength:"64" doc:"application, crush_rule, min_size, pg_autoscale_mode, pg_num or size"`
 			Body api.PoolSetting
 		}) (api.Pool, error) {
 			if !slices.Contains(api.PoolSettingKeys(), in.Key) {

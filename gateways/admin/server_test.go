@@ -161,7 +161,7 @@ func TestRequests(t *testing.T) {
 		{"GET", "/pools/new%2F1", "", 200, `"pool_name":"new/1"`},
 		{"PUT", "/pools/new%2F1/settings/size", `{"value":"2"}`, 200, `"size":2`},
 		{"PUT", "/pools/new%2F1/settings/size", `{"value":"two"}`, 422, "not a number"},
-		{"PUT", "/pools/new%2F1/settings/colour", `{"value":"2"}`, 422, "application, crush_rule, min_size, size"},
+		{"PUT", "/pools/new%2F1/settings/colour", `{"value":"2"}`, 422, "application, crush_rule, min_size, pg_autoscale_mode, pg_num, size"},
 		{"PUT", "/pools/nope/settings/size", `{"value":"2"}`, 404, "cairn pool ls"},
 		{"DELETE", "/pools/new%2F1", "", 403, "confirm=new/1"},
 		{"DELETE", "/pools/new%2F1?confirm=new", "", 403, "not confirmed"},

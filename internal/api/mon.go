@@ -28,6 +28,7 @@ type PoolSpec struct {
 	PGNum       uint32
 	Rule        string
 	Application string
+	Autoscale   string // on, off or warn; default on, or off if PGNum is given
 }
 
 // Quorum is the state of the monitors.

@@ -8,6 +8,8 @@ type Pool struct {
 	Size        uint32 `json:"size" doc:"Copies"`
 	MinSize     uint32 `json:"min_size" doc:"In-sync copies below which nothing commits"`
 	PGNum       uint32 `json:"pg_num"`
+	PGNumTarget uint32 `json:"pg_num_target" doc:"PGs that the pool is getting, a few at a time"`
+	Autoscale   string `json:"pg_autoscale_mode" doc:"on: the monitors raise pg_num; off; warn: off, and health says when it should be raised"`
 	Rule        int    `json:"crush_rule"`
 	RuleName    string `json:"crush_rule_name"`
 	Application string `json:"application"`
@@ -22,6 +24,7 @@ type PoolCreate struct {
 	PGNum       uint32 `json:"pg_num,omitempty" maximum:"32768" doc:"Chosen from the number of OSDs by default"`
 	Rule        string `json:"crush_rule,omitempty" maxLength:"255" doc:"Name of the CRUSH rule; default replicated_rule"`
 	Application string `json:"application,omitempty" maxLength:"128" doc:"What uses it: s3, rbd, nfs or free text"`
+	Autoscale   string `json:"pg_autoscale_mode,omitempty" enum:"on,off,warn" doc:"Whether the monitors raise pg_num; default on, or off if pg_num is given"`
 }
 
 // PoolSetting is the body that changes one setting of a pool.
@@ -30,4 +33,6 @@ type PoolSetting struct {
 }
 
 // PoolSettingKeys are the settings that can be changed.
-func PoolSettingKeys() []string { return []string{"application", "crush_rule", "min_size", "size"} }
+func PoolSettingKeys() []string { 
+	return []string{"application", "crush_rule", "min_size", "pg_autoscale_mode", "pg_num", "size"}
+}

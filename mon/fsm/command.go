@@ -81,6 +81,8 @@ func newBody(kind string) Body {
 		return &PoolCreate{}
 	case "pool-set":
 		return &PoolSet{}
+	case "pool-split":
+		return &PoolSplit{}
 	case "pool-remove":
 		return &PoolRemove{}
 	case "pg-change":

@@ -359,7 +359,7 @@ func TestPools(t *testing.T) {
 	r.no(wirepb.Code_EXISTS, "exists already", &PoolCreate{Name: "p"})
 	r.no(wirepb.Code_NO_SPACE, "32768", &PoolCreate{Name: "q", PGNum: MaxPGs})
 	r.no(wirepb.Code_NOT_FOUND, "pool ls", &PoolSet{Name: "q"})
-	r.no(wirepb.Code_INVALID, "cannot be set", &PoolSet{Name: "p", Key: "pg_num", Value: "4"})
+	r.no(wirepb.Code_INVALID, "cannot be set", &PoolSet{Name: "p", Key: "pgp_num", Value: "4"})
 	r.no(wirepb.Code_INVALID, "not a number", &PoolSet{Name: "p", Key: "size", Value: "-1"})
 	r.no(wirepb.Code_INVALID, "min_size 2", &PoolSet{Name: "p", Key: "size", Value: "1"})
 	r.no(wirepb.Code_CONFLICT, "3 of 4 copies", &PoolSet{Name: "p", Key: "size", Value: "4"})

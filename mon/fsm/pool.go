@@ -17,10 +17,11 @@ type PoolCreate struct {
 	PGNum       uint32 `json:"pg_num,omitempty"`   // default by the number of OSDs
 	Rule        string `json:"rule,omitempty"`     // default replicated_rule
 	Application string `json:"application,omitempty"`
+	Autoscale   string `json:"autoscale,omitempty"` // pg_autoscale_mode; default on
 }
 
-// PoolSet changes one property of a pool: size, min_size, application or
-// crush_rule.
+// PoolSet changes one property of a pool: size, min_size, application,
+// crush_rule, pg_num or pg_autoscale_mode.
 type PoolSet struct {
 	Name  string `json:"name"`
 	Key   string `json:"key"`
@@ -75,10 +76,7 @@ func (c *PoolCreate) apply(t *txn) (Result, error) {
 	if p.Rule, err = t.ruleID(c.Name, rule); err != nil {
 		return Result{}, err
 	}
-	total := 0
-	for i := range t.m.PGs {
-		total += len(t.m.PGs[i].Records)
-	}
+	total := t.otherPGs(0)
 	if p.PGNum == 0 {
 		p.PGNum = choosePGNum(&t.m, uint32(max(MaxPGs-total, 0)))
 	}
@@ -87,6 +85,11 @@ func (c *PoolCreate) apply(t *txn) (Result, error) {
 			"pool %q with %d PGs: the cluster has %d PGs and can have %d; take a smaller pg_num or remove a pool", c.Name, p.PGNum, total, MaxPGs)
 	}
 	p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
+	if c.Autoscale != "" {
+		if err := setAutoscale(&p, c.Autoscale); err != nil {
+			return Result{}, err
+		}
+	}
 	t.m.NextPool++
 	t.m.Pools = append(slices.Clone(t.m.Pools), p)
 	if err := t.checkPlaceable(&p, rule); err != nil {
@@ -161,8 +164,16 @@ func (c *PoolSet) apply(t *txn) (Result, error) {
 		if p.Rule, err = t.ruleID(c.Name, c.Value); err != nil {
 			return Result{}, err
 		}
+	case "pg_num":
+		if err := t.setPGNum(&p, c.Value); err != nil {
+			return Result{}, err
+		}
+	case "pg_autoscale_mode":
+		if err := setAutoscale(&p, c.Value); err != nil {
+			return Result{}, err
+		}
 	default:
-		return Result{}, invalid("pool %q: property %q cannot be set; want size, min_size, application or crush_rule", c.Name, c.Key)
+		return Result{}, invalid("pool %q: property %q cannot be set; want size, min_size, application, crush_rule, pg_num or pg_autoscale_mode", c.Name, c.Key)
 	}
 	if p == *cur {
 		return Result{}, nil

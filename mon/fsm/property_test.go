@@ -37,7 +37,7 @@ func (w *walk) draw() Body {
 	t, m := w.t, w.s.Map()
 	osd := func() int { return rapid.IntRange(0, walkOSDs).Draw(t, "osd") }
 	pool := func() string { return rapid.SampledFrom([]string{"p", "q"}).Draw(t, "pool") }
-	switch rapid.IntRange(0, 17).Draw(t, "what") {
+	switch rapid.IntRange(0, 19).Draw(t, "what") {
 	case 0:
 		return &OSDRegister{Store: storeOf(osd()), Class: "ssd", Capacity: 1 << 40,
 			Location: []LocationPart{{"host", fmt.Sprintf("h%d", rapid.IntRange(0, 4).Draw(t, "host"))}}}
@@ -66,6 +66,14 @@ func (w *walk) draw() Body {
 		return &PoolCreate{Name: pool(), Size: uint32(rapid.IntRange(1, 4).Draw(t, "size")), PGNum: uint32(rapid.IntRange(1, 4).Draw(t, "pgs"))}
 	case 9:
 		return &PoolSet{Name: pool(), Key: rapid.SampledFrom([]string{"size", "min_size"}).Draw(t, "key"), Value: fmt.Sprint(rapid.IntRange(1, 4).Draw(t, "value"))}
+	case 14:
+		return &PoolSet{Name: pool(), Key: "pg_num", Value: fmt.Sprint(rapid.IntRange(1, 12).Draw(t, "pg_num"))}
+	case 15:
+		p := m.PoolByName(pool())
+		if p == nil {
+			return &PoolSplit{Pool: 99}
+		}
+		return &PoolSplit{Pool: p.ID, From: p.PGNum, To: p.PGNum + uint32(rapid.IntRange(0, 9).Draw(t, "more"))}
 	case 10:
 		if rapid.IntRange(0, 5).Draw(t, "really") == 0 {
 			return &PoolRemove{Name: pool()}
@@ -190,6 +198,15 @@ func (w *walk) check(before, after *placement.Map, pg placement.PGID, change boo
 		}
 		w.led[key] = who
 	}
+	if pool := before.Pool(pg.Pool); old == nil && pool != nil { // split off: like its parent, in a new term of both
+		parent := placement.PGID{Pool: pg.Pool, Shard: placement.SplitParent(pg.Shard, pool.PGNum)}
+		was, is := before.PG(parent), after.PG(parent)
+		if now.Term != was.Term+1 || is.Term != now.Term || is.Version != now.Version || now.Version != after.Epoch ||
+			now.Primary != was.Primary || !slices.Equal(now.InSync, was.InSync) || !now.Created {
+			t.Fatalf("%s: %v: %+v was split off %v, %+v, which is %+v now", kind, pg, now, parent, was, is)
+		}
+		return
+	}
 	if old == nil {
 		if now.Term != 1 || now.Version != after.Epoch {
 			t.Fatalf("%s: %v: new record %+v", kind, pg, now)
@@ -295,6 +312,11 @@ func golden(t *testing.T) *rig {
 	r.ok(&OSDRemove{ID: 4})
 	r.ok(&MonJoin{Mon: Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
 	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}, Suspended: true}})
+	r.ok(&PoolSet{Name: "data", Key: "pg_num", Value: "16"})
+	c = r.change(0)
+	c.Created = true
+	r.ok(c)
+	r.ok(&PoolSplit{Pool: 1, From: 8, To: 9})
 	return r
 }
 

@@ -1,6 +1,7 @@
 package show
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -141,8 +142,12 @@ func led(ids []int, primary int) string { return list(ids) + "p" + strconv.Itoa(
 func PoolDetail(w io.Writer, pools []api.Pool) error {
 	var b strings.Builder
 	for _, p := range pools {
-		fmt.Fprintf(&b, "pool %d '%s' %s size %d min_size %d crush_rule %d object_hash highwayhash pg_num %d pgp_num %d "+
-			"autoscale_mode off last_change %d flags hashpspool stripe_width 0", p.ID, p.Name, p.Type, p.Size, p.MinSize, p.Rule, p.PGNum, p.PGNum, p.LastChange)
+		fmt.Fprintf(&b, "pool %d '%s' %s size %d min_size %d crush_rule %d object_hash highwayhash pg_num %d pgp_num %d ",
+			p.ID, p.Name, p.Type, p.Size, p.MinSize, p.Rule, p.PGNum, p.PGNum)
+		if p.PGNumTarget > p.PGNum {
+			fmt.Fprintf(&b, "pg_num_target %d ", p.PGNumTarget)
+		}
+		fmt.Fprintf(&b, "autoscale_mode %s last_change %d flags hashpspool stripe_width 0", cmp.Or(p.Autoscale, "on"), p.LastChange)
 		if p.Application != "" {
 			b.WriteString(" application " + p.Application)
 		}

@@ -341,12 +341,20 @@ func (b *Backend) PoolSet(ctx context.Context, name, key, value string) error {
 		switch {
 		case key == "application":
 			m.Pools[i].Application = value
+		case key == "pg_autoscale_mode":
+			f, ok := placement.AutoscaleFlags(value)
+			if !ok {
+				return fmt.Errorf("pool %q: %w: pg_autoscale_mode %q", name, api.ErrInvalid, value)
+			}
+			m.Pools[i].Flags = f
 		case err != nil:
 			return fmt.Errorf("pool %q: %w: %s %q is not a number", name, api.ErrInvalid, key, value)
 		case key == "size":
 			m.Pools[i].Size = uint32(n)
 		case key == "min_size":
 			m.Pools[i].MinSize = uint32(n)
+		case key == "pg_num":
+			m.Pools[i].PGNumTarget = max(uint32(n), m.Pools[i].PGNum)
 		default:
 			m.Pools[i].Rule = int32(n)
 		}
