@@ -105,6 +105,9 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		pools = append(pools, pool)
 	}
 	r.blows = blows
+	if len(c.OSDs) > 3 {
+		r.blows = slices.Concat(r.blows, adminBlows)
+	}
 	if c.Lab != nil {
 		r.blows = slices.Concat(r.blows, netBlows)
 	}

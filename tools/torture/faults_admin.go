@@ -1,0 +1,81 @@
+package torture
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// adminBlows are what administrators do: copies move while clients work. In half of
+// them an OSD is killed meanwhile.
+var adminBlows = []blow{
+	{"osd out and in", 4, (*runner).outAndIn},
+	{"weights", 4, (*runner).weights},
+	{"pool size", 2, (*runner).poolSize},
+}
+
+// moving waits while copies move, and may kill an OSD.
+func (r *runner) moving(ctx context.Context) (killed int, err error) {
+	r.stats.fault("changes of an administrator")
+	r.linger(ctx, 3*time.Second)
+	if r.rng.IntN(2) == 0 {
+		killed, err = r.hitOSD(ctx)
+		r.linger(ctx, 3*time.Second)
+	}
+	return killed, err
+}
+
+func (r *runner) outAndIn(ctx context.Context) (int, error) {
+	id, err := r.c.OSDID(ctx, r.rng.IntN(len(r.c.OSDs)))
+	if err != nil {
+		return 0, err
+	}
+	if err := r.change(ctx, "osd out", func() error { return r.c.API.OSDSet(ctx, id, "out") }); err != nil {
+		return 0, err
+	}
+	killed, err := r.moving(ctx)
+	if err != nil {
+		return killed, err
+	}
+	return killed, r.change(ctx, "osd in", func() error { return r.c.API.OSDSet(ctx, id, "in") })
+}
+
+func (r *runner) weights(ctx context.Context) (int, error) {
+	id, err := r.c.OSDID(ctx, r.rng.IntN(len(r.c.OSDs)))
+	if err != nil {
+		return 0, err
+	}
+	weight := 0.2 + 0.8*r.rng.Float64()
+	if err := r.change(ctx, "osd reweight", func() error { return r.c.API.OSDReweight(ctx, id, weight) }); err != nil {
+		return 0, err
+	}
+	killed, err := r.moving(ctx)
+	if err != nil || r.rng.IntN(2) == 0 {
+		return killed, err // the next one changes it again
+	}
+	return killed, r.change(ctx, "osd reweight", func() error { return r.c.API.OSDReweight(ctx, id, 1) })
+}
+
+func (r *runner) poolSize(ctx context.Context) (int, error) {
+	set := func(size int) error {
+		return r.change(ctx, "pool set size", func() error {
+			_, err := r.c.API.PoolSet(ctx, torturePool, "size", strconv.Itoa(size))
+			return err
+		})
+	}
+	sizes := []int{2, 4}
+	if err := set(sizes[r.rng.IntN(2)]); err != nil {
+		return 0, err
+	}
+	killed, err := r.moving(ctx)
+	if err != nil {
+		return killed, err
+	}
+	return killed, set(3)
+}
+
+// change makes a change of the map. Repeating it is harmless, so it is repeated until
+// a leader has answered.
+func (r *runner) change(ctx context.Context, what string, f func() error) error {
+	return r.c.until(ctx, what, f)
+}
