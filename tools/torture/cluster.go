@@ -42,6 +42,8 @@ type Options struct {
 	// Hosts gives every daemon a host of its own (package lab), and so a network
 	// with faults. Where that cannot be, Start fails with lab.ErrUnsupported.
 	Hosts bool
+	// Config is more central configuration, KEY=VALUE each.
+	Config []string
 	// DiskBytes is the size of each OSD's own file system, with Hosts; 0: none. Then
 	// Capacity is that of the file system, unless it is set.
 	DiskBytes int64
@@ -173,7 +175,7 @@ func (c *Cluster) plan() error {
 	}
 	for _, m := range mons {
 		c.Mons = append(c.Mons, c.ProcOn(m.host, "mon."+m.name, "mon", "--name", m.name, "--data", filepath.Join(c.o.Dir, "mon."+m.name),
-			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ","), "--config", "osd_flap_limit="+strconv.Itoa(c.o.FlapLimit)))
+			"--addr", m.addr, "--raft-addr", m.raft, "--admin-addr", m.admin, "--initial", strings.Join(initial, ","), "--config", strings.Join(append([]string{"osd_flap_limit=" + strconv.Itoa(c.o.FlapLimit)}, c.o.Config...), ",")))
 	}
 	for i := range c.o.OSDs {
 		name := "osd" + strconv.Itoa(i)
@@ -597,12 +599,19 @@ func (c *Cluster) WaitClean(ctx context.Context) error {
 			return fmt.Errorf("%d PGs are known of %d", len(pgs), total)
 		}
 		for _, pg := range pgs {
-			if pg.State != "active+clean" || len(pg.Acting) != size[pg.Pool] || len(pg.Up) != size[pg.Pool] || pg.Degraded != 0 {
+			if !clean(pg.State) || len(pg.Acting) != size[pg.Pool] || len(pg.Up) != size[pg.Pool] || pg.Degraded != 0 {
 				return fmt.Errorf("PG %s is %s, acting %v, up %v, %d degraded, waits for %q", pg.PGID, pg.State, pg.Acting, pg.Up, pg.Degraded, pg.Waiting)
 			}
 		}
 		return nil
 	})
+}
+
+// clean reports whether a PG is active+clean. It may be scrubbing.
+func clean(state string) bool {
+	parts := strings.Split(state, "+")
+	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "scrubbing" || s == "deep" })
+	return slices.Equal(parts, []string{"active", "clean"})
 }
 
 // Cairn runs the program as a command against the cluster.
@@ -674,6 +683,9 @@ func (c *Cluster) Check() error {
 	for _, p := range c.procs() {
 		if s := p.Crash(); s != "" {
 			errs = append(errs, fmt.Errorf("%s crashed:\n%s", p.Name, s))
+		}
+		if s := p.Damage(); s != "" {
+			errs = append(errs, fmt.Errorf("%s found damage that nobody did: %s", p.Name, s))
 		}
 	}
 	return errors.Join(errs...)

@@ -245,7 +245,27 @@ func readTail(name string, n int64) ([]byte, error) {
 var crashMarks = [][]byte{[]byte("panic: "), []byte("fatal error: "), []byte("SIGSEGV")}
 
 // Crash returns the part of the output that tells of a panic, "" if there is none.
-func (p *Proc) Crash() string {
+func (p *Proc) Crash() string { return p.told(crashMarks) }
+
+// damageMarks are in the lines by which an OSD tells of damaged copies.
+var damageMarks = [][]byte{
+	[]byte("a scrub found a damaged copy"), []byte("a copy cannot be read"),
+	[]byte("copies differ, and which is right"), []byte("an object has no good copy"),
+}
+
+// Damage returns the part of the output that tells of damaged copies, "" if there is none.
+func (p *Proc) Damage() string { return p.told(damageMarks) }
+
+// Count returns how many lines of the output have a text.
+func (p *Proc) Count(text string) (n int) {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(b, []byte(text))
+}
+
+func (p *Proc) told(marks [][]byte) string {
 	b, err := os.ReadFile(p.Log)
 	if errors.Is(err, os.ErrNotExist) {
 		return ""
@@ -253,7 +273,7 @@ func (p *Proc) Crash() string {
 	if err != nil {
 		return err.Error()
 	}
-	for _, mark := range crashMarks {
+	for _, mark := range marks {
 		if i := bytes.Index(b, mark); i >= 0 {
 			return string(b[i:min(len(b), i+4096)])
 		}

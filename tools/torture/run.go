@@ -23,6 +23,12 @@ type Plan struct {
 	Logf     func(format string, args ...any) // told of every blow; default nothing
 }
 
+// Scrubs is configuration that has every PG scrubbed again and again, data and
+// all. A scrub that finds damage fails the run: nobody does any.
+func Scrubs() []string {
+	return []string{"scrub_interval=5s", "deep_scrub_interval=10s", "scrub_max_pgs=2"}
+}
+
 // torturePool is the pool that a run works on.
 const torturePool = "torture"
 
@@ -381,7 +387,11 @@ func (r *runner) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.p.Logf("all copies of %d objects are equal", n)
+	scrubs := 0
+	for _, p := range r.c.OSDs {
+		scrubs += p.Count("msg=scrub ")
+	}
+	r.p.Logf("all copies of %d objects are equal; %d scrubs meanwhile", n, scrubs)
 	if len(r.c.OSDs) < 3 {
 		return nil
 	}

@@ -142,7 +142,8 @@ func TestKill(t *testing.T) {
 // root), what needs none. A longer run is make torture MINUTES=60.
 func TestTorture(t *testing.T) {
 	plan := Plan{Seed: seed(), Kills: 1, Duration: 45 * time.Second, Logf: t.Logf}
-	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes}
+	plan.Load.Objects = 40
+	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes, Config: Scrubs()}
 	if testing.Short() {
 		plan.Duration = time.Second
 		plan.Load = Load{Writers: 2, Readers: 1, Appenders: 1, Counters: 2, Sharers: 2}

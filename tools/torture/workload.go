@@ -14,7 +14,8 @@ import (
 // Load configures a Workload. Zero values mean the defaults.
 type Load struct {
 	Seed      uint64
-	Writers   int // write values to objects of their own; default 5, each 8 objects
+	Writers   int // write values to objects of their own; default 5
+	Objects   int // of each writer; default 8
 	Readers   int // read the writers' objects; default 2
 	Appenders int // append records to objects of their own; default 2
 	Counters  int // count on two shared objects; default 3
@@ -31,6 +32,7 @@ func (l Load) withDefaults() Load {
 		}
 	}
 	set(&l.Writers, 5)
+	set(&l.Objects, 8)
 	set(&l.Readers, 2)
 	set(&l.Appenders, 2)
 	set(&l.Counters, 3)
@@ -70,7 +72,7 @@ func NewWorkload(o Load, stats *Stats, pools ...*client.Pool) *Workload {
 	w := &Workload{o: o.withDefaults(), pools: pools, stats: stats, stop: make(chan struct{}), broken: make(chan struct{}), began: time.Now()}
 	for i := range w.o.Writers {
 		var own []*cell
-		for k := range 8 {
+		for k := range w.o.Objects {
 			own = append(own, &cell{name: fmt.Sprintf("value-%d-%d", i, k)})
 		}
 		w.cells = append(w.cells, own)

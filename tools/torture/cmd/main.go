@@ -78,6 +78,7 @@ func newRunCommand() *cobra.Command {
 			if plan.Seed == 0 {
 				plan.Seed = uint64(rand.Uint32())
 			}
+			plan.Load.Objects, p.o.Config = 40, torture.Scrubs()
 			if !loopback {
 				p.o.Hosts, p.o.DiskBytes = true, torture.DiskBytes
 			}
