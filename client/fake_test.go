@@ -354,6 +354,10 @@ func (o *fakeOSD) serve(c *wire.Conn, m *wire.Message) {
 		l := b.PgList
 		var names []string
 		pool := o.cl.current().Pool(placement.PoolID(l.Pool))
+		if l.PgNum != pool.PGNum {
+			c.ReplyError(m, wirepb.Code_STALE_MAP, "pool %d has %d PGs, not %d", l.Pool, pool.PGNum, l.PgNum)
+			return
+		}
 		for _, n := range o.cl.data.Names() {
 			if placement.PGOf(pool, n).Shard == l.Shard && n > string(l.After) {
 				names = append(names, n)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/client/core"
@@ -129,20 +130,25 @@ func (p *Pool) Remove(ctx context.Context, object string) error {
 
 // Cursor is a place in the listing of a pool. The zero Cursor is the start.
 type Cursor struct {
-	Shard uint32 // PG the listing is in
+	PGNum uint32 // PGs that the pool had when the listing began; 0: it has not
+	Shard uint32 // of those the one whose objects are being listed
 	After string // last name listed of it
 	End   bool   // nothing follows
 }
 
-// maxListNames bounds one call of List.
-const maxListNames = 10000
+// Limits of List.
+const (
+	maxListNames = 10000 // names of one call
+	minListNames = 64    // names asked of each part of a PG that was split
+)
 
 // List returns up to limit names of objects from a place on, and the place
 // behind them. Names come PG by PG in the order of the PGs' numbers and sorted
 // within each, so not sorted as a whole. A page may have fewer names than limit,
 // even none, before the end: only next.End says that nothing follows. Objects
-// that exist during the whole listing are listed; those created or removed
-// meanwhile may be. Should the pool's PGs be split meanwhile, a name may come twice.
+// that exist during the whole listing are listed once; those created or removed
+// meanwhile may be. That holds if PGs are split meanwhile, too: the listing goes on in
+// the order of the PGs that it began with, each the union of what it was split into.
 func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string, next Cursor, err error) {
 	if limit <= 0 || limit > maxListNames {
 		limit = maxListNames
@@ -152,36 +158,84 @@ func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string
 		if pool == nil {
 			return nil, from, fmt.Errorf("list pool %q: %w: it was removed", p.name, ErrNotFound)
 		}
-		if next.Shard >= pool.PGNum {
-			next = Cursor{Shard: next.Shard, End: true}
+		if next.PGNum == 0 || next.PGNum > pool.PGNum {
+			next.PGNum = pool.PGNum
+		}
+		if next.Shard >= next.PGNum {
+			next = Cursor{PGNum: next.PGNum, Shard: next.Shard, End: true}
 			break
 		}
-		reply, err := p.listPG(ctx, next, limit-len(names))
+		page, more, err := p.listShard(ctx, next, limit-len(names))
 		if err != nil {
 			return nil, from, err
 		}
-		for _, name := range reply.Objects {
-			names = append(names, string(name))
-		}
-		switch n := len(reply.Objects); {
-		case reply.More && n == 0:
-			return names, next, nil // the OSD needs time; the caller comes back
-		case reply.More:
-			next.After = string(reply.Objects[n-1])
+		names = append(names, page...)
+		switch n := len(page); {
+		case more && n == 0:
+			return names, next, nil // the OSD needs time, or the pool grows; the caller comes back
+		case more:
+			next.After = page[n-1]
 		default:
-			next = Cursor{Shard: next.Shard + 1}
+			next = Cursor{PGNum: next.PGNum, Shard: next.Shard + 1}
 		}
 	}
 	return names, next, nil
 }
 
-func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGListReply, error) {
-	pg := placement.PGID{Pool: p.id, Shard: at.Shard}
+// listShard lists, in order, what has become of one of the PGs that the listing began with.
+func (p *Pool) listShard(ctx context.Context, at Cursor, limit int) (names []string, more bool, err error) {
+	pool := p.c.Map().Pool(p.id)
+	if pool == nil {
+		return nil, true, nil // List says so
+	}
+	parts := append([]uint32{at.Shard}, placement.SplitChildren(at.Shard, at.PGNum, pool.PGNum)...)
+	each := limit
+	if len(parts) > 1 {
+		each = min(limit, max(minListNames, 2*limit/len(parts)))
+	}
+	end, bounded := "", false // how far all parts were listed
+	for _, shard := range parts {
+		reply, pgNum, err := p.listPG(ctx, shard, at.After, each)
+		if err != nil {
+			return nil, false, err
+		}
+		if pgNum != pool.PGNum {
+			return nil, true, nil // the pool grew: what the parts were asked is not one whole any more
+		}
+		n := len(reply.Objects)
+		if reply.More && n == 0 {
+			return nil, true, nil
+		}
+		for _, name := range reply.Objects {
+			names = append(names, string(name))
+		}
+		if reply.More && (!bounded || string(reply.Objects[n-1]) < end) {
+			end, bounded = string(reply.Objects[n-1]), true
+		}
+	}
+	if len(parts) > 1 {
+		slices.Sort(names)
+	}
+	if bounded {
+		n, _ := slices.BinarySearch(names, end)
+		names = names[:n+1]
+	}
+	if len(names) > limit {
+		names, bounded = names[:limit], true
+	}
+	return names, bounded, nil
+}
+
+// listPG lists one PG. It also returns the pool's pg_num in the map by which the PG was asked; the
+// PG answers only if it has the same.
+func (p *Pool) listPG(ctx context.Context, shard uint32, after string, limit int) (_ *wirepb.PGListReply, pgNum uint32, _ error) {
+	pg := placement.PGID{Pool: p.id, Shard: shard}
 	m, g := p.c.send(ctx, &request{
-		op: core.Op{Pool: p.id, OnePG: true, Shard: at.Shard, Bytes: int64(limit) * 64},
-		header: func(*core.Send) *wirepb.Header {
+		op: core.Op{Pool: p.id, OnePG: true, Shard: shard, Bytes: int64(limit) * 64},
+		header: func(s *core.Send) *wirepb.Header {
+			pgNum = s.PGNum
 			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
-				Pool: uint32(p.id), Shard: at.Shard, After: []byte(at.After), Limit: uint32(limit),
+				Pool: uint32(p.id), Shard: shard, After: []byte(after), Limit: uint32(limit), PgNum: s.PGNum,
 			}}}
 		},
 	})
@@ -189,21 +243,21 @@ func (p *Pool) listPG(ctx context.Context, at Cursor, limit int) (*wirepb.PGList
 		return fmt.Errorf("list pg %s of pool %q: %w: %s", pg, p.name, err, text)
 	}
 	if g != nil {
-		return nil, fail(g.err, g.text)
+		return nil, 0, fail(g.err, g.text)
 	}
 	if code := m.Header.GetCode(); code != wirepb.Code_OK {
-		return nil, fail(ErrorOf(code), m.Header.GetError())
+		return nil, 0, fail(ErrorOf(code), m.Header.GetError())
 	}
 	reply := m.Header.GetPgListReply()
 	if reply == nil {
-		return nil, fail(ErrInternal, fmt.Sprintf("OSD answered with %T", m.Header.Body))
+		return nil, 0, fail(ErrInternal, fmt.Sprintf("OSD answered with %T", m.Header.Body))
 	}
-	last := at.After
+	last := after
 	for _, name := range reply.Objects {
 		if string(name) <= last {
-			return nil, fail(ErrInternal, fmt.Sprintf("the OSD's listing goes from %q back to %q", last, name))
+			return nil, 0, fail(ErrInternal, fmt.Sprintf("the OSD's listing goes from %q back to %q", last, name))
 		}
 		last = string(name)
 	}
-	return reply, nil
+	return reply, pgNum, nil
 }

@@ -117,6 +117,7 @@ type Send struct {
 	Incarnation uint64
 	Addr        string
 	Epoch       placement.Epoch // of the map this was decided by
+	PGNum       uint32          // of the pool in that map
 	Age         time.Duration   // since the first attempt was sent, 0 for the first
 }
 

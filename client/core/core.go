@@ -214,7 +214,7 @@ func (c *Core) begin(o *op) {
 	patience := c.cfg.AttemptTimeout + time.Duration(max(o.Bytes, 0))*time.Second/bytesPerSec
 	c.setTimer(o, c.now.Add(patience<<min(o.silent, doublings)))
 	c.fx.Send = append(c.fx.Send, Send{
-		ID: o.ID, Attempt: o.attempt, PG: t.pg, OSD: t.osd, Incarnation: t.incarnation, Addr: t.addr, Epoch: c.m.Epoch, Age: age,
+		ID: o.ID, Attempt: o.attempt, PG: t.pg, OSD: t.osd, Incarnation: t.incarnation, Addr: t.addr, Epoch: c.m.Epoch, PGNum: c.m.Pool(o.Pool).PGNum, Age: age,
 	})
 }
 
