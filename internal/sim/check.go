@@ -22,6 +22,7 @@ type request struct{ client, seq uint64 }
 // pgCheck is what they remember of a PG.
 type pgCheck struct {
 	leaders map[placement.Term]placement.OSDID // who served in a term
+	served  placement.Term                     // the newest that was ever served
 	chain   []*wirepb.LogEntry                 // everything ever committed, by sequence number
 	latest  map[string]*wirepb.LogEntry        // the last of them for each object
 	names   []string                           // of those objects

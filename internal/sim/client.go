@@ -40,7 +40,11 @@ func (w *world) addClient(i int) {
 	c := &client{process: process{w: w, at: clientBase + endpoint(i), alive: true}, id: i, left: w.k.opsPerClient, kv: map[string]string{}}
 	c.reader = w.k.hurry && i < w.k.clients/2
 	w.clients = append(w.clients, c)
-	c.session = newSession(w, &c.process, w.k.clientLag, func(*published) {})
+	lag := w.k.clientLag
+	if c.reader { // it stays with a primary that was deposed, as long as that one answers
+		lag = w.rand(2*time.Second, 10*time.Second)
+	}
+	c.session = newSession(w, &c.process, lag, func(*published) {})
 	c.later(w.rand(0, 100*time.Millisecond), c.next)
 }
 
@@ -142,6 +146,9 @@ func (c *client) try(a *attempt) {
 	n, answered := w.osds[to], false
 	ev := c.event(a, pool.ID, id)
 	reply := func(r pg.Reply) {
+		if w.faults && w.chance(w.swarm.unanswered) {
+			return
+		}
 		w.net.post(n.at, c.ref(), func() {
 			if !answered && c.seq == a.seq {
 				answered = true

@@ -27,6 +27,7 @@ type swarm struct {
 	overtake float64 // it arrives out of order
 	slow     float64 // it takes up to a second longer
 
+	unanswered     float64 // a client's answer is lost
 	crashOnPropose float64 // an OSD dies just after it has proposed a change
 }
 
@@ -35,11 +36,14 @@ func (w *world) drawSwarm() {
 	*s = swarm{pause: w.rand(500*time.Millisecond, 3*time.Second)}
 	for _, group := range faults {
 		for _, f := range group {
-			if w.chance(0.6) {
-				f.weight *= 1 + w.rng.IntN(3)
-				s.total += f.weight
-				s.faults = append(s.faults, f)
+			if f.name == "deposed primary" && w.k.hurry {
+				f.weight *= 8
+			} else if w.chance(0.4) {
+				continue
 			}
+			f.weight *= 1 + w.rng.IntN(3)
+			s.total += f.weight
+			s.faults = append(s.faults, f)
 		}
 	}
 	maybe := func(most float64) float64 {
@@ -49,7 +53,7 @@ func (w *world) drawSwarm() {
 		return most * w.rng.Float64()
 	}
 	s.loss, s.gap, s.twice = maybe(0.004), maybe(0.002), maybe(0.01)
-	s.overtake, s.slow, s.crashOnPropose = maybe(0.002), maybe(0.02), maybe(0.06)
+	s.overtake, s.slow, s.crashOnPropose, s.unanswered = maybe(0.002), maybe(0.02), maybe(0.06), maybe(0.2)
 }
 
 // inject counts a fault.

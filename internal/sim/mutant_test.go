@@ -3,10 +3,13 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/pg"
 )
+
+var onlyFlag = flag.String("sim.only", "", "measure only mutants and slips whose name contains this")
 
 var measureFlag = flag.Int("sim.measure", 0, "say how many of the first so many seeds notice each mutant and slip")
 
@@ -45,17 +48,21 @@ func TestMutants(t *testing.T) {
 		return // minutes rather than seconds, if something is wrong
 	}
 	for _, b := range []broken{
-		{mutant: pg.AckEarly, seeds: 8},
-		{mutant: pg.CommitEarly, seeds: 8},
-		{mutant: pg.CompleteEarly, seeds: 8},
-		{mutant: pg.CountLearner, seeds: 40},
+		{mutant: pg.AckEarly, seeds: 20},
+		{mutant: pg.AnyEpoch, seeds: 700},
+		{mutant: pg.AnyWord, seeds: 100},
+		{mutant: pg.CommitEarly, seeds: 20},
+		{mutant: pg.CompleteEarly, seeds: 20},
+		{mutant: pg.CountLearner, seeds: 60},
 		{mutant: pg.DropUnion, seeds: 40},
-		{mutant: pg.ForgetRequests, seeds: 8},
-		{mutant: pg.ForgetHorizon, seeds: 200},
-		{mutant: pg.ShrinkEarly, seeds: 12},
-		{mutant: pg.UnlockedPush, seeds: 20},
-		{mutant: pg.WaitForDead, seeds: 100},
-		{slip: LeasesHearLate, seeds: 200},
+		{mutant: pg.ForgetRequests, seeds: 20},
+		{mutant: pg.ForgetHorizon, seeds: 350},
+		{mutant: pg.ReadUnleased, seeds: 120},
+		{mutant: pg.ServeEarly, seeds: 60},
+		{mutant: pg.ShrinkEarly, seeds: 20},
+		{mutant: pg.UnlockedPush, seeds: 40},
+		{mutant: pg.WaitForDead, seeds: 150},
+		{slip: Impatient, seeds: 300},
 	} {
 		t.Run(b.name(), func(t *testing.T) {
 			for seed := 1; seed <= b.seeds; seed++ {
@@ -84,6 +91,9 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 	for _, b := range all {
+		if !strings.Contains(b.name(), *onlyFlag) {
+			continue
+		}
 		found, first, example := 0, 0, ""
 		for seed := 1; seed <= *measureFlag; seed++ {
 			if what := noticed(b.mutant, b.slip, seed); what != "" {

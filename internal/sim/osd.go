@@ -41,7 +41,7 @@ type osd struct {
 	shards   [2]*shard
 	throttle *pg.Throttle
 	broken   bool // the store has failed; the daemon is about to stop
-	replies  map[pg.Handle]func(pg.Reply)
+	replies  map[pg.Handle]asker
 	beats    map[placement.OSDID]*beat
 	skew     clock.Mono
 	drift    float64
@@ -52,6 +52,12 @@ type beat struct {
 	incarnation uint64
 	answered    clock.Mono
 	reported    clock.Mono // zero: not since it answered
+}
+
+// asker is who waits for the answer to a request.
+type asker struct {
+	reply func(pg.Reply)
+	write bool
 }
 
 // addOSD gives the cluster a new OSD with an empty disk, and so a new id (R7).
@@ -100,7 +106,7 @@ func (n *osd) start() {
 	}
 	w.logf("%s starts", n.id)
 	n.alive, n.booted, n.booting, n.broken, n.m = true, false, false, false, nil
-	n.replies, n.beats = map[pg.Handle]func(pg.Reply){}, map[placement.OSDID]*beat{}
+	n.replies, n.beats = map[pg.Handle]asker{}, map[placement.OSDID]*beat{}
 	n.skew = clock.Mono(w.rng.Int64N(int64(time.Hour)) + int64(time.Second))
 	n.drift = 1 - w.k.drift + 2*w.k.drift*w.rng.Float64()
 	n.leases = pg.NewLeases(n.mono(), leaseLength)

@@ -134,7 +134,7 @@ func (s *shard) deliver(it forGroup) {
 			it.reply(pg.Reply{Handle: op.Handle, Code: code})
 			return
 		}
-		d.replies[op.Handle] = it.reply
+		d.replies[op.Handle] = asker{it.reply, op.Write}
 		d.throttle.Clients(1)
 	}
 	if g == nil {
@@ -188,10 +188,11 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, r := range fx.Reply {
 		w.note(uint64(r.Handle)<<8|uint64(r.Code), r.Payload)
-		if f := d.replies[r.Handle]; f != nil {
+		if to, ok := d.replies[r.Handle]; ok {
 			delete(d.replies, r.Handle)
 			d.throttle.Clients(-1)
-			f(r)
+			w.checkAnswer(d, g, to.write, r)
+			to.reply(r)
 		}
 	}
 	for _, x := range fx.Exec {
