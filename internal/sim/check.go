@@ -12,6 +12,7 @@ import (
 type checks struct {
 	pgs       map[placement.PGID]*pgCheck
 	acked     map[request]bool // whose log entry was seen committed
+	damaged   bool             // a copy was, or seemed to be, not readable
 	unknowns  int
 	undecided int // objects whose history took too long to check
 }

@@ -12,7 +12,7 @@ import (
 var adminFaults = []fault{
 	{"reweight", 4, (*world).reweigh},
 	{"min_size", 2, func(w *world) bool {
-		w.mons.set(pick(w, w.k.pools).name, "min_size", 1+w.rng.IntN(3))
+		w.mons.set(pick(w, w.k.pools).name, "min_size", max(w.leastMinSize(), 1+w.rng.IntN(3)))
 		return true
 	}},
 	{"size", 2, func(w *world) bool {
@@ -25,6 +25,14 @@ var adminFaults = []fault{
 		w.until(w.rand(0, 2*time.Second), func() { w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause}) })
 		return true
 	}},
+}
+
+// leastMinSize is what min_size may be at least.
+func (w *world) leastMinSize() int {
+	if w.k.rotOne {
+		return 2
+	}
+	return 1
 }
 
 // createPools makes the pools; now and then some OSDs are down just then.
@@ -65,9 +73,9 @@ func (w *world) passingPool() bool {
 func (w *world) healAdmin() {
 	w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause})
 	for _, p := range w.k.pools {
-		w.mons.set(p.name, "min_size", 1)
+		w.mons.set(p.name, "min_size", w.leastMinSize())
 		w.mons.set(p.name, "size", p.size)
-		w.mons.set(p.name, "min_size", min(int(p.size), 1+w.rng.IntN(2)))
+		w.mons.set(p.name, "min_size", max(w.leastMinSize(), min(int(p.size), 1+w.rng.IntN(2))))
 	}
 	for _, p := range w.mons.st.Map().Pools {
 		if p.Name[0] == 'x' {

@@ -59,6 +59,7 @@ var diskFaults = []fault{
 // unreadable makes reads of objects fail for a while: of one object in two, always the same.
 func (n *osd) unreadable(err error, most time.Duration) bool {
 	half := n.w.rng.Uint64N(2)
+	n.w.check.damaged = true
 	n.disk.onRead = func(k store.Key) error {
 		if k.Space != store.Meta && placement.NameHash(k.Name)>>7&1 == half {
 			return err
@@ -79,6 +80,7 @@ func (n *osd) hook() { n.disk.st.SetHooks(n.disk.onRead, n.disk.onBatch) }
 func (w *world) healDisk(n *osd) {
 	n.disk.onRead, n.disk.onBatch = nil, nil
 	n.hook()
+	n.disk.st.FailJournal(nil)
 	n.disk.st.SetCapacity(1 << 40)
 	n.unhang()
 }
@@ -93,7 +95,7 @@ func (w *world) vanish() bool {
 			gone++
 		}
 	}
-	if gone >= 2 {
+	if gone >= 2 || w.k.rotOne {
 		return false
 	}
 	m := w.mons.st.Map()

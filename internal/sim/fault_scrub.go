@@ -25,6 +25,9 @@ var scrubFaults = []fault{
 // reads and scrubs have replaced the others.
 func (w *world) rot() bool {
 	n := w.someOSD()
+	if w.k.rotOne {
+		n = w.osds[0]
+	}
 	ids, err := n.disk.st.PGs()
 	if err != nil || n.gone || len(ids) == 0 {
 		return false
@@ -43,6 +46,7 @@ func (w *world) rot() bool {
 	if n.disk.st.Rot(k, 0) != nil {
 		return false // it has no bytes
 	}
+	w.check.damaged = true
 	w.logf("%s: %s rots", n.id, k)
 	return true
 }
@@ -75,6 +79,7 @@ func (n *osd) scrub(want func(pg.ScrubState) bool, deep bool, wall int64) (any b
 
 // healRot lets scrubs find what is damaged. Where no other disk has the same version of an object, the
 // damage is taken back: two failures at a time may cost data, and the simulation does not ask for more.
+// With rotOne no second failure can cost data, and all must be found and repaired.
 func (w *world) healRot() {
 	for _, n := range w.osds {
 		if n.gone {
@@ -110,7 +115,7 @@ func (w *world) healRotIn(n *osd, id placement.PGID) {
 				others++
 			}
 		}
-		if others == 0 {
+		if others == 0 && !w.k.rotOne {
 			w.logf("%s: %s rots no more", n.id, k)
 			n.disk.st.Unrot(k)
 		}

@@ -24,6 +24,7 @@ type knobs struct {
 	piece         pg.PieceSize
 	stallsHeal    bool // what a cut held up arrives when it heals
 	cfg           pg.Config
+	rotOne        bool // copies of one OSD rot, and at least two members have every write
 	limits        pg.Limits
 }
 
@@ -54,10 +55,16 @@ func (w *world) drawKnobs() {
 	if w.chance(0.3) {
 		k.drift = 0.04
 	}
+	k.rotOne = w.chance(0.25)
 	k.pools = []poolKnobs{{name: "p", size: 3, minSize: 1 + uint32(w.rng.IntN(2)), pgNum: 1 + uint32(w.rng.IntN(3))}}
 	if w.chance(0.5) {
 		size := 2 + uint32(w.rng.IntN(2))
 		k.pools = append(k.pools, poolKnobs{name: "q", size: size, minSize: 1 + uint32(w.rng.IntN(2)), pgNum: 1 + uint32(w.rng.IntN(2))})
+	}
+	if k.rotOne {
+		for i := range k.pools {
+			k.pools[i].size, k.pools[i].minSize = 3, 2
+		}
 	}
 	k.cfg = pg.Config{
 		LogMax: 16 + w.rng.IntN(100), InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),

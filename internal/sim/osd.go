@@ -39,6 +39,7 @@ type osd struct {
 	session  *session
 	leases   *pg.Leases
 	shards   [2]*shard
+	nursery  pg.Nursery
 	throttle *pg.Throttle
 	broken   bool // the store has failed; the daemon is about to stop
 	replies  map[pg.Handle]asker
@@ -106,7 +107,7 @@ func (n *osd) start() {
 	}
 	w.logf("%s starts", n.id)
 	n.alive, n.booted, n.booting, n.broken, n.m = true, false, false, false, nil
-	n.replies, n.beats = map[pg.Handle]asker{}, map[placement.OSDID]*beat{}
+	n.nursery, n.replies, n.beats = pg.Nursery{}, map[pg.Handle]asker{}, map[placement.OSDID]*beat{}
 	n.skew = clock.Mono(w.rng.Int64N(int64(time.Hour)) + int64(time.Second))
 	n.drift = 1 - w.k.drift + 2*w.k.drift*w.rng.Float64()
 	n.leases = pg.NewLeases(n.mono(), leaseLength)
@@ -163,6 +164,11 @@ func (n *osd) onMap(p *published) {
 func (n *osd) act(p *published) {
 	if n.m != nil && p.m.Epoch <= n.m.Epoch {
 		return
+	}
+	if n.m == nil {
+		n.resumeSplits(p.m)
+	} else {
+		n.grow(p.m)
 	}
 	n.m = p.m
 	lateLeases := n.w.o.Slip == LeasesHearLate

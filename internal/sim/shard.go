@@ -8,7 +8,6 @@ import (
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/pg"
-	"github.com/cairnstore/cairn/osd/scrub"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -72,6 +71,7 @@ func (s *shard) onMap(m *placement.Map, table *placement.Table) {
 	if m.Epoch <= s.epoch() {
 		return
 	}
+	old := s.m
 	s.m, s.table = m, table
 	for i := range m.PGs {
 		for n := range m.PGs[i].Records {
@@ -79,14 +79,18 @@ func (s *shard) onMap(m *placement.Map, table *placement.Table) {
 			if s.d.shardOf(id) != s || s.groups[id] != nil {
 				continue
 			}
-			if m.PGs[i].Records[n].Has(s.d.id) || slices.Contains(table.Target(id), s.d.id) {
+			switch {
+			case m.PGs[i].Records[n].Has(s.d.id) || slices.Contains(table.Target(id), s.d.id):
 				s.make(id)
+			case old != nil && old.Pool(id.Pool) != nil && old.PG(id) == nil && !s.d.nursery.Holds(id):
+				s.adopt(id) // another shard may have split off a copy that nobody wants
 			}
 		}
 	}
 	for _, g := range s.sorted() {
 		s.step(g, pg.MapEvent{View: pg.ViewOf(s.m, s.table, g.ID())})
 	}
+	s.releaseAll()
 	waiting := s.deferred
 	s.deferred = nil
 	for _, it := range waiting {
@@ -103,6 +107,9 @@ func (s *shard) load(id placement.PGID) *pg.Group {
 		s.d.w.failf("%s: load PG %s: %v", s.d.id, id, err)
 	}
 	s.groups[id], s.lines[id] = g, &store.Line{}
+	if s.d.nursery.Holds(id) {
+		g.Hold()
+	}
 	return g
 }
 
@@ -166,13 +173,17 @@ func (s *shard) event(g *pg.Group, ev pg.Event) {
 }
 
 // step lets a group take in an event and carries out the effects.
-func (s *shard) step(g *pg.Group, ev pg.Event) {
-	events := []pg.Event{ev}
+func (s *shard) step(g *pg.Group, ev pg.Event) { s.follow(g, []pg.Event{ev}) }
+
+func (s *shard) follow(g *pg.Group, events []pg.Event) {
 	for len(events) > 0 {
 		s.d.w.steps++
 		fx := g.Step(s.d.mono(), events[0])
 		events = append(events[1:], s.carryOut(g, fx)...)
 		s.d.w.observe(s.d, g)
+	}
+	if !s.d.nursery.Empty() && s.m != nil {
+		s.release(g.ID())
 	}
 }
 
@@ -215,25 +226,12 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		s.look(g, l)
 	}
 	for _, n := range fx.Notices {
-		w.logf("%s: PG %s: notice %d: %s %s %s", d.id, id, n.Kind, n.Object, n.OSD, n.Text)
+		w.checkNotice(d, id, n)
 	}
 	for _, l := range fx.List {
 		d.read(func() func() {
-			objs, more, err := d.disk.st.List(id, store.Objects, l.After, l.Limit)
+			objs, more, err := d.disk.st.List(l.In(id), l.Space, l.After, l.Limit)
 			return func() { s.event(g, pg.ListedEvent{Token: l.Token, Objects: objs, More: more, Err: err}) }
-		})
-	}
-	for _, l := range fx.Look {
-		d.read(func() func() {
-			ev := pg.LookedEvent{Token: l.Token}
-			if l.Object != "" {
-				var it *wirepb.ScrubItem
-				it, ev.Err = scrub.Object(d.disk.st, store.Key{PG: id, Space: store.Objects, Name: l.Object}, l.Deep, nil)
-				ev.Items = []*wirepb.ScrubItem{it}
-			} else {
-				ev.Items, ev.More, ev.Err = scrub.Page(d.disk.st, id, l.After, l.Limit, l.MaxBytes, l.Deep, nil)
-			}
-			return func() { s.event(g, ev) }
 		})
 	}
 	if fx.Propose != nil {
@@ -248,6 +246,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		s.make(id)
 	case fx.Forget:
 		delete(s.groups, id)
+		delete(s.lines, id)
 		delete(s.due, id)
 	case fx.Wake != 0:
 		s.due[id] = fx.Wake

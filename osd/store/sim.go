@@ -234,10 +234,14 @@ func (s *Sim) wake() {
 }
 
 // FailJournal makes the journal fail: every pending and later batch ends with
-// err, as after an I/O error of the real journal. Reads go on. Crash repairs it.
+// err, as after an I/O error of the real journal. Reads go on. Crash repairs it, and so does nil.
 func (s *Sim) FailJournal(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err == nil {
+		s.failed = nil
+		return
+	}
 	s.failed = fmt.Errorf("journal: %w", err)
 }
 
