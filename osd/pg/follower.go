@@ -57,6 +57,7 @@ func (g *Group) fromPrimary(ev MsgEvent) {
 	case m.GetComplete() != nil:
 		g.onComplete(m.GetComplete())
 	case m.GetScan() != nil:
+		g.reach(string(m.GetScan().After))
 		f.scan = g.token()
 		g.fx.List = append(g.fx.List, List{Token: f.scan, After: string(m.GetScan().After), Limit: int(min(m.GetScan().Limit, 4096))})
 	case m.GetFetch() != nil:
@@ -127,11 +128,15 @@ func (g *Group) sendInfo() {
 	if g.st.complete {
 		completeTo = g.log.head()
 	}
-	g.answer(&wirepb.PGMsg_Info{Info: &wirepb.PGInfo{
+	info := &wirepb.PGInfo{
 		Exists: g.exists, Head: toPos(g.log.head()), Tail: toPos(g.log.tail),
 		Committed: toPos(g.st.committed), CompleteTo: toPos(completeTo), Backfilling: g.st.scan,
 		Entries: g.log.after(g.st.committed.Seq), Led: uint32(g.served),
-	}})
+	}
+	if c := g.cursor; !g.st.complete && c.name != "" {
+		info.Cursor, info.CursorAt = []byte(c.name), toPos(c.at)
+	}
+	g.answer(&wirepb.PGMsg_Info{Info: info})
 }
 
 // rewriteLog replaces the log behind keep and returns the changes to persist.
@@ -325,6 +330,9 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 		g.st.scan = true
 	}
 	var ops []store.Op
+	if l.Reset_ || !g.exists || g.st.complete || len(g.log.after(keep.Seq)) > 0 {
+		ops = g.dropCursor(ops)
+	}
 	if l.Reset_ || !g.exists {
 		g.log = pgLog{tail: keep, reqs: map[reqKey]*wirepb.LogEntry{}}
 		g.st.committed = keep

@@ -23,6 +23,7 @@ type Group struct {
 	lead   *lead          // not nil while the view names us primary
 	served placement.Term // the last term that we led and served since the daemon began
 	shares shares
+	cursor cursor // of the backfill that makes our copy complete
 	fol    follower
 	split  *split    // not nil while our copy is being divided
 	held   bool      // our copy may still have to be split off from another PG's

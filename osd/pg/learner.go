@@ -80,9 +80,13 @@ func (g *Group) bringLearner(p *peer) {
 			g.holdBack(p, h)
 			return
 		}
-		p.backfill = &backfill{}
-		learn.Reset_ = true
-		learn.Keep, learn.Entries = toPos(g.log.tail), g.log.entries
+		if on := g.resumeBackfill(p, keep, diverged); on != nil {
+			learn.Keep, learn.Entries = on.Keep, on.Entries
+		} else {
+			p.backfill = &backfill{}
+			learn.Reset_ = true
+			learn.Keep, learn.Entries = toPos(g.log.tail), g.log.entries
+		}
 	}
 	learn.Entries = slices.Clone(learn.Entries)
 	g.send(p, &wirepb.PGMsg_Learn{Learn: learn}, nil)

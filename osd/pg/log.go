@@ -225,6 +225,9 @@ func (g *Group) load(r store.Reader) error {
 	if err := g.loadScrubs(r); err != nil {
 		return err
 	}
+	if err := g.loadCursor(r); err != nil {
+		return err
+	}
 	g.log.tail = g.st.tail
 	start := logKey(g.st.tail.Seq + 1)
 	for {

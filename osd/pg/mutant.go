@@ -51,6 +51,8 @@ const (
 	WordUnserved          // who has led without serving says that it served
 	GrowEarly             // members are added before own grants have run out
 	FillDisks             // writes are executed though a member has no space for them
+	KeepCursor            // a learner that drops entries keeps how far its backfill has come
+	SkipLeft              // a resumed backfill copies nothing left of where it goes on
 
 	ChildWithoutLog // a PG that is split off does not get its parent's log
 	LeadUnsplit     // a primary leads before its copy is divided
@@ -97,6 +99,8 @@ var mutantNames = [...]string{
 	WordUnserved:   "word of the unserved",
 	GrowEarly:      "grow early",
 	FillDisks:      "fill disks",
+	KeepCursor:     "keep the cursor",
+	SkipLeft:       "skip what is left",
 
 	ChildWithoutLog: "child without a log",
 	LeadUnsplit:     "lead unsplit",

@@ -159,6 +159,9 @@ func listingOfEarlierSession(t tester) {
 	}
 	c.a(0).step(ResetEvent{Peer: 3})
 	c.wantReply(0, c.remove(0, "a"), wirepb.Code_OK)
+	for range 20 { // the log no longer reaches back to where the backfill was
+		c.mustWrite(0, "z", "x")
+	}
 	c.keep = scanOnward(3)
 	c.pass(200 * time.Millisecond)
 	if len(c.held) != 1 {

@@ -3221,8 +3221,8 @@ type PGInfo struct {
 	CompleteTo    *Position              `protobuf:"bytes,5,opt,name=complete_to,json=completeTo,proto3" json:"complete_to,omitempty"`
 	Backfilling   bool                   `protobuf:"varint,6,opt,name=backfilling,proto3" json:"backfilling,omitempty"`
 	Cursor        []byte                 `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	CursorEnd     bool                   `protobuf:"varint,8,opt,name=cursor_end,json=cursorEnd,proto3" json:"cursor_end,omitempty"`
-	Entries       []*LogEntry            `protobuf:"bytes,9,rep,name=entries,proto3" json:"entries,omitempty"` // above committed
+	CursorAt      *Position              `protobuf:"bytes,61,opt,name=cursor_at,json=cursorAt,proto3" json:"cursor_at,omitempty"` // a backfill got this far: objects up to the name are those of the position
+	Entries       []*LogEntry            `protobuf:"bytes,9,rep,name=entries,proto3" json:"entries,omitempty"`                    // above committed
 	Objects       int64                  `protobuf:"varint,10,opt,name=objects,proto3" json:"objects,omitempty"`
 	Led           uint32                 `protobuf:"varint,60,opt,name=led,proto3" json:"led,omitempty"` // the last term that the peer led and served, in this life of its daemon; 0: none
 	unknownFields protoimpl.UnknownFields
@@ -3308,11 +3308,11 @@ func (x *PGInfo) GetCursor() []byte {
 	return nil
 }
 
-func (x *PGInfo) GetCursorEnd() bool {
+func (x *PGInfo) GetCursorAt() *Position {
 	if x != nil {
-		return x.CursorEnd
+		return x.CursorAt
 	}
-	return false
+	return nil
 }
 
 func (x *PGInfo) GetEntries() []*LogEntry {
@@ -6371,7 +6371,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04body\"(\n" +
 	"\tPGWrapped\x12\x1b\n" +
 	"\tmsg_bytes\x18\x01 \x01(\x04R\bmsgBytes\"\t\n" +
-	"\aPGQuery\"\x94\x03\n" +
+	"\aPGQuery\"\xa8\x03\n" +
 	"\x06PGInfo\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12(\n" +
 	"\x04head\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\x04head\x12(\n" +
@@ -6380,9 +6380,8 @@ const file_wire_proto_rawDesc = "" +
 	"\vcomplete_to\x18\x05 \x01(\v2\x14.cairn.wire.PositionR\n" +
 	"completeTo\x12 \n" +
 	"\vbackfilling\x18\x06 \x01(\bR\vbackfilling\x12\x16\n" +
-	"\x06cursor\x18\a \x01(\fR\x06cursor\x12\x1d\n" +
-	"\n" +
-	"cursor_end\x18\b \x01(\bR\tcursorEnd\x12.\n" +
+	"\x06cursor\x18\a \x01(\fR\x06cursor\x121\n" +
+	"\tcursor_at\x18= \x01(\v2\x14.cairn.wire.PositionR\bcursorAt\x12.\n" +
 	"\aentries\x18\t \x03(\v2\x14.cairn.wire.LogEntryR\aentries\x12\x18\n" +
 	"\aobjects\x18\n" +
 	" \x01(\x03R\aobjects\x12\x10\n" +
@@ -6811,50 +6810,51 @@ var file_wire_proto_depIdxs = []int32{
 	24,  // 59: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
 	24,  // 60: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
 	24,  // 61: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	26,  // 62: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	24,  // 63: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	26,  // 64: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	24,  // 65: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	24,  // 66: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	26,  // 67: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	24,  // 68: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	24,  // 69: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	27,  // 70: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	24,  // 71: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	24,  // 72: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	58,  // 73: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	58,  // 74: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	24,  // 75: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	26,  // 76: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	24,  // 77: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	24,  // 78: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	24,  // 79: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	44,  // 80: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	24,  // 81: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	24,  // 82: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	58,  // 83: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	58,  // 84: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	48,  // 85: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	52,  // 86: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	24,  // 87: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	54,  // 88: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	55,  // 89: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	52,  // 90: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	53,  // 91: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 92: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 93: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	58,  // 94: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	25,  // 95: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	59,  // 96: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	60,  // 97: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,   // 98: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	69,  // 99: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 100: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	101, // [101:101] is the sub-list for method output_type
-	101, // [101:101] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	24,  // 62: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	26,  // 63: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	24,  // 64: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	26,  // 65: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	24,  // 66: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	24,  // 67: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	26,  // 68: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	24,  // 69: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	24,  // 70: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	27,  // 71: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	24,  // 72: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	24,  // 73: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	58,  // 74: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	58,  // 75: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	24,  // 76: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	26,  // 77: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	24,  // 78: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	24,  // 79: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	24,  // 80: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	44,  // 81: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	24,  // 82: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	24,  // 83: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	58,  // 84: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	58,  // 85: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	48,  // 86: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	52,  // 87: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	24,  // 88: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	54,  // 89: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	55,  // 90: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	52,  // 91: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	53,  // 92: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 93: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 94: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	58,  // 95: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	25,  // 96: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	59,  // 97: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	60,  // 98: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,   // 99: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	69,  // 100: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 101: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	102, // [102:102] is the sub-list for method output_type
+	102, // [102:102] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
