@@ -23,6 +23,7 @@ import (
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/gateways/admin/admintest"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -43,6 +44,18 @@ func newCluster(t *testing.T) *cluster {
 	s, err := admin.New(admin.Options{
 		Backend: c.backend, Buckets: c.buckets, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now: func() time.Time { return admintest.Now },
+		OSDCall: func(_ context.Context, _ placement.OSDID, h *wirepb.Header) (json.RawMessage, error) {
+			if h.GetPgScrubStart() != nil {
+				return json.RawMessage(`{"pgs":1}`), nil
+			}
+			if h.GetPgInconsistentList().GetShard() > 0 {
+				return json.RawMessage(`{"epoch":1,"inconsistents":[],"more":0}`), nil
+			}
+			return json.RawMessage(`{"epoch":1,"inconsistents":[{"object":{"name":"a\u0007b","version":5},"errors":["data_digest_mismatch"],
+				"union_shard_errors":["data_digest_mismatch"],"why":"nobody knows","shards":[
+				{"osd":0,"primary":true,"errors":["data_digest_mismatch"],"version":"1'5","size":9,"data_digest":"0x01"},
+				{"osd":2,"primary":false,"errors":[],"version":"1'5","size":9,"data_digest":"0x02"}]}],"more":2}`), nil
+		},
 		PGQuery: func(_ context.Context, id placement.PGID) (json.RawMessage, error) {
 			return json.RawMessage(fmt.Sprintf(`{"pgid":%q,"state":"active+clean","head":18446744073709551615}`, id)), nil
 		},
@@ -232,12 +245,21 @@ func TestSession(t *testing.T) {
 		{"osd tre", 2, `unknown command "tre" for "cairn osd"; did you mean "tree"?`},
 		{"osd", 2, "--data and --mons are required"},
 		{"mon status", 2, `did you mean "stat"?`},
-		{"pg", 2, "pg: which command? It has dump, ls, query, stat"},
+		{"pg", 2, "pg: which command? It has deep-scrub, dump, list-inconsistent, ls, query, repair, scrub, stat"},
 		{"health --check", 10, ""},
 		{"health -o json --check", 10, ""},
 		{"health wealth", 2, `unknown argument "wealth"`},
 		{"pg query 1.99", 3, "has only 8 PGs"},
 		{"pg query x", 2, "POOL.SHARD"},
+		{"pg scrub 1.0 2.1", 0, "instructed the primary of pg 1.0 to scrub\ninstructed the primary of pg 2.1 to scrub\n"},
+		{"pg repair 1.0", 0, "to repair\n"},
+		{"pg deep-scrub 1.99", 3, "has only 8 PGs"},
+		{"pg scrub", 2, "requires at least 1 arg"},
+		{"pg list-inconsistent 1.0", 0, `osd.0 (primary)  data_digest_mismatch      1'5     9  0x01`},
+		{"pg list-inconsistent 1.0", 0, `"a\ab": not repaired: nobody knows` + "\nand 2 more\n"},
+		{"pg list-inconsistent 2.1", 0, "no inconsistent objects are known\n"},
+		{"osd deep-scrub 0", 0, "instructed osd.0 to deep-scrub the placement groups it leads\n"},
+		{"osd scrub 9", 3, "osd.9"},
 		{"pg ls -p nope", 3, `pool "nope": not found; see`},
 		{"pg ls --osd x", 2, `OSD "x"`},
 		{"pool create p --size 2", 0, "pool 'p' created\n"},
@@ -311,7 +333,7 @@ func TestJSON(t *testing.T) {
 	c.objects["o0"] = []byte("x")
 	for _, args := range []string{
 		"status", "health detail", "df", "mon stat", "osd tree", "osd df", "osd stat", "osd out 1", "osd in 1", "osd reweight 1 1", "osd set pause", "osd unset pause",
-		"pg stat", "pg ls", "pg dump", "pg query 1.0", "pool create p", "pool ls", "pool ls detail", "pool get p size", "pool set p size 2", "pool rm p --confirm p",
+		"pg stat", "pg ls", "pg dump", "pg query 1.0", "pg scrub 1.0", "pg list-inconsistent 1.0", "osd repair 1", "pool create p", "pool ls", "pool ls detail", "pool get p size", "pool set p size 2", "pool rm p --confirm p",
 		"user create u", "user ls", "user get u", "bucket ls", "bucket create bbb --owner u", "bucket stat bbb", "bucket rm bbb --confirm bbb", "user rm u --confirm u",
 		"map show", "map locate rbd foo", "object ls -p rbd", "object stat o0 -p rbd", "object rm o0 -p rbd", "version",
 	} {

@@ -16,7 +16,7 @@ import (
 )
 
 func newOSDCommand(e *env) *cobra.Command {
-	return group("osd", "OSDs: state, space, in and out",
+	return group("osd", "OSDs: state, space, in and out", append(newOSDScrubCommands(e),
 		e.leaf("tree", "Show the CRUSH hierarchy with the OSDs' states", args(), func(ctx context.Context, _ []string) error { return runOSDTree(ctx, e) }),
 		newOSDDFCommand(e),
 		e.leaf("stat", "Show how many OSDs are up and in", args(), func(ctx context.Context, _ []string) error { return runOSDStat(ctx, e) }),
@@ -26,7 +26,7 @@ func newOSDCommand(e *env) *cobra.Command {
 		newOSDReweightCommand(e),
 		newFlagCommand(e, "set", true),
 		newFlagCommand(e, "unset", false),
-	)
+	)...)
 }
 
 func runOSDTree(ctx context.Context, e *env) error {
@@ -130,7 +130,7 @@ func runFlag(ctx context.Context, e *env, flag string, on bool) error {
 }
 
 func newPGCommand(e *env) *cobra.Command {
-	return group("pg", "Placement groups",
+	return group("pg", "Placement groups", append(newPGScrubCommands(e),
 		e.leaf("stat", "Show the sum of all placement groups", args(), func(ctx context.Context, _ []string) error { return runPGStat(ctx, e) }),
 		newPGListCommand(e, "ls", "List placement groups with their statistics", show.PGs),
 		newPGListCommand(e, "dump", "List state and members of placement groups", func(w io.Writer, pgs []api.PG) error {
@@ -142,7 +142,7 @@ func newPGCommand(e *env) *cobra.Command {
 		}),
 		e.leaf("query PGID", "Show the inner state of a placement group as its primary tells it (JSON)", args("PGID"),
 			func(ctx context.Context, a []string) error { return runPGQuery(ctx, e, a[0]) }),
-	)
+	)...)
 }
 
 func runPGStat(ctx context.Context, e *env) error {

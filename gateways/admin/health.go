@@ -217,6 +217,7 @@ func (v *View) checkPGs(h checks, pgs []api.PG) {
 	var unavailable, degraded, damaged, unfound []string
 	counts := map[string]int{} // words of unavailable PGs
 	nDegraded, nUndersized, nInconsistent, inactive := 0, 0, 0, 0
+	scrubErrors := uint64(0)
 	for i := range pgs {
 		pg := &pgs[i]
 		if !active(pg.State) {
@@ -240,6 +241,7 @@ func (v *View) checkPGs(h checks, pgs []api.PG) {
 		if isDegraded || isUndersized {
 			degraded = append(degraded, pgDetail(pg))
 		}
+		scrubErrors += pg.ScrubErrors
 		if has(pg.State, "inconsistent") {
 			nInconsistent++
 			damaged = append(damaged, pgDetail(pg))
@@ -274,6 +276,9 @@ func (v *View) checkPGs(h checks, pgs []api.PG) {
 			parts = append(parts, pgCount(nUndersized, "undersized"))
 		}
 		h.add("PG_DEGRADED", api.HealthWarn, len(degraded), "Degraded data redundancy: "+strings.Join(parts, ", "), degraded)
+	}
+	if scrubErrors > 0 {
+		h.add("OSD_SCRUB_ERRORS", api.HealthErr, int(scrubErrors), fmt.Sprintf("%d scrub errors", scrubErrors), nil)
 	}
 	if nInconsistent > 0 {
 		h.add("PG_DAMAGED", api.HealthErr, nInconsistent, "Possible data damage: "+pgCount(nInconsistent, "inconsistent"), damaged)

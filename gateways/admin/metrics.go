@@ -8,6 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cairnstore/cairn/placement"
 )
 
 // pgWords are the words of PG states that metrics count, so that each exists at zero.
@@ -47,6 +49,10 @@ var (
 	descOSDUsed     = desc("osd_used_bytes", "Bytes used on the OSD.", "osd")
 	descOSDPGs      = desc("osd_pgs", "PGs the OSD holds data of.", "osd")
 	descOSDLatency  = desc("osd_commit_latency_seconds", "Recent average of durable commits.", "osd")
+	descReadErrors  = desc("osd_read_errors_total", "Copies that could not be read, as the primary met them, since the OSD started.", "osd")
+	descScrubFound  = desc("osd_scrub_errors_total", "Damaged copies that scrubs found, as primary, since the OSD started.", "osd")
+	descRepaired    = desc("osd_repairs_total", "Copies replaced by good ones, as primary, since the OSD started.", "osd")
+	descScrubErrors = desc("scrub_errors", "Damaged copies that scrubs found and that are not repaired.")
 	descPGs         = desc("pgs", "Placement groups with this word in their state.", "state")
 	descPGsTotal    = desc("pgs_total", "Placement groups.")
 	descTotal       = desc("cluster_capacity_bytes", "Raw capacity of all OSDs.")
@@ -78,6 +84,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
 	v := c.s.view()
 	leads := v.Quorum.Leader != "" && v.Quorum.Leader == v.Quorum.Self
 	gauge(descLeader, b2f(leads))
@@ -99,6 +108,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(descOSDPGs, float64(o.PGs), id)
 			gauge(descOSDLatency, float64(o.CommitLatency)/1e6, id)
 		}
+		if st, _ := v.report(placement.OSDID(o.ID)); st.Report != nil {
+			counter(descReadErrors, float64(st.Report.GetReadErrors()), id)
+			counter(descScrubFound, float64(st.Report.GetScrubFound()), id)
+			counter(descRepaired, float64(st.Report.GetRepaired()), id)
+		}
 	}
 	pgs := v.PGs()
 	h := v.health(pgs)
@@ -118,6 +132,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descPGs, float64(counts[w]), w)
 	}
 	gauge(descPGsTotal, float64(len(pgs)))
+	errs := uint64(0)
+	for i := range pgs {
+		errs += pgs[i].ScrubErrors
+	}
+	gauge(descScrubErrors, float64(errs))
 	sum := v.PGSummary(pgs)
 	gauge(descTotal, float64(sum.Total))
 	gauge(descUsed, float64(sum.Used))

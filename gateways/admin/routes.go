@@ -75,6 +75,7 @@ func (s *Server) routes() {
 	s.stateRoutes()
 	s.osdRoutes()
 	s.pgRoutes()
+	s.scrubRoutes()
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()

@@ -18,6 +18,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 	"github.com/cairnstore/cairn/placement/crush"
 )
@@ -37,6 +38,8 @@ type Options struct {
 	Buckets Buckets
 	// PGQuery asks a PG's primary for its inner state, as JSON; nil: not supported.
 	PGQuery func(ctx context.Context, pg placement.PGID) (json.RawMessage, error)
+	// OSDCall asks an OSD for something that it answers with JSON; nil: not supported.
+	OSDCall func(ctx context.Context, to placement.OSDID, h *wirepb.Header) (json.RawMessage, error)
 	Log     *slog.Logger // default slog.Default()
 	// Token, if not empty, must be given as bearer token with every request except /metrics.
 	Token string
@@ -48,6 +51,7 @@ type Server struct {
 	backend   Backend
 	buckets   Buckets
 	pgQuery   func(context.Context, placement.PGID) (json.RawMessage, error)
+	osdCall   func(context.Context, placement.OSDID, *wirepb.Header) (json.RawMessage, error)
 	log       *slog.Logger
 	token     string
 	now       func() time.Time
@@ -76,7 +80,7 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		backend: o.Backend, buckets: o.Buckets, pgQuery: o.PGQuery, log: o.Log, token: o.Token, now: o.Now,
+		backend: o.Backend, buckets: o.Buckets, pgQuery: o.PGQuery, osdCall: o.OSDCall, log: o.Log, token: o.Token, now: o.Now,
 		transport: newForwardTransport(), stop: make(chan struct{}),
 	}
 	// gin's debug mode, its default, prints to standard output. The mode is the

@@ -95,7 +95,20 @@ func TestRequests(t *testing.T) {
 		}
 		return json.RawMessage(`{`), nil
 	}
-	s := newServer(t, admin.Options{Backend: backend, Buckets: buckets, PGQuery: query})
+	osdCall := func(_ context.Context, to placement.OSDID, h *wirepb.Header) (json.RawMessage, error) {
+		if q := h.GetPgScrubStart(); q != nil && q.All {
+			return json.RawMessage(`{"pgs":7}`), nil
+		} else if q != nil && q.Shard == 0 && q.Deep && !q.Repair {
+			return json.RawMessage(`{"pgs":1}`), nil
+		}
+		if q := h.GetPgInconsistentList(); q != nil && q.Shard == 0 {
+			return json.RawMessage(`{"epoch":3,"inconsistents":[{"object":{"name":"a"},"shards":[{"osd":1,"errors":["missing"]}]}]}`), nil
+		} else if q != nil && q.Shard == 1 {
+			return json.RawMessage(`[]`), nil
+		}
+		return nil, &wire.Error{Code: wirepb.Code_WRONG_PRIMARY, Text: "PG is not led by " + to.String()}
+	}
+	s := newServer(t, admin.Options{Backend: backend, Buckets: buckets, PGQuery: query, OSDCall: osdCall})
 	long := strings.Repeat("x", 2<<20)
 	tests := []struct {
 		method, path, body string
@@ -149,6 +162,14 @@ func TestRequests(t *testing.T) {
 		{"GET", "/pgs/1.3/query", "", 500, "not JSON"},
 		{"GET", "/pgs/1.4/query", "", 503, `"code":"try_later"`},
 		{"GET", "/pgs/1.5/query", "", 503, "connection refused"},
+		{"POST", "/pgs/1.0/deep-scrub", "", 200, `{"pgs":1}`},
+		{"POST", "/pgs/1.0/scrub", "", 503, "not led by"},
+		{"POST", "/pgs/1.0/polish", "", 404, "no such path"},
+		{"POST", "/pgs/1.99/repair", "", 404, "has only 8 PGs"},
+		{"GET", "/pgs/1.0/inconsistent", "", 200, `"errors":["missing"]`},
+		{"GET", "/pgs/1.1/inconsistent", "", 500, "not what was asked for"},
+		{"POST", "/osds/1/repair", "", 200, `{"pgs":7}`},
+		{"POST", "/osds/9/scrub", "", 404, "osd.9"},
 		{"GET", "/pools", "", 200, `"crush_rule_name":"replicated_rule"`},
 		{"POST", "/pools", `{"name":"new/1"}`, 201, `"pg_num":8`},
 		{"POST", "/pools", `{"name":"new/1"}`, 409, "exists"},
@@ -215,7 +236,7 @@ func TestRequests(t *testing.T) {
 
 func TestWithoutBucketsAndQuery(t *testing.T) {
 	s := newServer(t, admin.Options{Backend: admintest.New()})
-	for _, path := range []string{"/buckets", "/buckets/x", "/pgs/1.0/query"} {
+	for _, path := range []string{"/buckets", "/buckets/x", "/pgs/1.0/query", "/pgs/1.0/inconsistent"} {
 		a := do(t, s, "GET", api.Prefix+path, "")
 		if p := a.problem(t); a.code != 501 || p.Code != api.CodeUnsupported {
 			t.Errorf("%s: %d %+v, want 501 unsupported", path, a.code, p)
@@ -275,6 +296,8 @@ func TestOpenAPI(t *testing.T) {
 		get/status get/health get/df get/mons get/map get/map/locate get/flags put/flags/{flag} delete/flags/{flag}
 		get/osds get/osds/tree get/osds/df get/osds/stat get/osds/{id} post/osds/{id}/in post/osds/{id}/out
 		post/osds/{id}/down put/osds/{id}/reweight get/pgs get/pgs/stat get/pgs/{pgid} get/pgs/{pgid}/query
+		post/pgs/{pgid}/scrub post/pgs/{pgid}/deep-scrub post/pgs/{pgid}/repair get/pgs/{pgid}/inconsistent
+		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key}
 		get/users post/users get/users/{name} delete/users/{name}
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}`)

@@ -152,13 +152,13 @@ func TestHealth(t *testing.T) {
 					for _, st := range s.Reports {
 						for _, pg := range st.Report.Pgs {
 							if pg.Pool == 2 && pg.Shard == 1 {
-								pg.State, pg.Unfound = "active+clean+inconsistent", 3
+								pg.State, pg.Unfound, pg.ScrubErrors = "active+clean+inconsistent", 3, 2
 							}
 						}
 					}
 				})
 			},
-			want: want{"PG_DAMAGED": "Possible data damage: 1 pg inconsistent", "OBJECT_UNFOUND": "3/120 objects unfound (2.500%)"},
+			want: want{"OSD_SCRUB_ERRORS": "2 scrub errors", "PG_DAMAGED": "Possible data damage: 1 pg inconsistent", "OBJECT_UNFOUND": "3/120 objects unfound (2.500%)"},
 		},
 	}
 	for _, tt := range tests {

@@ -113,6 +113,9 @@ type PG struct {
 	Degraded      int64  `json:"degraded"`
 	Misplaced     int64  `json:"misplaced"`
 	Unfound       int64  `json:"unfound"`
+	ScrubErrors   uint64 `json:"scrub_errors" doc:"Damaged copies that scrubs found and that are not repaired"`
+	LastScrub     int64  `json:"last_scrub" doc:"Unix seconds when the last scrub that ended had begun, 0: never"`
+	LastDeepScrub int64  `json:"last_deep_scrub" doc:"The same for deep scrubs"`
 	Waiting       string `json:"waiting,omitempty" doc:"Whom or what the PG waits for"`
 	Reported      int64  `json:"reported" doc:"Unix seconds of the report this is from, 0 if there is none"`
 }

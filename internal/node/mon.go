@@ -77,7 +77,7 @@ func StartMon(o MonOptions) (*Mon, error) {
 	}
 	n.peers = wire.NewPeers(wire.Options{Self: wire.Identity{Entity: "mon." + o.Name}, Log: o.Log})
 	n.Admin, err = admin.New(admin.Options{
-		Backend: n.Monitor, Buckets: buckets{n}, PGQuery: n.pgQuery, Log: o.Log, Token: o.AdminToken,
+		Backend: n.Monitor, Buckets: buckets{n}, PGQuery: n.pgQuery, OSDCall: n.osdCall, Log: o.Log, Token: o.AdminToken,
 	})
 	if err == nil {
 		err = n.Monitor.Start()
@@ -150,6 +150,21 @@ func (n *Mon) pgQuery(ctx context.Context, id placement.PGID) (json.RawMessage, 
 		PgQueryState: &wirepb.PGQueryState{Pool: uint32(id.Pool), Shard: id.Shard}}}})
 	if err != nil {
 		return nil, fmt.Errorf("ask %s about PG %s: %w", rec.Primary, id, err)
+	}
+	return r.Header.GetPgQueryStateReply().GetJson(), nil
+}
+
+// osdCall asks an OSD for something that it answers with JSON.
+func (n *Mon) osdCall(ctx context.Context, to placement.OSDID, h *wirepb.Header) (json.RawMessage, error) {
+	o := n.Map().OSD(to)
+	if o == nil || !o.Up {
+		return nil, fmt.Errorf("%s is down: %w", to, api.ErrTryLater)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := n.peers.Call(ctx, o.Addr, &wire.Message{Header: h})
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", to, err)
 	}
 	return r.Header.GetPgQueryStateReply().GetJson(), nil
 }

@@ -124,11 +124,13 @@ func PGBrief(w io.Writer, pgs []api.PG) error {
 func PGs(w io.Writer, pgs []api.PG) error {
 	t := newTable(column{"PG", left, left}, column{"OBJECTS", left, right}, column{"DEGRADED", left, right}, column{"MISPLACED", left, right},
 		column{"UNFOUND", left, right}, column{"BYTES", left, right}, column{"OMAP_KEYS", left, right}, column{"LOG", left, right},
-		column{"STATE", left, right}, column{"VERSION", left, right}, column{"UP", left, right}, column{"ACTING", left, right})
+		column{"STATE", left, right}, column{"VERSION", left, right}, column{"UP", left, right}, column{"ACTING", left, right},
+		column{"SCRUB_STAMP", left, left}, column{"DEEP_SCRUB_STAMP", left, left})
 	for i := range pgs {
 		pg := &pgs[i]
 		t.add(pg.PGID, num(pg.Objects), num(pg.Degraded), num(pg.Misplaced), num(pg.Unfound), num(pg.Bytes), num(pg.OmapKeys),
-			strconv.FormatUint(uint64(pg.LogEntries), 10), pg.State, pg.Version, led(pg.Up, pg.UpPrimary), led(pg.Acting, pg.ActingPrimary))
+			strconv.FormatUint(uint64(pg.LogEntries), 10), pg.State, pg.Version, led(pg.Up, pg.UpPrimary), led(pg.Acting, pg.ActingPrimary),
+			scrubStamp(pg.LastScrub), scrubStamp(pg.LastDeepScrub))
 	}
 	return t.write(w)
 }
