@@ -75,6 +75,11 @@ func (w *world) observe(n *osd, g *pg.Group) {
 
 // mapChanged checks what must hold of every map.
 func (w *world) mapChanged(why string, old, m *placement.Map) {
+	for i := range m.Pools {
+		if p, was := &m.Pools[i], old.Pool(m.Pools[i].ID); was != nil && p.PGNum > was.PGNum {
+			w.poolGrew(was.PGNum, p)
+		}
+	}
 	for i := range m.PGs {
 		for shard := range m.PGs[i].Records {
 			id := placement.PGID{Pool: m.PGs[i].Pool, Shard: uint32(shard)}

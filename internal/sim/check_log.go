@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/pg"
@@ -46,11 +47,9 @@ func (w *world) commit(c *pgCheck, n *osd, id placement.PGID, e *wirepb.LogEntry
 		return false
 	}
 	c.chain = append(c.chain, e)
-	name := string(e.Object)
-	if c.latest[name] == nil {
-		c.names = append(c.names, name)
+	if pool := w.mons.st.Map().Pool(id.Pool); pool != nil && placement.PGOf(pool, string(e.Object)) == id {
+		c.latestOf(e)
 	}
-	c.latest[name] = e
 	w.check.acked[request{e.Req.GetClient(), e.Req.GetSeq()}] = true
 	w.checkMembers(id, false)
 	return true
@@ -65,5 +64,32 @@ func sameEntry(a, b *wirepb.LogEntry) bool {
 func (w *world) acknowledged(c *client, a *attempt, r pg.Reply) {
 	if r.Code == wirepb.Code_OK && a.in.writes() && !w.check.acked[request{uint64(c.id) + 1, a.seq}] {
 		w.failf("client %d: %+v was acknowledged, but nobody committed it", c.id, a.in)
+	}
+}
+
+// latestOf notes that an entry is the last that was committed of its object.
+func (c *pgCheck) latestOf(e *wirepb.LogEntry) {
+	name := string(e.Object)
+	if c.latest[name] == nil {
+		c.names = append(c.names, name)
+	}
+	c.latest[name] = e
+}
+
+// poolGrew gives new PGs the history of those they were split from, and each its own objects.
+func (w *world) poolGrew(from uint32, p *placement.Pool) {
+	for shard := from; shard < p.PGNum; shard++ {
+		kid := w.check.pg(placement.PGID{Pool: p.ID, Shard: shard})
+		kid.chain = slices.Clone(w.check.pg(placement.PGID{Pool: p.ID, Shard: placement.SplitParent(shard, from)}).chain)
+	}
+	for shard := range p.PGNum {
+		id := placement.PGID{Pool: p.ID, Shard: shard}
+		c := w.check.pg(id)
+		c.latest, c.names = map[string]*wirepb.LogEntry{}, nil
+		for _, e := range c.chain {
+			if placement.PGOf(p, string(e.Object)) == id {
+				c.latestOf(e)
+			}
+		}
 	}
 }

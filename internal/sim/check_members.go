@@ -27,7 +27,7 @@ func (w *world) checkMembers(id placement.PGID, all bool) {
 	holders := 0
 	for _, m := range rec.InSync {
 		n := w.osds[m]
-		copied := pg.CopyOn(n.disk.st, id)
+		copied := copyOf(n, id)
 		if n.gone || !copied.Exists || !copied.Complete {
 			continue
 		}
@@ -36,7 +36,9 @@ func (w *world) checkMembers(id placement.PGID, all bool) {
 			w.failf("PG %s: %s is in sync but lacks %v, which is committed: %v; record %+v", id, m, last.Pos, err, *rec)
 		}
 		if !all {
-			w.checkObject(n, id, copied, last)
+			if c.latest[string(last.Object)] == last { // else it is another PG's by now
+				w.checkObject(n, id, copied, last)
+			}
 			continue
 		}
 		for _, name := range c.names {
@@ -54,6 +56,10 @@ func (w *world) checkObject(n *osd, id placement.PGID, copied pg.Copy, e *wirepb
 	n.disk.st.SetHooks(nil, nil) // what the disk has, not what it can read just now
 	defer n.hook()
 	info, err := n.disk.st.Stat(store.Key{PG: id, Space: store.Objects, Name: name})
+	for at := id; errors.Is(err, store.ErrNotFound) && at.Shard > 0; {
+		at = parentOf(at) // it may not have been moved yet
+		info, err = n.disk.st.Stat(store.Key{PG: at, Space: store.Objects, Name: name})
+	}
 	switch {
 	case err == nil && info.Version.Seq >= e.Pos.Seq:
 	case errors.Is(err, store.ErrNotFound) && (e.Removed || copied.Names(name, e.Pos.Seq)):
@@ -61,4 +67,22 @@ func (w *world) checkObject(n *osd, id placement.PGID, copied pg.Copy, e *wirepb
 	default:
 		w.failf("PG %s: %s is in sync, but has %q at %v (%v), not at %v (removed: %v)", id, n.id, name, info.Version, err, e.Pos, e.Removed)
 	}
+}
+
+// copyOf returns what a disk has of a PG. As long as the copy of a PG it was split from has not
+// been divided there, that is it.
+func copyOf(n *osd, id placement.PGID) pg.Copy {
+	copied := pg.CopyOn(n.disk.st, id)
+	for at := id; !copied.Exists && at.Shard > 0; {
+		at = parentOf(at)
+		if p := pg.CopyOn(n.disk.st, at); p.Exists && p.PGNum <= id.Shard {
+			return p
+		}
+	}
+	return copied
+}
+
+// parentOf returns the PG from which a PG splits when pools grow one PG at a time.
+func parentOf(id placement.PGID) placement.PGID {
+	return placement.PGID{Pool: id.Pool, Shard: placement.SplitParent(id.Shard, id.Shard)}
 }

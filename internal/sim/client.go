@@ -33,7 +33,8 @@ type attempt struct {
 	in      input
 	call    clock.Mono
 	tries   int
-	unknown bool // an earlier try may have been carried out
+	unknown bool   // an earlier try may have been carried out
+	pgNum   uint32 // of the pool, as the last try had it
 }
 
 func (w *world) addClient(i int) {
@@ -144,6 +145,7 @@ func (c *client) try(a *attempt) {
 		return
 	}
 	n, answered := w.osds[to], false
+	a.pgNum = pool.PGNum
 	ev := c.event(a, pool.ID, id)
 	reply := func(r pg.Reply) {
 		if w.faults && w.chance(w.swarm.unanswered) {
@@ -152,7 +154,7 @@ func (c *client) try(a *attempt) {
 		w.net.post(n.at, c.ref(), func() {
 			if !answered && c.seq == a.seq {
 				answered = true
-				c.judge(a, n, id, r)
+				c.judge(a, id, r)
 			}
 		})
 	}
@@ -175,7 +177,7 @@ func (c *client) try(a *attempt) {
 
 func (c *client) event(a *attempt, pool placement.PoolID, id placement.PGID) pg.OpEvent {
 	if a.in.kind == "list" {
-		return pg.OpEvent{List: &wirepb.PGList{Pool: uint32(pool), Shard: id.Shard}}
+		return pg.OpEvent{List: &wirepb.PGList{Pool: uint32(pool), Shard: id.Shard, PgNum: a.pgNum}}
 	}
 	req, payload := a.in.request()
 	req.Pool, req.Shard = uint32(pool), id.Shard
@@ -185,13 +187,13 @@ func (c *client) event(a *attempt, pool placement.PoolID, id placement.PGID) pg.
 }
 
 // judge looks at an answer: is it one to keep, or a reason to try again?
-func (c *client) judge(a *attempt, n *osd, id placement.PGID, r pg.Reply) {
+func (c *client) judge(a *attempt, id placement.PGID, r pg.Reply) {
 	w := c.w
 	retry := func() { c.again(a, w.rand(5*time.Millisecond, 60*time.Millisecond)) }
 	switch r.Code {
 	case wirepb.Code_OK, wirepb.Code_CONFLICT:
 		if a.in.kind == "list" {
-			c.listed(a, n, id, r.List)
+			c.listed(a, id, r.List)
 			return
 		}
 		w.acknowledged(c, a, r)
@@ -223,24 +225,22 @@ func (c *client) judge(a *attempt, n *osd, id placement.PGID, r pg.Reply) {
 }
 
 // listed takes a listing of a PG apart: what it says of each object that belongs there.
-func (c *client) listed(a *attempt, n *osd, id placement.PGID, list *wirepb.PGListReply) {
+func (c *client) listed(a *attempt, id placement.PGID, list *wirepb.PGListReply) {
 	w := c.w
 	var names []string
 	for _, o := range list.GetObjects() {
 		names = append(names, string(o))
 	}
 	w.logf("client %d: list of %s = %s (called %.3f)", c.id, id, strings.Join(names, " "), a.call.Sub(0).Seconds())
-	pool := c.session.have.m.PoolByName(a.in.pool)
-	if pool != nil && n.m != nil && n.m.Pool(id.Pool) != nil && n.m.Pool(id.Pool).PGNum == pool.PGNum {
-		for _, in := range w.objectNames() {
-			if in.pool == a.in.pool && placement.PGOf(pool, in.object) == id {
-				in.kind = "exists"
-				res := output{data: "no"}
-				if slices.Contains(names, in.object) {
-					res.data = "yes"
-				}
-				w.record(c.id, in, a.call, res)
+	at := placement.Pool{ID: id.Pool, PGNum: a.pgNum}
+	for _, in := range w.objectNames() {
+		if in.pool == a.in.pool && placement.PGOf(&at, in.object) == id {
+			in.kind = "exists"
+			res := output{data: "no"}
+			if slices.Contains(names, in.object) {
+				res.data = "yes"
 			}
+			w.record(c.id, in, a.call, res)
 		}
 	}
 	c.rest()

@@ -20,6 +20,7 @@ var adminFaults = []fault{
 		return true
 	}},
 	{"pool for a while", 1, (*world).passingPool},
+	{"split", 3, (*world).splitPool},
 	{"pause flag", 1, func(w *world) bool {
 		w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause, On: true})
 		w.until(w.rand(0, 2*time.Second), func() { w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause}) })
@@ -68,6 +69,21 @@ func (w *world) passingPool() bool {
 	w.until(w.rand(0, 6*time.Second), func() { w.mons.want(&fsm.PoolRemove{Name: name}) })
 	return true
 }
+
+// splitPool gives a pool more PGs, ready or not.
+func (w *world) splitPool() bool {
+	p := w.mons.st.Map().PoolByName(pick(w, w.k.pools).name)
+	to := p.PGNum + 1 + uint32(w.rng.IntN(3))
+	if to > pgNumMax {
+		return false
+	}
+	w.mons.set(p.Name, "pg_num", to)
+	w.mons.want(&fsm.PoolSplit{Pool: p.ID, From: p.PGNum, To: to})
+	return true
+}
+
+// pgNumMax keeps worlds small.
+const pgNumMax = 6
 
 // healAdmin makes pools and weights what they should be at last.
 func (w *world) healAdmin() {

@@ -55,6 +55,7 @@ func (g *Group) Queued() (n, limit int) {
 type Copy struct {
 	Exists, Complete bool
 	Tail             store.Version
+	PGNum            uint32 // the pool's number of PGs for which the copy was divided last; 0: its first
 	r                store.Reader
 	key              store.Key
 }
@@ -70,7 +71,7 @@ func CopyOn(r store.Reader, id placement.PGID) Copy {
 	if err != nil {
 		return c
 	}
-	c.Exists, c.Complete, c.Tail = true, st.complete, st.tail
+	c.Exists, c.Complete, c.Tail, c.PGNum = true, st.complete, st.tail, st.pgNum
 	return c
 }
 
