@@ -117,6 +117,10 @@ func (c *client) again(a *attempt, d time.Duration) {
 	})
 }
 
+// forgetful is how long a request may be under way to an OSD whose log forgets request ids by count alone:
+// what an OSD allows for clocks that differ, less what they do differ by.
+const forgetful = 900 * time.Millisecond
+
 // try sends the request to whom the client's map names.
 func (c *client) try(a *attempt) {
 	w := c.w
@@ -158,7 +162,14 @@ func (c *client) try(a *attempt) {
 			}
 		})
 	}
+	sent := w.now
 	w.net.postInOrder(c.at, n.ref(), func() {
+		// Logs keep request ids for longer than clients ask and messages take. Where a seed's logs are
+		// shorter than any real one, what was under way for long must not arrive.
+		if w.k.cfg.LogKeep < 0 && w.now.Sub(sent) > forgetful {
+			reply(pg.Reply{Code: wirepb.Code_TRY_LATER, Text: "late"})
+			return
+		}
 		w.handles++
 		ev.Handle = pg.Handle(w.handles)
 		if ev.Op != nil {

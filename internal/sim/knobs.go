@@ -67,7 +67,7 @@ func (w *world) drawKnobs() {
 		}
 	}
 	k.cfg = pg.Config{
-		LogMax: 16 + w.rng.IntN(100), InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
+		LogMax: 16 + w.rng.IntN(100), LogKeep: -1, InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
 		ScanLimit: 1 + w.rng.IntN(5), AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond,
 		HomeAfter: w.rand(time.Millisecond, 10*time.Second),
 	}
@@ -78,7 +78,7 @@ func (w *world) drawKnobs() {
 	case 0:
 		k.cfg.LogMax = 1 + w.rng.IntN(8)
 	case 1, 2:
-		k.cfg.LogMax = 4000 // nothing is ever trimmed
+		k.cfg.LogMax, k.cfg.LogKeep = 4000, 0 // nothing is ever trimmed
 	}
 	k.cfg.Mutant = w.o.Mutant
 }

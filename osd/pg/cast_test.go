@@ -114,7 +114,7 @@ type actor struct {
 func newCast(t tester, n int, tune ...func(*Config)) *cast {
 	c := &cast{
 		t: t, now: clock.Mono(time.Minute),
-		cfg:  Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64},
+		cfg:  Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64, LogKeep: -1},
 		acts: map[placement.OSDID]*actor{}, cut: map[[2]placement.OSDID]bool{}, mute: map[[2]placement.OSDID]bool{},
 	}
 	if p, ok := t.(*probe); ok {

@@ -76,7 +76,7 @@ func newFamily(t tester, n uint32, osds int, tune ...func(*Config)) *family {
 	t.Helper()
 	f := &family{
 		t: t, now: clock.Mono(time.Minute), first: n, want: ids(0, 1, 2), peers: map[placement.OSDID]Peer{}, least: 2,
-		cfg: Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64, ScanLimit: 2}, cut: map[[2]int]bool{},
+		cfg: Config{AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond, LogMax: 64, LogKeep: -1, ScanLimit: 2}, cut: map[[2]int]bool{},
 	}
 	if p, ok := t.(*probe); ok {
 		f.cfg.Mutant, f.probe = p.mutant, p

@@ -80,7 +80,7 @@ func TestHostilePrimary(t *testing.T) {
 	for seed := range uint64(40) {
 		r := strange{rand.New(rand.NewPCG(seed, 1))}
 		st := store.NewSim(store.SimOptions{Manual: true})
-		g, err := New(Config{Self: 2, Leases: NewLeases(1, time.Second), LogMax: 4}, castPG, st)
+		g, err := New(Config{Self: 2, Leases: NewLeases(1, time.Second), LogMax: 4, LogKeep: -1}, castPG, st)
 		if err != nil {
 			t.Fatal(err)
 		}

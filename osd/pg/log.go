@@ -3,6 +3,7 @@ package pg
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
@@ -103,6 +104,7 @@ func keyOf(r *wirepb.ReqID) reqKey { return reqKey{r.GetClient(), r.GetSeq()} }
 type pgLog struct {
 	tail    store.Version
 	entries []*wirepb.LogEntry
+	bytes   int // of the entries, encoded
 	reqs    map[reqKey]*wirepb.LogEntry
 }
 
@@ -136,6 +138,7 @@ func (l *pgLog) has(v store.Version) bool {
 }
 
 func (l *pgLog) append(e *wirepb.LogEntry) {
+	l.bytes += e.SizeVT()
 	l.entries = append(l.entries, e)
 	if e.Req != nil {
 		l.reqs[keyOf(e.Req)] = e
@@ -152,6 +155,7 @@ func (l *pgLog) cut(seq uint64) []*wirepb.LogEntry {
 
 func (l *pgLog) forget(gone []*wirepb.LogEntry) {
 	for _, e := range gone {
+		l.bytes -= e.SizeVT()
 		if e.Req != nil && l.reqs[keyOf(e.Req)] == e {
 			delete(l.reqs, keyOf(e.Req))
 		}
@@ -190,15 +194,48 @@ func (g *Group) opEntry(e *wirepb.LogEntry) store.Op {
 	return store.Op{Kind: store.OpOmapSet, Key: g.metaKey(), Name: logKey(e.Pos.Seq), Value: b}
 }
 
-// opsTrim keeps the log at its length: once it is an eighth too long, the
-// oldest committed entries go. Every member decides for itself.
+// excess returns how many of the oldest entries are not wanted any more: those beyond LogMax that
+// are older than LogKeep, and those beyond LogHard and LogBytes whatever their age.
+func (l *pgLog) excess(c *Config) int {
+	count, bytes := len(l.entries), l.bytes
+	if count == 0 {
+		return 0
+	}
+	roof := c.LogBytes
+	if bytes > roof {
+		roof -= roof / 16 // or each write would be followed by a trim
+	}
+	for i, e := range l.entries {
+		left := count - i
+		if left <= c.LogHard && bytes <= roof && !(left > c.LogMax && l.older(e, c.LogKeep)) {
+			return i
+		}
+		bytes -= e.SizeVT()
+	}
+	return count
+}
+
+// older reports whether an entry is that much older than the newest, or age does not matter.
+func (l *pgLog) older(e *wirepb.LogEntry, than time.Duration) bool {
+	return than < 0 || l.entries[len(l.entries)-1].At-e.At > int64(than)
+}
+
+// opsTrim keeps the log within its limits: once a sixteenth of LogMax is too much, the oldest
+// committed entries go. Every member decides for itself. Time is what entries say: a wall clock that
+// was set costs at most entries that are kept for longer, or not for as long.
 func (g *Group) opsTrim() []store.Op {
-	n := len(g.log.entries) - g.cfg.LogMax
-	if n < g.cfg.LogMax/8+1 || g.st.committed.Seq <= g.log.tail.Seq {
+	l, c := &g.log, &g.cfg
+	step := c.LogMax/16 + 1
+	if len(l.entries) < c.LogMax+step && l.bytes <= c.LogBytes || g.st.committed.Seq <= l.tail.Seq {
 		return nil
 	}
-	n = min(n, int(g.st.committed.Seq-g.log.tail.Seq), len(g.log.entries))
-	if n < g.cfg.LogMax/16+1 {
+	// Cheap in the common case: a log whose entries are young.
+	if last := l.entries[min(step, len(l.entries))-1]; l.bytes <= c.LogBytes && len(l.entries) < c.LogHard+step &&
+		!l.older(last, c.LogKeep) {
+		return nil
+	}
+	n := min(l.excess(c), int(g.st.committed.Seq-l.tail.Seq), len(l.entries))
+	if n < step && (l.bytes <= c.LogBytes || n == 0) {
 		return nil
 	}
 	from := g.log.tail.Seq + 1

@@ -125,7 +125,7 @@ func TestLogSameRequestTwice(t *testing.T) {
 }
 
 func TestTrim(t *testing.T) {
-	g := &Group{cfg: Config{LogMax: 16}.withDefaults(), id: castPG, log: logOf(at(1, 0))}
+	g := &Group{cfg: Config{LogMax: 16, LogKeep: -1}.withDefaults(), id: castPG, log: logOf(at(1, 0))}
 	for i := 1; i <= 40; i++ {
 		e := entries(at(1, i))[0]
 		e.At = int64(1000 - i) // clocks of primaries differ: the newest time counts, not the last
@@ -149,6 +149,46 @@ func TestTrim(t *testing.T) {
 	if ops := g.opsTrim(); ops != nil {
 		t.Fatal("a log of its length is trimmed")
 	}
+}
+
+// The log keeps what is young, as long as there is room for it.
+func TestTrimByAge(t *testing.T) {
+	g := &Group{cfg: Config{LogMax: 16, LogHard: 100, LogKeep: time.Minute, LogBytes: 1 << 20}.withDefaults(), id: castPG, log: logOf(at(1, 0))}
+	seq := 0
+	log := func(n int, step time.Duration, size int) {
+		t.Helper()
+		for range n {
+			seq++
+			e := entries(at(1, seq))[0]
+			e.At, e.Result = int64(time.Duration(seq)*step), make([]byte, size)
+			g.log.append(e)
+			g.st.committed = at(1, seq)
+			g.opsTrim()
+		}
+		sum := 0
+		for _, e := range g.log.entries {
+			sum += e.SizeVT()
+		}
+		if sum != g.log.bytes {
+			t.Fatalf("counts %d bytes, has %d", g.log.bytes, sum)
+		}
+	}
+	want := func(lo, hi int) {
+		t.Helper()
+		if n := len(g.log.entries); n < lo || n > hi {
+			t.Fatalf("%d entries of %d, want %d to %d", n, seq, lo, hi)
+		}
+	}
+	log(60, time.Second, 10)
+	want(60, 60)
+	log(100, time.Second, 10) // a minute's worth
+	want(60, 63)
+	log(100, time.Millisecond, 10) // a busy time
+	want(99, 102)
+	log(30, time.Hour, 10)
+	want(16, 18)
+	log(30, time.Hour, 200_000) // large results
+	want(4, 6)
 }
 
 func TestLoad(t *testing.T) {
