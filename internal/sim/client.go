@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairnstore/cairn/client/core"
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/pg"
@@ -25,6 +26,10 @@ type client struct {
 	reader  bool // only reads, and so has little reason to look for another primary
 	done    bool
 	kv      map[string]string // omap values last seen, for cas
+
+	core   *core.Core // not nil: a production client, see client_core.go
+	now    *attempt   // its operation under way
+	wakeAt clock.Mono // when core is to be woken
 }
 
 // attempt is one request on its way through all its repetitions.
@@ -45,7 +50,12 @@ func (w *world) addClient(i int) {
 	if c.reader { // it stays with a primary that was deposed, as long as that one answers
 		lag = w.rand(2*time.Second, 10*time.Second)
 	}
-	c.session = newSession(w, &c.process, lag, func(*published) {})
+	heard := func(*published) {}
+	if i%2 == 1 {
+		c.newCore()
+		heard = func(p *published) { c.drive(core.MapEvent{Map: p.m}) }
+	}
+	c.session = newSession(w, &c.process, lag, heard)
 	c.later(w.rand(0, 100*time.Millisecond), c.next)
 }
 
@@ -99,7 +109,12 @@ func (c *client) next() {
 func (c *client) begin(in input) {
 	c.done = false
 	c.seq++
-	c.try(&attempt{seq: c.seq, in: in, call: c.w.now})
+	a := &attempt{seq: c.seq, in: in, call: c.w.now}
+	if c.core != nil {
+		c.submit(a)
+		return
+	}
+	c.try(a)
 }
 
 // again tries once more, unless the client gives up.
@@ -222,6 +237,9 @@ func (c *client) judge(a *attempt, id placement.PGID, r pg.Reply) {
 		c.session.ask()
 		retry()
 	case wirepb.Code_TRY_LATER:
+		retry()
+	case wirepb.Code_STALE_TERM:
+		a.unknown = true
 		retry()
 	case wirepb.Code_NO_SPACE, wirepb.Code_CORRUPT, wirepb.Code_IO_ERROR:
 		// Said of this attempt only: an earlier one may have been carried out.

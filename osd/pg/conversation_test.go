@@ -287,8 +287,9 @@ func repeatAfterHorizon(t tester) {
 	}
 }
 
-// What a deposed primary has under way is answered once, as unknown to it; late answers of its
-// store, its reads and its executions do nothing.
+// What a deposed primary has under way is answered once: a write that is in its log, which its
+// successor may have, otherwise than what surely came to nothing. Late answers of its store, its
+// reads and its executions do nothing.
 func TestDeposedWithWorkUnderWay(t *testing.T) { deposedWithWorkUnderWay(t) }
 
 func deposedWithWorkUnderWay(t tester) {
@@ -302,7 +303,8 @@ func deposedWithWorkUnderWay(t tester) {
 	c.view.Target = ids(0, 1, 2, 3)
 	c.publish()
 	c.lead(1)
-	for _, h := range []Handle{logged, executing, queued, read} {
+	c.wantReply(0, logged, wirepb.Code_STALE_TERM)
+	for _, h := range []Handle{executing, queued, read} {
 		c.wantReply(0, h, wirepb.Code_WRONG_PRIMARY)
 	}
 	a.exec()
@@ -426,7 +428,7 @@ func ownDiskHangs(t tester) {
 	c.a(0).slowDisk = true
 	h := c.write(0, "a", "two", 1)
 	c.govern(7 * time.Second)
-	c.wantReply(0, h, wirepb.Code_WRONG_PRIMARY)
+	c.wantReply(0, h, wirepb.Code_STALE_TERM)
 	p := int(c.view.Record.Primary)
 	if p == 0 || c.view.Record.Has(0) {
 		t.Fatalf("record %+v: want osd.0 out; %s", c.view.Record, c.query(p))

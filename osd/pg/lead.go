@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/cairnstore/cairn/internal/clock"
@@ -158,6 +159,11 @@ func (g *Group) stepDown(code wirepb.Code, text string) {
 	slices.Sort(handles)
 	for _, h := range handles {
 		g.reply(ld.requests[h].handles, Reply{Code: code, Text: text})
+	}
+	// What is in the log may be carried out by whoever leads next: its client must not take this
+	// attempt for one that surely did nothing.
+	if code != wirepb.Code_NOT_FOUND && !g.cfg.is(SurelyNot) {
+		code, text = wirepb.Code_STALE_TERM, fmt.Sprintf("PG %s: term %d ended before the write was committed; the next primary may have it", g.id, ld.term)
 	}
 	for _, w := range ld.inflight {
 		if w.req != nil {

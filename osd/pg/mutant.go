@@ -60,6 +60,7 @@ const (
 	ForgetSplit     // a crash makes the PG forget what its split led to
 	AnyObject       // objects that belong to another PG are served
 	KeepForcedLog   // a primary that was forced goes on with the log of its incomplete copy
+	SurelyNot       // a write that was logged when its primary was deposed is refused like one that never was
 )
 
 var mutantNames = [...]string{
@@ -108,6 +109,7 @@ var mutantNames = [...]string{
 	ForgetSplit:     "forget the split",
 	AnyObject:       "any object",
 	KeepForcedLog:   "keep a forced log",
+	SurelyNot:       "surely not",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

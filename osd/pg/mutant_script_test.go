@@ -49,6 +49,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"left of a cursor", probe{mutant: SkipLeft}, backfillGoesOn},
 		{"left of a cursor, another primary", probe{mutant: SkipLeft}, backfillGoesOnElsewhere},
 		{"cursor and tail", probe{mutant: KeepCursor}, backfillForgetsATail},
+		{"write of a deposed primary", probe{mutant: SurelyNot}, deposedWithWorkUnderWay},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 		{"log of a child", probe{mutant: ChildWithoutLog}, splits},
 		{"primary in the middle of a split", probe{mutant: LeadUnsplit}, slowSplitOfPrimary},

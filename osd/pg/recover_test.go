@@ -389,7 +389,7 @@ func TestPrimaryWithoutSpace(t *testing.T) {
 	c := active(t, 3)
 	c.a(0).st.SetHooks(nil, func(b *store.Batch) error { return store.ErrNoSpace })
 	h := c.write(0, "a", "one", 0)
-	c.wantReply(0, h, wirepb.Code_TRY_LATER)
+	c.wantReply(0, h, wirepb.Code_STALE_TERM) // the others have it
 	if c.a(0).failed == nil || c.a(0).reloads > 0 {
 		t.Fatalf("osd.0 started over %d times, failure %v", c.a(0).reloads, c.a(0).failed)
 	}

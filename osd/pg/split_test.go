@@ -111,7 +111,7 @@ func splitWithWritesUnderWay(t tester) {
 	}
 	f.grow(4)
 	for _, h := range hs {
-		f.wantReply(0, h, wirepb.Code_TRY_LATER)
+		f.wantReply(0, h, wirepb.Code_STALE_TERM)
 	}
 	f.mend(0, 1)
 	f.mend(0, 2)
