@@ -101,6 +101,10 @@ func (s *shard) load(id placement.PGID) error {
 	if err != nil {
 		return err
 	}
+	if why := g.Damaged(); why != "" {
+		s.d.log.Error("the records of a PG are damaged; its copy here counts as lost and is made anew from the others'",
+			"pg", id, "err", why, "next", fmt.Sprintf("cairn pg query %s; if no other copy is left, keep this disk", id))
+	}
 	if s.d.nursery.holds(id) {
 		g.Hold()
 	}

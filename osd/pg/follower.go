@@ -194,10 +194,11 @@ func (g *Group) onActivate(a *wirepb.PGActivate) {
 		g.reject("activation: " + err.Error())
 		return
 	}
+	ops := g.opsForget()
 	if !g.exists {
 		g.log.tail = keep
 	}
-	ops := append(g.rewriteLog(keep, a.Entries), moves...)
+	ops = append(append(ops, g.rewriteLog(keep, a.Entries)...), moves...)
 	g.exists = true
 	g.st.complete, g.st.completeTo, g.st.scan = true, store.Version{}, false
 	g.adoptCommitted(a.Committed)
@@ -340,7 +341,7 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 		ops = append(ops, store.Op{Kind: store.OpOmapClear, Key: g.metaKey()})
 	}
 	log := g.rewriteLog(keep, l.Entries)
-	g.exists = true
+	g.exists, g.damaged = true, ""
 	g.st.complete, g.st.completeTo = false, completeTo
 	if g.st.committed.Seq > keep.Seq {
 		g.st.committed = keep

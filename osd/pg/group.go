@@ -30,6 +30,8 @@ type Group struct {
 	asked  *MsgEvent // the primary's newest question, to be answered when our copy is ready
 	scrubs scrubs
 
+	damaged string // not empty: what is wrong with what the store holds of the PG
+
 	now clock.Mono
 	fx  Effects
 
@@ -52,11 +54,7 @@ func New(cfg Config, id placement.PGID, r store.Reader) (*Group, error) {
 	g := &Group{cfg: cfg.withDefaults(), id: id, scrubs: noScrubs()}
 	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
 	g.st.complete = true
-	err := g.load(r)
-	if errors.Is(err, store.ErrNotFound) {
-		err = nil
-	}
-	return g, err
+	return g, g.loadOrLose(r)
 }
 
 // ID returns the PG's id.
@@ -150,7 +148,7 @@ func (g *Group) onMap(v View) {
 // acknowledged write is whole and up without us, and CRUSH does not want us either.
 func (g *Group) stray() bool {
 	v := &g.view
-	if !g.exists || g.waits() || v.Record.Has(g.cfg.Self) || slices.Contains(v.Target, g.cfg.Self) || len(v.Record.InSync) < v.Size {
+	if !g.exists && g.damaged == "" || g.waits() || v.Record.Has(g.cfg.Self) || slices.Contains(v.Target, g.cfg.Self) || len(v.Record.InSync) < v.Size {
 		return false
 	}
 	for _, m := range v.Record.InSync {
@@ -167,7 +165,7 @@ func (g *Group) erase() {
 		g.reject("copy removed") // a primary with an older map may be teaching us
 	}
 	ops := g.opsUnsplit()
-	g.exists, g.split = false, nil
+	g.exists, g.split, g.damaged = false, nil, ""
 	g.st = state{complete: true, pgNum: g.view.PGNum}
 	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
 	g.fol, g.scrubs = follower{}, noScrubs()

@@ -543,8 +543,9 @@ func (g *Group) activate() {
 		}
 	}
 	if !g.exists {
-		g.exists = true
-		g.persist([]store.Op{g.opState()}, nil)
+		ops := g.opsForget()
+		g.exists, g.st.scan = true, false
+		g.persist(append(ops, g.opState()), nil)
 		return
 	}
 	for _, p := range g.peerList() {

@@ -219,11 +219,15 @@ func TestLoad(t *testing.T) {
 	for name, bad := range map[string][]store.Op{
 		"gap":     {ops[0], ops[1], ops[3]},
 		"garbage": {ops[0], {Kind: store.OpOmapSet, Key: key, Name: logKey(6), Value: []byte("garbage")}},
-		"state":   {set([]byte("garbage"))},
+		"state":   {set(make([]byte, stateBytes))},
 	} {
-		if _, err := open(bad...); err == nil || !strings.Contains(err.Error(), castPG.String()) {
-			t.Errorf("%s: %v, want an error that names the PG", name, err)
+		g, err := open(bad...)
+		if err != nil || g.exists || len(g.log.entries) > 0 || !strings.Contains(g.Damaged(), castPG.String()) {
+			t.Errorf("%s: %v, exists %v, damaged %q; want a lost copy, and why, naming the PG", name, err, g.exists, g.Damaged())
 		}
+	}
+	if _, err := open(set([]byte{200, 0})); err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("state of a newer format: %v, want an error: it must not count as lost", err)
 	}
 	if g, err := open(store.Op{Kind: store.OpTouch, Key: store.Key{PG: castPG, Name: "a"}}); err != nil || g.exists {
 		t.Fatalf("objects without a state: exists %v, %v", g.exists, err)

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -562,4 +563,80 @@ func pullWantsTheVersion(t tester) {
 		store.Op{Kind: store.OpSetVersion, Version: store.Version{Term: 1, Seq: 0}})
 	c.decay(0, "a")
 	c.wantRead(0, "a", "two")
+}
+
+// What an OSD notes about the PG itself is damaged: its copy counts as lost, and is made anew.
+func TestDamagedRecords(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		op   store.Op
+	}{
+		{"log entry", store.Op{Kind: store.OpOmapSet, Name: logKey(3), Value: []byte{0xff}}},
+		{"gap in the log", store.Op{Kind: store.OpOmapRm, Name: logKey(2)}},
+		{"state", store.Op{Kind: store.OpSetAttr, Name: []byte(stateAttr), Value: []byte{1, 2, 3}}},
+	} {
+		for _, who := range []int{0, 2} {
+			t.Run(fmt.Sprintf("%s of osd.%d", c.name, who), func(t *testing.T) {
+				s := active(t, 3)
+				for _, name := range []string{"a", "b", "c", "d"} {
+					s.mustWrite(0, name, "bytes of "+name)
+				}
+				s.wantReply(0, s.remove(0, "d"), wirepb.Code_OK)
+				s.crash(who, 0)
+				op := c.op
+				op.Key = store.Key{PG: castPG, Space: store.Meta, Name: metaName}
+				s.a(who).st.Submit(&store.Batch{Ops: []store.Op{op}}, func(error) {})
+				s.a(who).st.Flush()
+				s.meddle(who, "d", store.Op{Kind: store.OpWrite, Data: []byte("ghost")}) // it cannot know of this either
+				s.down(who)
+				s.restart(who)
+				if s.a(who).g.Damaged() == "" {
+					t.Fatal("the damage was not noticed")
+				}
+				if who == 0 {
+					s.lead(0) // its term ended with its restart
+				}
+				s.govern(20 * time.Second)
+				p := int(s.view.Record.Primary)
+				s.wantServing(p)
+				if len(s.view.Record.InSync) != 3 || s.a(who).g.Damaged() != "" {
+					t.Fatalf("record %+v; %s", s.view.Record, s.query(p))
+				}
+				s.wantSame(p, 0, 1, 2)
+				s.mustWrite(p, "e", "more")
+				s.crash(who, 0)
+				s.a(who).boot()
+				if why := s.a(who).g.Damaged(); why != "" {
+					t.Fatalf("after another restart: %s", why)
+				}
+			})
+		}
+	}
+}
+
+// The only copy's records are damaged: the PG does not serve and says why, and nothing is touched.
+func TestDamagedRecordsOfTheLastCopy(t *testing.T) {
+	c := newCast(t, 1)
+	c.view.Size, c.view.MinSize, c.view.Target = 1, 1, ids(0)
+	c.view.Record = placement.PGRecord{Term: 1, Version: 1, Primary: 0, InSync: ids(0)}
+	c.publish()
+	c.accept(0)
+	c.pass(3 * time.Second)
+	c.mustWrite(0, "a", "one")
+	c.crash(0, 0)
+	key := store.Key{PG: castPG, Space: store.Meta, Name: metaName}
+	c.a(0).st.Submit(&store.Batch{Ops: []store.Op{{Kind: store.OpSetAttr, Key: key, Name: []byte(stateAttr), Value: []byte{1}}}}, func(error) {})
+	c.a(0).st.Flush()
+	c.down(0)
+	c.restart(0)
+	c.lead(0)
+	c.govern(10 * time.Second)
+	h := c.read(0, "a")
+	c.pass(20 * time.Second)
+	if r := c.wantReply(0, h, wirepb.Code_TRY_LATER); !strings.Contains(r.Text, "damaged") {
+		t.Fatalf("the client is told %q", r.Text)
+	}
+	if got := c.objects(0); !strings.Contains(got, "one") {
+		t.Fatalf("the disk holds %q", got)
+	}
 }

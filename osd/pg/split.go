@@ -1,7 +1,6 @@
 package pg
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -288,7 +287,7 @@ func (g *Group) Release(now clock.Mono, r store.Reader, led placement.Term) (Eff
 	}
 	g.held, g.exists = false, false
 	g.st, g.log = state{complete: true}, pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
-	if err := g.load(r); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := g.loadOrLose(r); err != nil {
 		return g.fx, err
 	}
 	if ld := g.lead; ld != nil {

@@ -172,6 +172,8 @@ func (g *Group) why() string {
 		return "peering, " + g.split.String()
 	case g.held:
 		return "peering, being split off from another PG"
+	case g.damaged != "":
+		return fmt.Sprintf("inactive: the records of PG %s on %s are damaged (%s), and its copy counts as lost", g.id, g.cfg.Self, g.damaged)
 	case g.unfit():
 		return fmt.Sprintf("inactive: %s has lost its copy of PG %s, or never had all of it", g.cfg.Self, g.id)
 	case !ld.activated && len(missing) > 0:
@@ -234,6 +236,7 @@ type QueryState struct {
 	InFlight  int               `json:"in_flight"`
 	Waiting   int               `json:"waiting"`
 	WaitsFor  string            `json:"waits_for,omitempty"`
+	Damaged   string            `json:"damaged,omitempty"` // what is wrong with this OSD's records of the PG
 	Peers     []PeerState       `json:"peers,omitempty"`
 }
 
@@ -243,7 +246,7 @@ func (g *Group) Query(objects int64) QueryState {
 	q := QueryState{
 		PG: g.id.String(), State: "replica", Epoch: v.Epoch, Term: v.Record.Term, Primary: v.Record.Primary,
 		InSync: v.Record.InSync, Target: v.Target, Head: g.log.head().String(), Tail: g.log.tail.String(),
-		Committed: g.st.committed.String(), Complete: g.st.complete, PGNum: g.st.pgNum,
+		Committed: g.st.committed.String(), Complete: g.st.complete, Damaged: g.damaged, PGNum: g.st.pgNum,
 	}
 	if g.split != nil {
 		q.Splitting = g.split.String()
