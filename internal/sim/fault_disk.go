@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/cairnstore/cairn/mon/fsm"
 	"github.com/cairnstore/cairn/osd/pg"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
@@ -128,4 +129,20 @@ func (w *world) othersHave(id placement.PGID, rec *placement.PGRecord, not *osd)
 		}
 	}
 	return false
+}
+
+// lastWords reports whether a command would leave a PG to OSDs whose disks are lost, which only
+// the proposal of one of them can do that was under way when it was lost. Nothing but force brings
+// such a PG back, and that costs nothing the simulation could count.
+func (w *world) lastWords(b fsm.Body) bool {
+	c, ok := b.(*fsm.PGChange)
+	if !ok || !w.osds[c.From].gone {
+		return false
+	}
+	for _, id := range c.InSync {
+		if !w.osds[id].gone {
+			return false
+		}
+	}
+	return true
 }

@@ -161,6 +161,8 @@ func (ms *monitors) propose(b fsm.Body, reply func(fsm.Result)) {
 				ms.orphans = append(ms.orphans, b)
 			}
 			leader.do(life, func() { reply(fsm.Result{Code: wirepb.Code_TRY_LATER, Text: "outcome unknown"}) })
+		case w.lastWords(b):
+			// lost with its sender
 		case !ms.quorum(leader):
 			w.after(w.rand(20*time.Millisecond, 200*time.Millisecond), try)
 		default:
@@ -192,7 +194,9 @@ func (ms *monitors) lead(m *monitor) {
 		m.apply(ms.newest())
 	}
 	for _, b := range ms.orphans {
-		ms.commit(b)
+		if !ms.w.lastWords(b) {
+			ms.commit(b)
+		}
 	}
 	ms.orphans = nil
 }
