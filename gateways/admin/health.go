@@ -193,12 +193,15 @@ func (v *View) checkOSDsSilent(h checks) {
 }
 
 func (v *View) checkPools(h checks) {
-	var single []string
+	var single, few []string
 	need, why := uint32(defaultPoolSize), fmt.Sprintf("osd_pool_default_size %d", defaultPoolSize)
 	for i := range v.Map.Pools {
 		p := &v.Map.Pools[i]
 		if p.Size == 1 {
 			single = append(single, fmt.Sprintf("pool '%s' has no replicas configured", p.Name))
+		}
+		if best := v.Map.BestPGNum(p, 0); p.Flags&placement.PoolAutoscaleWarn != 0 && best >= 2*p.PGNumTarget {
+			few = append(few, fmt.Sprintf("pool '%s' has %d placement groups, should have %d", p.Name, p.PGNumTarget, best))
 		}
 		if i == 0 || p.Size > need {
 			need, why = p.Size, fmt.Sprintf("size %d of pool '%s'", p.Size, p.Name)
@@ -206,6 +209,9 @@ func (v *View) checkPools(h checks) {
 	}
 	if n := uint32(len(v.Map.OSDs)); n < need {
 		h.add("TOO_FEW_OSDS", api.HealthWarn, int(need-n), fmt.Sprintf("OSD count %d < %s", n, why), nil)
+	}
+	if len(few) > 0 {
+		h.add("POOL_TOO_FEW_PGS", api.HealthWarn, len(few), fmt.Sprintf("%d pool(s) have too few placement groups", len(few)), few)
 	}
 	if len(single) > 0 {
 		h.add("POOL_NO_REDUNDANCY", api.HealthWarn, len(single), fmt.Sprintf("%d pool(s) have no replicas configured", len(single)), single)

@@ -50,6 +50,14 @@ func TestHealth(t *testing.T) {
 			detail: map[string][]string{"POOL_NO_REDUNDANCY": {"pool 's3.data' has no replicas configured"}},
 		},
 		{
+			name: "too few PGs", status: api.HealthWarn,
+			edit: func(b *admintest.Backend) {
+				b.Edit(func(s *admintest.State) { s.Map.Pools[0].Flags, _ = placement.AutoscaleFlags("warn") })
+			},
+			want:   want{"POOL_TOO_FEW_PGS": "1 pool(s) have too few placement groups"},
+			detail: map[string][]string{"POOL_TOO_FEW_PGS": {"pool 'rbd' has 8 placement groups, should have 32"}},
+		},
+		{
 			name: "monitor down", status: api.HealthWarn,
 			edit:   func(b *admintest.Backend) { b.Edit(func(s *admintest.State) { s.Quorum.Members[2].InQuorum = false }) },
 			want:   want{"MON_DOWN": "1/3 mons down, quorum a,b"},

@@ -33,6 +33,6 @@ type PoolSetting struct {
 }
 
 // PoolSettingKeys are the settings that can be changed.
-func PoolSettingKeys() []string { 
+func PoolSettingKeys() []string {
 	return []string{"application", "crush_rule", "min_size", "pg_autoscale_mode", "pg_num", "size"}
 }
