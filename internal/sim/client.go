@@ -242,6 +242,7 @@ func (c *client) judge(a *attempt, id placement.PGID, r pg.Reply) {
 		a.unknown = true
 		retry()
 	case wirepb.Code_NO_SPACE, wirepb.Code_CORRUPT, wirepb.Code_IO_ERROR:
+		c.complain(a, r)
 		// Said of this attempt only: an earlier one may have been carried out.
 		if a.in.writes() {
 			c.finish(a, output{unknown: true})
@@ -250,6 +251,13 @@ func (c *client) judge(a *attempt, id placement.PGID, r pg.Reply) {
 		}
 	default:
 		w.failf("%+v was answered %v %s", a.in, r.Code, r.Text)
+	}
+}
+
+// complain reports a refusal that nothing excuses when all is quiet.
+func (c *client) complain(a *attempt, r pg.Reply) {
+	if c.w.quiet {
+		c.w.failf("%s was answered %v %s when all is quiet", a.in.key(), r.Code, r.Text)
 	}
 }
 

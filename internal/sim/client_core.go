@@ -156,6 +156,7 @@ func (c *client) ended(d core.Done) {
 	default:
 		// It has not been carried out, and never will be.
 		w.logf("client %d: %+v surely not done: %v %s (called %.3f)", c.id, a.in, d.Err, r.Text, a.call.Sub(clock.Mono(0)).Seconds())
+		c.complain(a, r)
 		c.rest()
 	}
 }

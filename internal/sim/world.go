@@ -50,6 +50,7 @@ type world struct {
 	fails  []string
 	steps  int
 	faults bool // there may be some
+	quiet  bool // they are long over
 	k      knobs
 	swarm  swarm
 	count  map[string]int // faults injected
@@ -86,6 +87,7 @@ func Run(o Options) Result {
 	w.checkLiveness()
 	if len(w.fails) == 0 {
 		w.run(w.now.Add(5 * time.Second))
+		w.quiet = true
 		w.readAll()
 	}
 	w.checkEnd()
