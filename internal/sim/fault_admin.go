@@ -21,10 +21,13 @@ var adminFaults = []fault{
 	}},
 	{"pool for a while", 1, (*world).passingPool},
 	{"split", 3, (*world).splitPool},
-	{"pause flag", 1, func(w *world) bool {
-		w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause, On: true})
-		w.until(w.rand(0, 2*time.Second), func() { w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause}) })
-		return true
+	{"drain", 2, (*world).drain},
+	{"pause flag", 1, func(w *world) bool { return w.flagFor(placement.FlagPause, 2*time.Second) }},
+	{"flag", 3, func(w *world) bool {
+		return w.flagFor(pick(w, []placement.Flags{
+			placement.FlagNoDown, placement.FlagNoRebalance, placement.FlagNoRecover, placement.FlagNoBackfill,
+			placement.FlagNoScrub, placement.FlagNoDeepScrub,
+		}), 8*time.Second)
 	}},
 }
 
@@ -70,6 +73,23 @@ func (w *world) passingPool() bool {
 	return true
 }
 
+// flagFor sets a flag for a while.
+func (w *world) flagFor(f placement.Flags, most time.Duration) bool {
+	w.mons.want(&fsm.FlagSet{Flags: f, On: true})
+	w.until(w.rand(0, most), func() { w.mons.want(&fsm.FlagSet{Flags: f}) })
+	return true
+}
+
+// drain empties an OSD, for a while.
+func (w *world) drain() bool {
+	n := w.someOSD()
+	w.mons.want(&fsm.OSDDrain{OSDs: []placement.OSDID{n.id}, On: true})
+	w.until(w.rand(time.Second, 10*time.Second), func() {
+		w.mons.want(&fsm.OSDDrain{OSDs: []placement.OSDID{n.id}})
+	})
+	return true
+}
+
 // splitPool gives a pool more PGs, ready or not.
 func (w *world) splitPool() bool {
 	p := w.mons.st.Map().PoolByName(pick(w, w.k.pools).name)
@@ -82,12 +102,15 @@ func (w *world) splitPool() bool {
 	return true
 }
 
+const allFlags = placement.FlagPause | placement.FlagNoDown | placement.FlagNoRebalance | placement.FlagNoRecover |
+	placement.FlagNoBackfill | placement.FlagNoScrub | placement.FlagNoDeepScrub
+
 // pgNumMax keeps worlds small.
 const pgNumMax = 6
 
 // healAdmin makes pools and weights what they should be at last.
 func (w *world) healAdmin() {
-	w.mons.want(&fsm.FlagSet{Flags: placement.FlagPause})
+	w.mons.want(&fsm.FlagSet{Flags: allFlags})
 	for _, p := range w.k.pools {
 		w.mons.set(p.name, "min_size", w.leastMinSize())
 		w.mons.set(p.name, "size", p.size)
@@ -104,5 +127,6 @@ func (w *world) healAdmin() {
 			weight = 0
 		}
 		w.mons.weigh(n.id, weight)
+		w.mons.want(&fsm.OSDDrain{OSDs: []placement.OSDID{n.id}})
 	}
 }

@@ -52,6 +52,9 @@ func (h *watch) accuse(a accusation) {
 // look proposes to mark down who is dead.
 func (h *watch) look() {
 	m, now := h.ms.st.Map(), h.ms.w.now
+	if m.Flags&placement.FlagNoDown != 0 {
+		return
+	}
 	up := 0
 	for i := range m.OSDs {
 		if m.OSDs[i].Up {
