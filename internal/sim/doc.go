@@ -11,7 +11,7 @@
 //   - A seed draws which faults there are and how many (fault.go, "swarm"):
 //     a run with few kinds of faults reaches what a run with all never would.
 //   - Checkers (check_*.go) look after each step, and at the end when the faults
-//     are over. Each is an invariant of docs/replication.md.
+//     are over. Each is an invariant of docs/protocol.md.
 //
 // It refuses to be clever about what is correct: a checker never asks the code
 // under test whether something is all right. That the checkers see anything is

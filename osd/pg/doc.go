@@ -3,7 +3,7 @@
 //
 // A Group is told events (a map, a message, a client's operation, the store's
 // answers, the passing of time) and returns Effects for its driver to carry
-// out. The rules R1 to R7 that it keeps are written down in docs/replication.md;
+// out. The rules R1 to R7 that it keeps are written down in docs/protocol.md;
 // comments name them where the code depends on them. Three ideas carry the rest:
 //
 //   - The in-sync set is part of the monitors' map. A write commits when every

@@ -11,7 +11,7 @@ import (
 )
 
 // split is the work of dividing our copy of a PG, because its pool has more PGs
-// than the copy was divided for. See "PGs that split" in docs/replication.md.
+// than the copy was divided for. See "PGs that split" in docs/protocol.md.
 //
 // The objects move in batches, each of which a crash may follow: the state names
 // the number of PGs that the split leads to until the end, so that it is resumed
