@@ -594,6 +594,9 @@ func (c *Cluster) WaitClean(ctx context.Context) error {
 		for _, p := range pools {
 			size[p.Name] = int(p.Size)
 			total += int(p.PGNum)
+			if p.PGNum != p.PGNumTarget {
+				return fmt.Errorf("pool %s has %d PGs of %d that it is getting", p.Name, p.PGNum, p.PGNumTarget)
+			}
 		}
 		if len(pgs) != total {
 			return fmt.Errorf("%d PGs are known of %d", len(pgs), total)

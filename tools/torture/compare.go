@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"time"
 
+	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -162,4 +164,45 @@ func content(s *store.Disk, k store.Key, size uint64) ([]byte, error) {
 		}
 		start = append(slices.Clone(kvs[len(kvs)-1].Key), 0)
 	}
+}
+
+// DeepScrub has every PG scrubbed with all its data, and waits until that is done. The
+// error names PGs in which something was wrong.
+func (c *Cluster) DeepScrub(ctx context.Context) (pgs int, err error) {
+	began := time.Now().Unix()
+	all, err := c.API.PGs(ctx, api.PGFilter{})
+	if err != nil {
+		return 0, err
+	}
+	for _, pg := range all {
+		err := c.until(ctx, "PG "+pg.PGID+" to take a deep scrub", func() error {
+			_, err := c.API.PGScrub(ctx, pg.PGID, api.DeepScrub)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	err = c.until(ctx, "all deep scrubs to end", func() error {
+		all, err = c.API.PGs(ctx, api.PGFilter{})
+		if err != nil {
+			return err
+		}
+		for _, pg := range all {
+			if pg.LastDeepScrub < began {
+				return fmt.Errorf("PG %s is %s, deep scrubbed last at %d, wanted after %d", pg.PGID, pg.State, pg.LastDeepScrub, began)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var errs []error
+	for _, pg := range all {
+		if pg.ScrubErrors != 0 || !clean(pg.State) {
+			errs = append(errs, fmt.Errorf("PG %s is %s with %d damaged copies after a deep scrub", pg.PGID, pg.State, pg.ScrubErrors))
+		}
+	}
+	return len(all), errors.Join(errs...)
 }

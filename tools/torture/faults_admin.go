@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/cairnstore/cairn/internal/api"
 )
 
 // adminBlows are what administrators do: copies move while clients work. In half of
@@ -12,6 +14,7 @@ var adminBlows = []blow{
 	{"osd out and in", 4, (*runner).outAndIn},
 	{"weights", 4, (*runner).weights},
 	{"pool size", 2, (*runner).poolSize},
+	{"more PGs", 3, (*runner).growPool},
 }
 
 // moving waits while copies move, and may kill an OSD.
@@ -79,3 +82,23 @@ func (r *runner) poolSize(ctx context.Context) (int, error) {
 func (r *runner) change(ctx context.Context, what string, f func() error) error {
 	return r.c.until(ctx, what, f)
 }
+
+// growPool gives the pool more PGs: those that there are divide while clients work.
+func (r *runner) growPool(ctx context.Context) (int, error) {
+	var p api.Pool
+	err := r.change(ctx, "pool set pg_num", func() (err error) {
+		if p, err = r.c.API.Pool(ctx, torturePool); err != nil || p.PGNumTarget >= pgNumMax {
+			return err
+		}
+		to := min(pgNumMax, int(p.PGNumTarget)+1+r.rng.IntN(16))
+		_, err = r.c.API.PoolSet(ctx, torturePool, "pg_num", strconv.Itoa(to))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return r.moving(ctx)
+}
+
+// pgNumMax keeps the number of PGs to what the OSDs of a run can be asked for.
+const pgNumMax = 128

@@ -126,6 +126,13 @@ func TestReplacedDisk(t *testing.T) {
 	if err := c.WaitClean(ctx); err != nil {
 		t.Fatalf("%v\n%s", err, c.Diagnose(ctx))
 	}
+	osds, err := c.API.OSDs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(osds) != 4 || osds[old].Up {
+		t.Errorf("OSDs %+v, want a fourth one, and osd.%d down for good", osds, old)
+	}
 	c.OSDs[2].Kill()
 	m, err := cl.WaitMap(ctx, 0)
 	if err != nil {

@@ -26,7 +26,7 @@ type Plan struct {
 // Scrubs is configuration that has every PG scrubbed again and again, data and
 // all. A scrub that finds damage fails the run: nobody does any.
 func Scrubs() []string {
-	return []string{"scrub_interval=5s", "deep_scrub_interval=10s", "scrub_max_pgs=2"}
+	return []string{"scrub_interval=5s", "deep_scrub_interval=10s", "scrub_max_pgs=16"}
 }
 
 // torturePool is the pool that a run works on.
@@ -383,6 +383,13 @@ func (r *runner) finish(ctx context.Context) error {
 	}
 	good, undecided := r.w.Histories()
 	r.p.Logf("%d histories of shared objects are linearizable, %d are too hard to decide", good, undecided)
+	sctx, cancel := context.WithTimeout(ctx, settle)
+	pgs, err := r.c.DeepScrub(sctx)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, r.c.Diagnose(ctx))
+	}
+	r.p.Logf("%d PGs were deep-scrubbed %s later and nothing was wrong", pgs, time.Since(began).Round(10*time.Millisecond))
 	n, err := r.c.CompareCopies(ctx)
 	if err != nil {
 		return err

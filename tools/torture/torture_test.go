@@ -16,8 +16,8 @@ import (
 
 var (
 	seedFlag    = flag.Uint64("torture.seed", 0, "seed of the plan of kills; default random")
-	killsFlag   = flag.Int("torture.kills", 0, "how many processes the kill test kills at least; default 100")
-	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 0.75")
+	killsFlag   = flag.Int("torture.kills", 0, "how many processes the kill test kills at least; default 60")
+	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 0.67")
 	binaryFlag  = flag.String("torture.cairn", "", "cairn program to test; default: it is built")
 	dirFlag     = flag.String("torture.dir", "", "directory that keeps data and logs of the clusters; default: temporary, removed")
 )
@@ -112,9 +112,9 @@ func seed() uint64 {
 
 // TestKill is the main test of the promise that what was acknowledged is never
 // lost: clients work on a cluster of 3 monitors and 4 OSDs while its processes
-// are killed, more than 100 of them, in all phases of recovery.
+// are killed, more than 60 of them, in all phases of recovery.
 func TestKill(t *testing.T) {
-	plan := Plan{Seed: seed(), Kills: 100, Logf: t.Logf}
+	plan := Plan{Seed: seed(), Kills: 60, Logf: t.Logf}
 	if testing.Short() {
 		plan.Kills = 1 // every kind of blow once would take too long
 		plan.Load = Load{Writers: 2, Readers: 1, Appenders: 1, Counters: 2, Sharers: 2}
@@ -141,7 +141,7 @@ func TestKill(t *testing.T) {
 // whose daemons have hosts and disks of their own. Where there can be none (without
 // root), what needs none. A longer run is make torture MINUTES=60.
 func TestTorture(t *testing.T) {
-	plan := Plan{Seed: seed(), Kills: 1, Duration: 45 * time.Second, Logf: t.Logf}
+	plan := Plan{Seed: seed(), Kills: 1, Duration: 40 * time.Second, Logf: t.Logf}
 	plan.Load.Objects = 40
 	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes, Config: Scrubs()}
 	if testing.Short() {
