@@ -309,6 +309,9 @@ const pullsPerRequest = 2
 // again. It reports false when the answer must stand.
 func (g *Group) mended(r *request, ev *ExecutedEvent) bool {
 	ld := g.lead
+	if i, listed := g.scrubs.find(r.name); listed && r.ev.Op != nil && ev.Code == wirepb.Code_OK && g.scrubs.st.Bad[i].Unfound {
+		g.suspectLater(r.name) // it was written anew, or whoever has it came back
+	}
 	if r.ev.Op == nil || ev.Code != wirepb.Code_CORRUPT && ev.Code != wirepb.Code_IO_ERROR || g.cfg.is(NoReadRepair) {
 		return false
 	}

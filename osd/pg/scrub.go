@@ -111,9 +111,18 @@ func (g *Group) beginScrub(ev ScrubEvent) {
 	if sc.deep {
 		g.scrubs.st.More = 0 // they are found again, if they are still there
 	}
+	g.scrubs.st.Bad = slices.DeleteFunc(slices.Clone(g.scrubs.st.Bad), func(b *wirepb.PGInconsistent) bool {
+		return !g.ours(string(b.Object)) // the PG has split since
+	})
 	for _, b := range g.scrubs.st.Bad {
 		g.suspect(string(b.Object), sc.repair)
 	}
+}
+
+// ours reports whether objects of a name belong to this PG.
+func (g *Group) ours(name string) bool {
+	n := g.view.PGNum
+	return n == 0 || placement.StableMod(placement.NameHash(name), n) == g.id.Shard
 }
 
 func (sc *scrubRun) kind() string {
