@@ -17,7 +17,7 @@ import (
 var (
 	seedFlag    = flag.Uint64("torture.seed", 0, "seed of the plan of kills; default random")
 	killsFlag   = flag.Int("torture.kills", 0, "how many processes the kill test kills at least; default 60")
-	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 0.67")
+	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 0.5")
 	binaryFlag  = flag.String("torture.cairn", "", "cairn program to test; default: it is built")
 	dirFlag     = flag.String("torture.dir", "", "directory that keeps data and logs of the clusters; default: temporary, removed")
 )
@@ -141,7 +141,7 @@ func TestKill(t *testing.T) {
 // whose daemons have hosts and disks of their own. Where there can be none (without
 // root), what needs none. A longer run is make torture MINUTES=60.
 func TestTorture(t *testing.T) {
-	plan := Plan{Seed: seed(), Kills: 1, Duration: 40 * time.Second, Logf: t.Logf}
+	plan := Plan{Seed: seed(), Kills: 1, Duration: 30 * time.Second, Logf: t.Logf}
 	plan.Load.Objects = 40
 	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes, Config: Scrubs()}
 	if testing.Short() {

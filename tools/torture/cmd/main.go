@@ -133,7 +133,7 @@ func newFailoverCommand() *cobra.Command {
 		Use: "failover", Short: "Print how long a cluster does not serve when daemons go away", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.o.Hosts = true
-			return p.cluster(cmd.Context(), func(c *torture.Cluster) error { return torture.Failovers(cmd.Context(), os.Stdout, c, trials) })
+			return p.cluster(cmd.Context(), func(c *torture.Cluster) error { return torture.Failovers(cmd.Context(), os.Stdout, c, trials, true) })
 		},
 	}
 	p.register(cmd, 3, 5)
