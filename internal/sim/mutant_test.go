@@ -3,13 +3,13 @@ package sim
 import (
 	"flag"
 	"fmt"
-	"strings"
+	"regexp"
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/pg"
 )
 
-var onlyFlag = flag.String("sim.only", "", "measure only mutants and slips whose name contains this")
+var onlyFlag = flag.String("sim.only", "", "measure only mutants and slips whose name this regular expression matches")
 
 var measureFlag = flag.Int("sim.measure", 0, "say how many of the first so many seeds notice each mutant and slip")
 
@@ -48,23 +48,27 @@ func TestMutants(t *testing.T) {
 		return // minutes rather than seconds, if something is wrong
 	}
 	for _, b := range []broken{
+		{mutant: pg.AcceptOldTerm, seeds: 100},
 		{mutant: pg.AckEarly, seeds: 20},
 		{mutant: pg.AnyEpoch, seeds: 700},
-		{mutant: pg.AnyWord, seeds: 100},
+		{mutant: pg.AnyWord, seeds: 120},
+		{mutant: pg.ChildWithoutLog, seeds: 60},
 		{mutant: pg.CommitEarly, seeds: 20},
 		{mutant: pg.CompleteEarly, seeds: 20},
 		{mutant: pg.CountLearner, seeds: 60},
-		{mutant: pg.DropUnion, seeds: 40},
+		{mutant: pg.DropUnion, seeds: 60},
 		{mutant: pg.ForgetRequests, seeds: 20},
-		{mutant: pg.ForgetHorizon, seeds: 350},
+		{mutant: pg.ForgetHorizon, seeds: 500},
+		{mutant: pg.HoldRefused, seeds: 200},
+		{mutant: pg.KeepTail, seeds: 300},
 		{mutant: pg.ReadUnleased, seeds: 120},
-		{mutant: pg.ServeEarly, seeds: 60},
+		{mutant: pg.ServeEarly, seeds: 100},
 		{mutant: pg.ShrinkEarly, seeds: 20},
 		{mutant: pg.UnlockedPush, seeds: 40},
-		{mutant: pg.WaitForDead, seeds: 150},
-		{slip: Impatient, seeds: 300},
+		{slip: Impatient, seeds: 500},
 	} {
 		t.Run(b.name(), func(t *testing.T) {
+			t.Parallel()
 			for seed := 1; seed <= b.seeds; seed++ {
 				if what := noticed(b.mutant, b.slip, seed); what != "" {
 					t.Logf("seed %d: %.150s", seed, what)
@@ -91,7 +95,7 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 	for _, b := range all {
-		if !strings.Contains(b.name(), *onlyFlag) {
+		if !regexp.MustCompile(*onlyFlag).MatchString(b.name()) {
 			continue
 		}
 		found, first, example := 0, 0, ""
