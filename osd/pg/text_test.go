@@ -23,12 +23,15 @@ import (
 //
 // The stage (OSDs are numbers, sets lists like 0,1,2):
 //
-//	cluster osds=N [size=3] [min_size=2] [log=64] [page=256] [target=SET] [blank] [primary=0]
+//	cluster osds=N [size=3] [min_size=2] [log=64] [page=256] [home=1m] [blank]
 //	        a PG on the first OSDs, in sync, created and active; blank: nobody has heard of it
 //	target SET, size N, min_size N        the map changes so
 //	primary N                             a new term, led by it; none with -
 //	set SET                               the monitors' record, without asking anybody
-//	pool gone
+//	pool gone; force N                    N leads with what it has, whatever is missing
+//	flags NAME..., full N not|near|backfill|full
+//	decay N OBJECT, corrupt N OBJECT DATA the disk's checksums notice, or do not
+//	scrub N [deep] [repair]
 //	down N, up N                          the map says so; up is a new incarnation
 //	crash N [keep=K]                      a process ends; K batches that were under way are on its disk
 //	restart N                             it starts again, and the map has it up
@@ -88,6 +91,14 @@ func newTextStage(t *testing.T, d *datadriven.TestData) *textStage {
 	c := newCast(t, n, func(cfg *Config) {
 		d.MaybeScanArgs(t, "log", &cfg.LogMax)
 		d.MaybeScanArgs(t, "page", &cfg.ScanLimit)
+		home := ""
+		if d.MaybeScanArgs(t, "home", &home) {
+			v, err := time.ParseDuration(home)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			cfg.HomeAfter = v
+		}
 	})
 	s.c, s.began = c, c.now
 	c.onStep, c.onParcel, c.onSettled = s.stepped, s.parcel, s.settled
@@ -150,9 +161,30 @@ func (s *textStage) stepped(a *actor, fx *Effects) {
 		}
 		s.say("%s proposes %s", a.id, text)
 	}
+	for _, n := range fx.Notices {
+		s.say("%s notes: %s", a.id, noticeText(n))
+	}
 	if fx.Forget {
 		s.say("%s forgets the PG", a.id)
 	}
+}
+
+func noticeText(n Notice) string {
+	kinds := map[NoticeKind]string{
+		ReadFailed: "cannot be read", Found: "damaged", Repaired: "repaired", Inconsistent: "inconsistent", Unfound: "unfound",
+		ScrubStarted: "scrub begins", ScrubEnded: "scrub ends", ScrubStopped: "scrub stops",
+	}
+	text := kinds[n.Kind]
+	if n.Object != "" {
+		text += " " + n.Object
+	}
+	if n.OSD != placement.NoOSD {
+		text += " on " + n.OSD.String()
+	}
+	if n.Text != "" {
+		text += ": " + n.Text
+	}
+	return text
 }
 
 // word names a client's request.
@@ -309,6 +341,30 @@ func messageText(m *wirepb.PGMsg, payload []byte) (kind, text string) {
 	case m.GetCompleted() != nil:
 		kind = "completed"
 		add("%s", posText(m.GetCompleted().Pos))
+	case m.GetFetch() != nil:
+		kind = "fetch"
+		add("%s", m.GetFetch().Object)
+	case m.GetFetched() != nil:
+		f := m.GetFetched()
+		kind = "fetched"
+		with(f.Error != "", "%s", f.Error)
+		with(f.Missing, "missing")
+		with(f.Error == "" && !f.Missing, "%s at %d %q", posText(f.Version), f.Off, payload)
+		with(f.Last, "last")
+	case m.GetScrub() != nil:
+		kind = "scrub"
+		with(len(m.GetScrub().Object) > 0, "%s", m.GetScrub().Object)
+		with(len(m.GetScrub().Object) == 0, "after %q", m.GetScrub().After)
+		with(m.GetScrub().Deep, "deep")
+	case m.GetScrubPage() != nil:
+		kind = "scrubpage"
+		for _, it := range m.GetScrubPage().Items {
+			text := posText(it.Version)
+			if it.Error != "" {
+				text = "unreadable"
+			}
+			add("%s@%s", it.Object, text)
+		}
 	case m.GetReject() != nil:
 		kind = "reject"
 		add("%s", m.GetReject().Why)
@@ -379,6 +435,38 @@ func (s *textStage) run(t *testing.T, d *datadriven.TestData) {
 			id = placement.OSDID(osd(0))
 		}
 		c.lead(int(id))
+	case "force":
+		c.force(osd(0))
+	case "flags":
+		named := map[string]placement.Flags{
+			"norecover": placement.FlagNoRecover, "nobackfill": placement.FlagNoBackfill, "norebalance": placement.FlagNoRebalance, "none": 0,
+		}
+		var all placement.Flags
+		for i := range d.CmdArgs {
+			f, ok := named[word(i)]
+			if !ok {
+				d.Fatalf(t, "%s: no such flag", word(i))
+			}
+			all |= f
+		}
+		c.flags(all)
+	case "full":
+		levels := map[string]placement.Fullness{"not": placement.NotFull, "near": placement.NearFull, "backfill": placement.BackfillFull, "full": placement.Full}
+		level, ok := levels[word(1)]
+		if !ok {
+			d.Fatalf(t, "%s: no such fullness", word(1))
+		}
+		p := c.view.Peers[placement.OSDID(osd(0))]
+		p.Full = level
+		c.view.Peers[placement.OSDID(osd(0))] = p
+		c.publish()
+	case "decay":
+		c.decay(osd(0), word(1))
+	case "corrupt":
+		c.corrupt(osd(0), word(1), word(2))
+	case "scrub":
+		c.a(osd(0)).step(ScrubEvent{Start: true, Deep: d.HasArg("deep"), Repair: d.HasArg("repair"), Wall: int64(c.now)})
+		c.settle()
 	case "pool":
 		c.view.Exists = false
 		c.publish()
@@ -467,7 +555,7 @@ func (s *textStage) run(t *testing.T, d *datadriven.TestData) {
 		s.query(osd(0))
 	case "objects":
 		for _, id := range numbers(t, d, 0) {
-			s.say("osd.%d: %s", id, strings.ReplaceAll(strings.TrimSpace(c.objects(id)), "\n", ", "))
+			s.say("osd.%d: %s", id, s.disk(id))
 		}
 	case "log":
 		g := c.a(osd(0)).g
@@ -529,6 +617,25 @@ func (s *textStage) fits(ch *wirepb.PGChange) (placement.PGRecord, bool) {
 	return rec, true
 }
 
+// disk describes what an OSD's disk holds of the PG.
+func (s *textStage) disk(id int) string {
+	st := s.c.a(id).st
+	objs, _, err := st.List(castPG, store.Objects, "", 1000)
+	if err != nil {
+		return err.Error()
+	}
+	var all []string
+	for _, o := range objs {
+		data, err := st.Read(store.Key{PG: castPG, Name: o.Name}, 0, 1<<20)
+		if err != nil {
+			all = append(all, o.Name+" "+o.Version.String()+" cannot be read")
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s %s %q", o.Name, o.Version, data))
+	}
+	return strings.Join(all, ", ")
+}
+
 func (s *textStage) request(t *testing.T, d *datadriven.TestData, id int) {
 	t.Helper()
 	c := s.c
@@ -561,7 +668,7 @@ func (s *textStage) request(t *testing.T, d *datadriven.TestData, id int) {
 		req.AgeMs = uint64(v.Milliseconds())
 	}
 	d.MaybeScanArgs(t, "epoch", &ev.Epoch)
-	ev.Op, ev.Payload, ev.Write = req, []byte(data), d.Cmd != "read"
+	ev.Op, ev.Payload, ev.Write, ev.Grows = req, []byte(data), d.Cmd != "read", d.Cmd == "write"
 	if d.Cmd == "list" {
 		ev.Op, ev.List, ev.Write = nil, &wirepb.PGList{Pool: 1}, false
 	}
