@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -113,6 +114,66 @@ func (m *Monitor) ConfigSet(ctx context.Context, key, value string) error {
 func (m *Monitor) Config() map[string]string {
 	var out map[string]string
 	m.machine.read(func(s *fsm.State) { out = s.Config() })
+	return out
+}
+
+// OSDDrain begins or ends to empty OSDs.
+func (m *Monitor) OSDDrain(ctx context.Context, ids []placement.OSDID, on bool) error {
+	_, err := m.submit(ctx, &fsm.OSDDrain{OSDs: ids, On: on})
+	return err
+}
+
+// OSDRemove takes an OSD that is down and empty out of the cluster.
+func (m *Monitor) OSDRemove(ctx context.Context, id placement.OSDID) error {
+	_, err := m.submit(ctx, &fsm.OSDRemove{ID: id})
+	return err
+}
+
+// CrushOSD changes an OSD's class and weight in the CRUSH map; "" and nil leave them.
+func (m *Monitor) CrushOSD(ctx context.Context, id placement.OSDID, class string, weight *uint32) error {
+	_, err := m.submit(ctx, &fsm.CrushOSD{ID: id, Class: class, Weight: weight})
+	return err
+}
+
+// CrushMove puts an OSD or a bucket elsewhere in the CRUSH map; the parts of the
+// location are TYPE=NAME.
+func (m *Monitor) CrushMove(ctx context.Context, name string, location []string) error {
+	c := &fsm.CrushMove{Name: name}
+	for _, p := range location {
+		typ, at, _ := strings.Cut(p, "=")
+		c.Location = append(c.Location, fsm.LocationPart{Type: typ, Name: at})
+	}
+	_, err := m.submit(ctx, c)
+	return err
+}
+
+// PGForce makes an OSD lead a PG that nobody serves.
+func (m *Monitor) PGForce(ctx context.Context, f api.Forced) error {
+	id, err := placement.ParsePGID(f.PGID)
+	if err != nil {
+		return condition(api.ErrInvalid, "%v", err)
+	}
+	_, err = m.submit(ctx, &fsm.PGForce{
+		PG: fsm.PGID(id), Term: placement.Term(f.Term), Version: placement.Epoch(f.Version),
+		OSD: placement.OSDID(f.OSD), AcceptLoss: f.AcceptLoss, Stuck: f.Stuck,
+	})
+	return err
+}
+
+// Audit returns what administrators did, oldest first.
+func (m *Monitor) Audit() []api.AuditEntry {
+	var list []fsm.AuditEntry
+	m.machine.read(func(s *fsm.State) { list = s.Audit() })
+	out := make([]api.AuditEntry, len(list))
+	for i, e := range list {
+		out[i] = api.AuditEntry{
+			Index: uint64(e.Index), Time: time.Unix(0, e.At).UTC().Format(time.RFC3339Nano), By: e.By, Command: e.Command,
+			Outcome: "done", Reason: e.Text,
+		}
+		if e.Code != wirepb.Code_OK {
+			out[i].Outcome = strings.ToLower(e.Code.String())
+		}
+	}
 	return out
 }
 

@@ -117,7 +117,7 @@ func (m *Monitor) submit(ctx context.Context, b fsm.Body) (fsm.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.o.ProposeTimeout)
 	defer cancel()
 	defer context.AfterFunc(m.ctx, cancel)()
-	c := fsm.Command{At: time.Now().UnixNano(), Body: b}
+	c := fsm.Command{At: time.Now().UnixNano(), By: api.Actor(ctx), Body: b}
 	enc, err := fsm.Encode(c)
 	if err != nil {
 		return fsm.Result{}, condition(api.ErrInvalid, "%v", err)
@@ -141,7 +141,7 @@ func (m *Monitor) submit(ctx context.Context, b fsm.Body) (fsm.Result, error) {
 // the one who asks for it.
 func repeatable(b fsm.Body) bool {
 	switch b.(type) {
-	case *fsm.PoolSet, *fsm.OSDReweight, *fsm.OSDDown, *fsm.FlagSet, *fsm.ConfigSet, *fsm.MonJoin:
+	case *fsm.PoolSet, *fsm.OSDReweight, *fsm.OSDDown, *fsm.FlagSet, *fsm.ConfigSet, *fsm.MonJoin, *fsm.OSDDrain, *fsm.CrushOSD:
 		return true
 	}
 	return false

@@ -176,7 +176,14 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 			}
 			hint := ""
 			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-				hint = fmt.Sprintf("; did you mean %q?", s[0])
+				likely := s[0]
+				for _, name := range s {
+					if strings.HasPrefix(name, args[0]) {
+						likely = name
+						break
+					}
+				}
+				hint = fmt.Sprintf("; did you mean %q?", likely)
 			}
 			return usageErrorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
 		},

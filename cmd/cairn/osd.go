@@ -24,6 +24,12 @@ func newOSDCommand(e *env) *cobra.Command {
 		newOSDActionCommand(e, "out", "Move the data of OSDs elsewhere"),
 		newOSDActionCommand(e, "down", "Mark OSDs down; a running one comes up again by itself"),
 		newOSDReweightCommand(e),
+		newOSDCheckCommand(e, "ok-to-stop", "Say whether all PGs go on serving when OSDs stop", "may stop: every PG goes on serving"),
+		newOSDCheckCommand(e, "safe-to-destroy", "Say whether no PG counts on the copies of OSDs", "may be destroyed: no PG counts on a copy there"),
+		newOSDDrainCommand(e),
+		newOSDUndrainCommand(e),
+		newOSDRemoveCommand(e),
+		newOSDCrushCommand(e),
 		newFlagCommand(e, "set", true),
 		newFlagCommand(e, "unset", false),
 	)...)
@@ -142,6 +148,7 @@ func newPGCommand(e *env) *cobra.Command {
 		}),
 		e.leaf("query PGID", "Show the inner state of a placement group as its primary tells it (JSON)", args("PGID"),
 			func(ctx context.Context, a []string) error { return runPGQuery(ctx, e, a[0]) }),
+		newPGForceCommand(e),
 	)...)
 }
 

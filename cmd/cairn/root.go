@@ -30,6 +30,8 @@ func commands() []func(*env) *cobra.Command {
 		newBucketCommand,
 		newUserCommand,
 		newMapCommand,
+		newConfigCommand,
+		newAuditCommand,
 		func(*env) *cobra.Command { return crushtool.NewCommand() },
 		newMonDaemonCommand,
 		newOSDDaemonCommand,

@@ -29,6 +29,14 @@ type Backend interface {
 	OSDReweight(ctx context.Context, id placement.OSDID, weight uint32) error // 16.16; 0 out, WeightOne in
 	OSDDown(ctx context.Context, id placement.OSDID) error
 	FlagSet(ctx context.Context, f placement.Flags, on bool) error
+	OSDDrain(ctx context.Context, ids []placement.OSDID, on bool) error
+	OSDRemove(ctx context.Context, id placement.OSDID) error
+	CrushOSD(ctx context.Context, id placement.OSDID, class string, weight *uint32) error // "" and nil: as it is
+	CrushMove(ctx context.Context, name string, location []string) error                  // TYPE=NAME
+	ConfigSet(ctx context.Context, key, value string) error                               // "": the default again
+	PGForce(ctx context.Context, f api.Forced) error
+	// Audit returns what administrators did, oldest first.
+	Audit() []api.AuditEntry
 
 	UserCreate(ctx context.Context, u *wirepb.User) (*wirepb.User, error) // makes keys when none are given
 	UserGet(ctx context.Context, name string) (*wirepb.User, error)

@@ -73,7 +73,7 @@ func (v *View) maxAvail(p *placement.Pool) int64 {
 		if st.Report == nil {
 			continue
 		}
-		free := float64(st.Report.GetAvailable()) - (1-fullRatio)*float64(st.Report.GetCapacity())
+		free := float64(st.Report.GetAvailable()) - (1-v.Map.ConfigRatio(placement.KeyFullRatio))*float64(st.Report.GetCapacity())
 		least = min(least, max(0, free)*sum/w)
 	}
 	if math.IsInf(least, 1) || least > math.MaxInt64/2 {

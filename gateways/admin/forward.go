@@ -80,6 +80,7 @@ func (s *Server) toLeader(c *gin.Context) {
 			r.SetURL(target)
 			r.Out.Host = target.Host
 			r.Out.Header.Set(forwardedBy, q.Self)
+			r.Out.Header.Set(forwardedFor, api.Actor(r.In.Context()))
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			p := api.NewProblem(fmt.Errorf("%w: leading monitor %s at %s, to which monitor %s passed the request: %w",

@@ -9,12 +9,6 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// The fill levels at which OSDs are warned about, Ceph's defaults.
-const (
-	nearFullRatio = 0.85
-	fullRatio     = 0.95
-)
-
 // detailMax bounds the detail of one check; the rest is counted.
 const detailMax = 50
 
@@ -146,26 +140,40 @@ func (v *View) checkOSDsDown(h checks) {
 }
 
 func (v *View) checkOSDsFull(h checks) {
-	var near, full []string
+	by := map[placement.Fullness][]string{}
 	for i := range v.Map.OSDs {
 		o := &v.Map.OSDs[i]
-		st, _ := v.report(o.ID)
-		if st.Report == nil || !o.In() || st.Report.GetCapacity() <= 0 {
-			continue
+		full := o.Full // what the leader has put into the map, for all to obey
+		if st, _ := v.report(o.ID); st.Report != nil && o.In() && st.Report.GetCapacity() > 0 {
+			full = max(full, v.fullness(1-ratio(st.Report.GetAvailable(), st.Report.GetCapacity())))
 		}
-		switch used := 1 - ratio(st.Report.GetAvailable(), st.Report.GetCapacity()); {
-		case used >= fullRatio:
-			full = append(full, o.ID.String()+" is full")
-		case used >= nearFullRatio:
-			near = append(near, o.ID.String()+" is near full")
+		if full > placement.NotFull {
+			by[full] = append(by[full], fmt.Sprintf("%s is %s", o.ID, map[placement.Fullness]string{
+				placement.NearFull: "near full", placement.BackfillFull: "backfill full", placement.Full: "full"}[full]))
 		}
 	}
-	if len(full) > 0 {
+	if full := by[placement.Full]; len(full) > 0 {
 		h.add("OSD_FULL", api.HealthErr, len(full), fmt.Sprintf("%d full osd(s)", len(full)), full)
 	}
-	if len(near) > 0 {
+	if full := by[placement.BackfillFull]; len(full) > 0 {
+		h.add("OSD_BACKFILLFULL", api.HealthWarn, len(full), fmt.Sprintf("%d backfillfull osd(s)", len(full)), full)
+	}
+	if near := by[placement.NearFull]; len(near) > 0 {
 		h.add("OSD_NEARFULL", api.HealthWarn, len(near), fmt.Sprintf("%d nearfull osd(s)", len(near)), near)
 	}
+}
+
+// fullness judges the used share of an OSD's space.
+func (v *View) fullness(used float64) placement.Fullness {
+	switch {
+	case used >= v.Map.ConfigRatio(placement.KeyFullRatio):
+		return placement.Full
+	case used >= v.Map.ConfigRatio(placement.KeyBackfillFullRatio):
+		return placement.BackfillFull
+	case used >= v.Map.ConfigRatio(placement.KeyNearFullRatio):
+		return placement.NearFull
+	}
+	return placement.NotFull
 }
 
 // checkOSDsSilent reports OSDs that are up but whose reports stopped. One that

@@ -49,6 +49,7 @@ func (v *View) pg(id placement.PGID, pool *placement.Pool, rec *placement.PGReco
 		s := e.stat
 		pg.Objects, pg.Bytes, pg.OmapKeys = s.GetObjects(), s.GetBytes(), s.GetOmapKeys()
 		pg.Degraded, pg.Misplaced, pg.Unfound = s.GetDegraded(), s.GetMisplaced(), s.GetUnfound()
+		pg.ToRecover, pg.Recovered = s.GetRecoverObjects(), s.GetRecoveredObjects()
 		pg.ScrubErrors, pg.LastScrub, pg.LastDeepScrub = s.GetScrubErrors(), s.GetLastScrub()/1e9, s.GetLastDeepScrub()/1e9
 		pg.LogEntries, pg.Waiting, pg.Reported = s.GetLogEntries(), s.GetWaiting(), unix(e.at)
 		pg.Version = fmt.Sprintf("%d'%d", s.GetTerm(), s.GetHeadSeq())

@@ -79,13 +79,19 @@ func (s *Server) routes() {
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()
+	s.adminRoutes()
 }
 
 func (s *Server) stateRoutes() {
 	handle(s, route{"GET", "/status", "get-status", "cluster", "Overview of the cluster", 0},
-		func(context.Context, *none) (api.Status, error) { return s.view().Status(), nil })
+		func(context.Context, *none) (api.Status, error) { return s.observe().Status(), nil })
 	handle(s, route{"GET", "/health", "get-health", "cluster", "What is wrong with the cluster", 0},
-		func(context.Context, *none) (api.Health, error) { return s.view().Health(), nil })
+		func(context.Context, *none) (api.Health, error) {
+			v := s.observe()
+			h := v.Health()
+			h.Progress = v.Progress
+			return h, nil
+		})
 	handle(s, route{"GET", "/df", "get-df", "cluster", "Space of the cluster and of its pools", 0},
 		func(context.Context, *none) (api.DF, error) { return s.view().DF(), nil })
 	handle(s, route{"GET", "/mons", "list-mons", "cluster", "Monitors and quorum", 0},

@@ -56,6 +56,7 @@ type Server struct {
 	token     string
 	now       func() time.Time
 	since     since
+	tracker   tracker
 	tables    tableCache
 	transport *http.Transport
 	handler   http.Handler
@@ -93,7 +94,7 @@ func New(o Options) (*Server, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, fmt.Errorf("admin server: %w", err)
 	}
-	r.Use(gin.CustomRecoveryWithWriter(io.Discard, s.recovered), s.limit, s.authorize, s.toLeader)
+	r.Use(gin.CustomRecoveryWithWriter(io.Discard, s.recovered), s.limit, s.authorize, s.identify, s.toLeader)
 	r.NoRoute(func(c *gin.Context) {
 		s.abort(c, &api.Problem{Status: http.StatusNotFound, Code: api.CodeNotFound,
 			Detail: fmt.Sprintf("%s %s: no such path", c.Request.Method, c.Request.URL.Path), Next: "see /openapi.json for what there is"})
@@ -172,7 +173,7 @@ func (s *Server) watch() {
 		case <-s.stop:
 			return
 		case <-t.C:
-			s.since.observe(s.clusterMap())
+			s.observe()
 		}
 	}
 }
@@ -216,6 +217,16 @@ func (s *Server) clusterMap() *placement.Map {
 	}
 	empty.Crush = crush.NewDefault()
 	return empty
+}
+
+// observe is view, and has the tracker take note of it.
+func (s *Server) observe() *View {
+	v := s.view()
+	if v.Quorum.Leader == v.Quorum.Self { // the others have no reports
+		s.tracker.observe(v, v.PGs())
+		v.Progress = s.tracker.list(v.Now)
+	}
+	return v
 }
 
 // view takes a consistent look at the cluster.

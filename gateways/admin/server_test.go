@@ -31,7 +31,9 @@ import (
 func newServer(t *testing.T, o admin.Options) *admin.Server {
 	t.Helper()
 	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	o.Now = func() time.Time { return admintest.Now }
+	if o.Now == nil {
+		o.Now = func() time.Time { return admintest.Now }
+	}
 	s, err := admin.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +302,10 @@ func TestOpenAPI(t *testing.T) {
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key}
 		get/users post/users get/users/{name} delete/users/{name}
-		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}`)
+		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}
+		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
+		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
+		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)
 	have := map[string]bool{}
 	for path, ops := range doc.Paths {
 		for method, op := range ops {

@@ -21,6 +21,7 @@ func (v *View) Status() api.Status {
 		OSDMap:        v.osdStat(pgs),
 		PGMap:         v.PGSummary(pgs),
 		Services:      v.services(),
+		Progress:      append([]api.Progress{}, v.Progress...),
 		Now:           unix(v.Now),
 	}
 	if mons.LeaderSince > 0 {

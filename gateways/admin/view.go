@@ -24,6 +24,9 @@ type View struct {
 	// UpSince and InSince say since when as many OSDs are up and in; zero: not known.
 	UpSince, InSince time.Time
 
+	// Progress is the long work under way.
+	Progress []api.Progress
+
 	// Target returns the OSDs that CRUSH chose for a PG, up or not.
 	Target func(placement.PGID) []placement.OSDID
 }

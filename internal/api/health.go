@@ -38,6 +38,8 @@ func (s Severity) Level() int {
 type Health struct {
 	Status Severity               `json:"status" enum:"HEALTH_OK,HEALTH_WARN,HEALTH_ERR" doc:"The worst severity of all checks"`
 	Checks map[string]HealthCheck `json:"checks" doc:"What is wrong, by code (OSD_DOWN, PG_DEGRADED, ...); empty when all is well"`
+
+	Progress []Progress `json:"progress_events,omitempty" doc:"Long work under way, oldest first"`
 }
 
 // HealthCheck is one thing that is wrong.

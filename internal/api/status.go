@@ -13,6 +13,7 @@ type Status struct {
 	OSDMap        OSDStat    `json:"osdmap"`
 	PGMap         PGSummary  `json:"pgmap"`
 	Services      []Service  `json:"services" doc:"Gateways heard of lately, sorted by kind and name"`
+	Progress      []Progress `json:"progress_events" doc:"Long work under way, oldest first"`
 	Now           int64      `json:"now" doc:"The monitor's clock, unix seconds"`
 }
 
@@ -113,6 +114,8 @@ type PG struct {
 	Degraded      int64  `json:"degraded"`
 	Misplaced     int64  `json:"misplaced"`
 	Unfound       int64  `json:"unfound"`
+	ToRecover     int64  `json:"objects_to_recover" doc:"Objects that its learners still need, or that are still to be compared; an estimate"`
+	Recovered     int64  `json:"objects_recovered" doc:"Objects its learners have got since they began"`
 	ScrubErrors   uint64 `json:"scrub_errors" doc:"Damaged copies that scrubs found and that are not repaired"`
 	LastScrub     int64  `json:"last_scrub" doc:"Unix seconds when the last scrub that ended had begun, 0: never"`
 	LastDeepScrub int64  `json:"last_deep_scrub" doc:"The same for deep scrubs"`

@@ -144,14 +144,8 @@ func (n *Mon) pgQuery(ctx context.Context, id placement.PGID) (json.RawMessage, 
 	if o == nil || !o.Up {
 		return nil, fmt.Errorf("PG %s has no primary: it waits for one of its in-sync members %v to come back: %w", id, rec.InSync, api.ErrConflict)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := n.peers.Call(ctx, o.Addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgQueryState{
-		PgQueryState: &wirepb.PGQueryState{Pool: uint32(id.Pool), Shard: id.Shard}}}})
-	if err != nil {
-		return nil, fmt.Errorf("ask %s about PG %s: %w", rec.Primary, id, err)
-	}
-	return r.Header.GetPgQueryStateReply().GetJson(), nil
+	return n.osdCall(ctx, o.ID, &wirepb.Header{Body: &wirepb.Header_PgQueryState{
+		PgQueryState: &wirepb.PGQueryState{Pool: uint32(id.Pool), Shard: id.Shard}}})
 }
 
 // osdCall asks an OSD for something that it answers with JSON.

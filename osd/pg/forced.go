@@ -32,7 +32,7 @@ func (g *Group) takeForced() {
 	}
 	begin := store.Version{Term: g.view.Record.Term, Seq: g.log.head().Seq + 1}
 	g.log = pgLog{tail: begin, reqs: map[reqKey]*wirepb.LogEntry{}}
-	g.exists = true
+	g.exists, g.damaged = true, ""
 	g.st.complete, g.st.completeTo, g.st.scan = true, store.Version{}, false
 	g.st.committed, ld.committed = begin, begin
 	g.persist([]store.Op{

@@ -230,6 +230,7 @@ type QueryState struct {
 	Head      string            `json:"log_head"`
 	Tail      string            `json:"log_tail"`
 	Committed string            `json:"committed"`
+	Exists    bool              `json:"exists"`
 	Complete  bool              `json:"complete"`
 	PGNum     uint32            `json:"pg_num,omitempty"`    // the copy is divided for so many PGs of the pool
 	Splitting string            `json:"splitting,omitempty"` // how far the split under way is
@@ -246,7 +247,7 @@ func (g *Group) Query(objects int64) QueryState {
 	q := QueryState{
 		PG: g.id.String(), State: "replica", Epoch: v.Epoch, Term: v.Record.Term, Primary: v.Record.Primary,
 		InSync: v.Record.InSync, Target: v.Target, Head: g.log.head().String(), Tail: g.log.tail.String(),
-		Committed: g.st.committed.String(), Complete: g.st.complete, Damaged: g.damaged, PGNum: g.st.pgNum,
+		Committed: g.st.committed.String(), Exists: g.exists, Complete: g.st.complete, Damaged: g.damaged, PGNum: g.st.pgNum,
 	}
 	if g.split != nil {
 		q.Splitting = g.split.String()

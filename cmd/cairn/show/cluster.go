@@ -23,6 +23,11 @@ func Status(w io.Writer, s api.Status) error {
 	data(&b, &s.PGMap)
 	b.WriteString(" \n")
 	traffic(&b, &s.PGMap)
+	if len(s.Progress) > 0 {
+		b.WriteString("  progress:\n")
+		progress(&b, s.Progress)
+		b.WriteString(" \n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -61,6 +66,21 @@ func services(b *strings.Builder, s *api.Status) {
 		if flags := shownFlags(s.OSDMap.Flags); l[0] == "osd" && flags != "" {
 			fmt.Fprintf(b, "    %-*s flags %s\n", width+1, "", flags)
 		}
+	}
+}
+
+// barWidth is that of Ceph's progress bars.
+const barWidth = 28
+
+// progress prints a bar for each long work.
+func progress(b *strings.Builder, list []api.Progress) {
+	for _, p := range list {
+		done := int(max(0, min(1, p.Progress)) * barWidth)
+		fmt.Fprintf(b, "    %s (%s)\n      [%s%s]", p.Message, Age(time.Duration(p.Elapsed)*time.Second), strings.Repeat("=", done), strings.Repeat(".", barWidth-done))
+		if p.Remaining >= 0 {
+			fmt.Fprintf(b, " (remaining: %s)", Age(time.Duration(p.Remaining)*time.Second))
+		}
+		b.WriteByte('\n')
 	}
 }
 
@@ -163,6 +183,10 @@ func Health(w io.Writer, h api.Health, detail bool) error {
 		for _, d := range c.Detail {
 			fmt.Fprintf(&b, "    %s\n", d.Message)
 		}
+	}
+	if detail && len(h.Progress) > 0 {
+		b.WriteString("progress:\n")
+		progress(&b, h.Progress)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

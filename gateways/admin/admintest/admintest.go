@@ -89,6 +89,7 @@ type Backend struct {
 	s     []api.ServiceStatus
 	users map[string]*wirepb.User
 	fail  error // returned by every change, if not nil
+	audit []api.AuditEntry
 }
 
 // State is what Edit gives to change.
@@ -401,6 +402,102 @@ func (b *Backend) FlagSet(ctx context.Context, f placement.Flags, on bool) error
 		}
 		return nil
 	})
+}
+
+// OSDDrain implements admin.Backend.
+func (b *Backend) OSDDrain(ctx context.Context, ids []placement.OSDID, on bool) error {
+	return b.audited(ctx, fmt.Sprintf("osd drain %v %v", ids, on), func(m *placement.Map) error {
+		for i := range m.OSDs {
+			if slices.Contains(ids, m.OSDs[i].ID) {
+				m.OSDs[i].Draining = on
+			}
+		}
+		return nil
+	})
+}
+
+// OSDRemove implements admin.Backend.
+func (b *Backend) OSDRemove(ctx context.Context, id placement.OSDID) error {
+	return b.audited(ctx, "osd rm "+id.String(), func(m *placement.Map) error {
+		if o := m.OSD(id); o.Up || o.In() {
+			return fmt.Errorf("%s is up or in: %w", id, api.ErrConflict)
+		}
+		m.OSDs = slices.DeleteFunc(m.OSDs, func(o placement.OSD) bool { return o.ID == id })
+		return nil
+	})
+}
+
+// CrushOSD implements admin.Backend.
+func (b *Backend) CrushOSD(ctx context.Context, id placement.OSDID, class string, weight *uint32) error {
+	return b.osd(ctx, id, func(o *placement.OSD) {
+		if class != "" {
+			o.Class = class
+		}
+	})
+}
+
+// CrushMove implements admin.Backend.
+func (b *Backend) CrushMove(ctx context.Context, name string, location []string) error {
+	return b.audited(ctx, fmt.Sprintf("osd crush move %s %v", name, location), func(m *placement.Map) error {
+		if _, ok := m.Crush.ItemID(name); !ok {
+			return fmt.Errorf("move %q: %w", name, api.ErrNotFound)
+		}
+		return nil
+	})
+}
+
+// ConfigSet implements admin.Backend.
+func (b *Backend) ConfigSet(ctx context.Context, key, value string) error {
+	return b.audited(ctx, "config set "+key+" "+value, func(m *placement.Map) error {
+		m.Config = slices.DeleteFunc(m.Config, func(s placement.Setting) bool { return s.Key == key })
+		if value == "" {
+			return nil
+		}
+		if err := placement.CheckSetting(key, value); err != nil {
+			return fmt.Errorf("%w: %w", api.ErrInvalid, err)
+		}
+		m.Config = append(m.Config, placement.Setting{Key: key, Value: value})
+		return nil
+	})
+}
+
+// PGForce implements admin.Backend.
+func (b *Backend) PGForce(ctx context.Context, f api.Forced) error {
+	return b.audited(ctx, fmt.Sprintf("pg force-primary %s osd.%d", f.PGID, f.OSD), func(m *placement.Map) error {
+		id, err := placement.ParsePGID(f.PGID)
+		if err != nil {
+			return err
+		}
+		rec := m.PG(id)
+		switch {
+		case rec.Primary != placement.NoOSD && !f.Stuck:
+			return fmt.Errorf("PG %s has a primary: %w", id, api.ErrConflict)
+		case !f.AcceptLoss:
+			return fmt.Errorf("PG %s: what osd.%d lacks is lost: %w", id, f.OSD, api.ErrConflict)
+		}
+		*rec = placement.PGRecord{Term: rec.Term + 1, Version: m.Epoch, Primary: placement.OSDID(f.OSD), InSync: []placement.OSDID{placement.OSDID(f.OSD)}, Created: true, Forced: true}
+		return nil
+	})
+}
+
+// audited is change, and keeps who asked for it.
+func (b *Backend) audited(ctx context.Context, command string, f func(m *placement.Map) error) error {
+	err := b.change(ctx, f)
+	e := api.AuditEntry{Index: 1, Time: Now.Format(time.RFC3339), By: api.Actor(ctx), Command: command, Outcome: "done"}
+	if err != nil {
+		e.Outcome, e.Reason = "conflict", err.Error()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.audit = append(b.audit, e)
+	return err
+}
+
+// Audit implements admin.Backend.
+func (b *Backend) Audit() []api.AuditEntry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.audit)
 }
 
 // UserCreate implements admin.Backend.
