@@ -28,6 +28,13 @@ type pgCheck struct {
 	latest  map[string]*wirepb.LogEntry        // the last of them for each object
 	names   []string                           // of those objects
 	seen    map[*pg.Group]seen
+	heirs   []heir // PGs that were split from it
+}
+
+// heir is a PG that was split from another one, which then got a new term.
+type heir struct {
+	id     placement.PGID
+	before placement.Term // what is committed by a primary of an older one is the heir's history, too
 }
 
 // seen is how far a group's committed entries have been compared in its present term.

@@ -24,7 +24,7 @@ func (w *world) checkLog(n *osd, g *pg.Group) {
 		return
 	}
 	for _, e := range g.Committed(s.upTo) {
-		if !w.commit(c, n, g.ID(), e) {
+		if !w.commit(c, n, g.ID(), s.term, e) {
 			return
 		}
 		s.upTo = e.Pos.Seq
@@ -32,8 +32,8 @@ func (w *world) checkLog(n *osd, g *pg.Group) {
 	c.seen[g] = s
 }
 
-// commit compares an entry with the history, or makes it the next of it.
-func (w *world) commit(c *pgCheck, n *osd, id placement.PGID, e *wirepb.LogEntry) bool {
+// commit compares an entry, which was committed in a term, with the history, or makes it the next of it.
+func (w *world) commit(c *pgCheck, n *osd, id placement.PGID, term placement.Term, e *wirepb.LogEntry) bool {
 	have := uint64(len(c.chain))
 	if e.Pos.Seq <= have {
 		if old := c.chain[e.Pos.Seq-1]; !sameEntry(old, e) {
@@ -52,6 +52,11 @@ func (w *world) commit(c *pgCheck, n *osd, id placement.PGID, e *wirepb.LogEntry
 	}
 	w.check.acked[request{e.Req.GetClient(), e.Req.GetSeq()}] = true
 	w.checkMembers(id, false)
+	for _, h := range c.heirs { // what a primary commits that has not heard of the split yet is theirs, too
+		if term < h.before && !w.commit(w.check.pg(h.id), n, h.id, term, e) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -80,7 +85,10 @@ func (c *pgCheck) latestOf(e *wirepb.LogEntry) {
 func (w *world) poolGrew(from uint32, p *placement.Pool) {
 	for shard := from; shard < p.PGNum; shard++ {
 		kid := w.check.pg(placement.PGID{Pool: p.ID, Shard: shard})
-		kid.chain = slices.Clone(w.check.pg(placement.PGID{Pool: p.ID, Shard: placement.SplitParent(shard, from)}).chain)
+		parent := w.check.pg(placement.PGID{Pool: p.ID, Shard: placement.SplitParent(shard, from)})
+		kid.chain = slices.Clone(parent.chain)
+		id := placement.PGID{Pool: p.ID, Shard: shard}
+		parent.heirs = append(parent.heirs, heir{id, w.mons.record(id).Term})
 	}
 	for shard := range p.PGNum {
 		id := placement.PGID{Pool: p.ID, Shard: shard}
