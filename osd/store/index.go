@@ -58,6 +58,11 @@ func (d *Disk) openIndex() error {
 		}
 		d.fail(fmt.Errorf("index %s: %w", d.path(indexName), explain(err)))
 	}}
+	// Pebble would end the process. A read that meets damage gets the error, and whoever asked can
+	// put a good copy in place; a compaction that meets it ends in BackgroundError.
+	o.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) {
+		d.log.Error("index: damaged", "file", info.Path, "err", info.Details)
+	}
 	o.EventListener.EnsureDefaults(o.Logger)
 	db, err := pebble.Open(d.path(indexName), o)
 	if err != nil {

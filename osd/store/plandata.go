@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 )
 
@@ -198,10 +199,10 @@ func (p *planner) rmKeys(kind byte, oid uint64, start, end []byte, fresh [][]byt
 	n, more, err := p.d.eachKey(lo, hi, rmKeysMax, func(key []byte) {
 		p.rec.kv = appendKVDelete(p.rec.kv, key)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return 0, err
 	}
-	if more {
+	if err != nil || more { // what cannot be read can be removed: that is how a damaged copy is replaced
 		p.rec.kv = appendKVDelRange(p.rec.kv[:mark], lo, hi)
 		return n, nil
 	}
