@@ -139,7 +139,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 	inc := d.incarnation
 	d.mu.Unlock()
 	r, err := d.peers.Call(ctx, addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{
-		Heartbeat: &wirepb.Heartbeat{From: int32(d.id), Incarnation: inc, Asked: int64(asked)}}}})
+		Heartbeat: &wirepb.Heartbeat{From: int32(d.id), Incarnation: inc, Asked: int64(asked), Acts: uint64(d.acts())}}}})
 	if err != nil {
 		return err
 	}
@@ -157,6 +157,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 func (d *OSD) onHeartbeat(c *wire.Conn, m *wire.Message, hb *wirepb.Heartbeat) {
 	r := &wirepb.HeartbeatReply{From: int32(d.id), Asked: hb.Asked, Full: uint32(d.fullness())}
 	if from, ok := osdOf(c.Peer()); ok && from == placement.OSDID(hb.From) && d.booted.Load() {
+		d.leases.Acts(from, placement.Epoch(hb.Acts))
 		lease, epoch := d.leases.Grant(d.clk.Mono(), from)
 		r.LeaseNs, r.Epoch = int64(lease), uint64(epoch)
 	}
@@ -179,4 +180,14 @@ func (h *heartbeats) report(id placement.OSDID, inc uint64, refused bool, silent
 			d.log.Debug("failure not reported", "peer", id, "err", err)
 		}
 	}()
+}
+
+// acts returns the epoch of a map that all our groups act on, or a newer one. The daemon's own map may be
+// newer than what a shard has got to.
+func (d *OSD) acts() placement.Epoch {
+	e := ^uint64(0)
+	for _, s := range d.shards {
+		e = min(e, s.acts.Load())
+	}
+	return placement.Epoch(e)
 }

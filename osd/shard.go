@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
@@ -25,6 +26,8 @@ type shard struct {
 	mu     sync.Mutex // guards below
 	box    []any
 	signal chan struct{} // capacity 1: the mailbox is not empty, or the daemon stops
+
+	acts atomic.Uint64 // all groups act on this map
 
 	// Only the shard's goroutine touches these.
 	groups   map[placement.PGID]*pg.Group
@@ -319,6 +322,7 @@ func (s *shard) onMap(it mapped) {
 		s.step(g, pg.MapEvent{View: s.view(g.ID())})
 	}
 	s.releaseAll()
+	s.acts.Store(uint64(s.m.Epoch))
 	waiting := s.deferred
 	s.deferred, s.waiters = nil, 0
 	for _, item := range waiting {

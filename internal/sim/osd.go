@@ -259,11 +259,13 @@ func (n *osd) heartbeat(peer *osd, b *beat) {
 		w.net.post(peer.at, self, func() { n.accuse(peer.id, b, true, n.mono().Sub(b.answered)) })
 		return
 	}
+	acts := n.acts()
 	w.net.post(n.at, peer.ref(), func() {
 		var length time.Duration
 		var epoch placement.Epoch
 		full := peer.fullness()
 		if peer.booted {
+			peer.leases.Acts(n.id, acts)
 			length, epoch = peer.leases.Grant(peer.mono(), n.id)
 		}
 		w.net.post(peer.at, self, func() {
@@ -275,6 +277,15 @@ func (n *osd) heartbeat(peer *osd, b *beat) {
 			n.session.want(epoch)
 		})
 	})
+}
+
+// acts returns the epoch of a map that all groups act on, or a newer one.
+func (n *osd) acts() placement.Epoch {
+	e := n.shards[0].epoch()
+	for _, s := range n.shards {
+		e = min(e, s.epoch())
+	}
+	return e
 }
 
 // fullness judges the store by the ratios that are the default.

@@ -574,6 +574,7 @@ func (c *cast) pass(d time.Duration) {
 			for _, b := range c.all() {
 				pair := [2]placement.OSDID{a.id, b.id}
 				if a != b && a.alive && b.alive && !c.mute[pair] && !c.cut[pair] && b.g.view.Epoch > 0 {
+					b.leases.Acts(a.id, a.g.view.Epoch)
 					length, epoch := b.leases.Grant(c.now, a.id)
 					a.leases.Received(c.now, b.id, length, epoch)
 				}

@@ -15,12 +15,13 @@ type lead struct {
 	term      placement.Term
 	began     placement.Epoch // the term began with this map, or an earlier one
 	since     clock.Mono
-	quiet     clock.Mono // our own grants have run out (R6)
-	served    clock.Mono // serving since
-	activated bool       // every in-sync member has our log (R4)
-	serving   bool       // reads and writes are answered
-	forced    bool       // our copy was made the truth, see takeForced
-	oldPGNum  uint32     // of the map in which we led our last term, if we did until this one
+	quiet     clock.Mono                     // our own grants have run out (R6)
+	granted   map[placement.OSDID]clock.Mono // what they were when the term began
+	served    clock.Mono                     // serving since
+	activated bool                           // every in-sync member has our log (R4)
+	serving   bool                           // reads and writes are answered
+	forced    bool                           // our copy was made the truth, see takeForced
+	oldPGNum  uint32                         // of the map in which we led our last term, if we did until this one
 
 	unreadable bool // a peer needs an object that we cannot read
 
@@ -128,13 +129,14 @@ func (g *Group) takeLead() {
 		g.fol = follower{}
 	}
 	g.lead = &lead{
-		term: rec.Term, began: rec.Version, since: g.now, quiet: g.cfg.Leases.QuietAfter(),
+		term: rec.Term, began: rec.Version, since: g.now, granted: g.cfg.Leases.Granted(),
 		peers: map[placement.OSDID]*peer{}, pushes: map[uint64]*push{}, lists: map[uint64]*peer{},
 		requests: map[Handle]*request{}, byReq: map[reqKey]*request{}, locks: lockTable{},
 		committed: g.st.committed,
 		pulls:     map[string]*pull{}, fetches: map[uint64]*pull{}, looks: map[uint64]func(LookedEvent){},
 		pulled: map[string]int{}, mends: map[uint64]*mend{},
 	}
+	g.lead.quiet = g.cfg.Leases.QuietAfter(g.lead.granted, g.ended())
 	g.believe(g.served)
 }
 
@@ -270,6 +272,9 @@ func (g *Group) advance() {
 		g.expireWaiting()
 		g.wake()
 		return
+	}
+	if ld := g.lead; !ld.serving { // who acts on our map by now, we need not wait for
+		ld.quiet = min(ld.quiet, g.cfg.Leases.QuietAfter(ld.granted, g.ended()))
 	}
 	g.tendPeers()
 	g.activate()
@@ -585,4 +590,12 @@ func (g *Group) wake() {
 	case ok:
 		g.fx.Wake = max(at, g.now.Add(g.cfg.RetryAfter))
 	}
+}
+
+// ended returns the epoch of a map with which all earlier terms have ended: whoever acts on it leads none of them.
+func (g *Group) ended() placement.Epoch {
+	if g.cfg.is(AnyActs) {
+		return 1
+	}
+	return g.lead.began
 }

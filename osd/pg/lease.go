@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type Leases struct {
 	quiet   clock.Mono // start of the process plus one lease
 	held    map[placement.OSDID]held
 	granted map[placement.OSDID]clock.Mono // until when, by our clock
+	acts    map[placement.OSDID]placement.Epoch
 }
 
 type held struct {
@@ -37,7 +39,7 @@ type held struct {
 func NewLeases(now clock.Mono, length time.Duration) *Leases {
 	return &Leases{
 		length: length, quiet: now.Add(length),
-		held: map[placement.OSDID]held{}, granted: map[placement.OSDID]clock.Mono{},
+		held: map[placement.OSDID]held{}, granted: map[placement.OSDID]clock.Mono{}, acts: map[placement.OSDID]placement.Epoch{},
 	}
 }
 
@@ -83,15 +85,32 @@ func (l *Leases) Holds(now clock.Mono, from placement.OSDID, at placement.Epoch)
 	return ok && now < h.until && h.epoch <= at
 }
 
-// QuietAfter returns the time from which a PG that this OSD leads since now may
-// be served: every grant made so far has run out by then, and one lease has
-// passed since the start of the process.
-func (l *Leases) QuietAfter() clock.Mono {
+// Acts notes that all groups of an OSD act on a map of that epoch, or a newer one. None of
+// them is the primary of a term that ended with that map or before.
+func (l *Leases) Acts(id placement.OSDID, e placement.Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acts[id] = max(l.acts[id], e)
+}
+
+// Granted returns until when we have granted leases, and to whom.
+func (l *Leases) Granted() map[placement.OSDID]clock.Mono {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.granted)
+}
+
+// QuietAfter returns the time from which a PG that this OSD leads since a map of epoch began may be
+// served, if that is when Granted told what was granted: one lease has passed since the start of the process,
+// and every grant has run out that was made to an OSD which may not act on that map yet.
+func (l *Leases) QuietAfter(granted map[placement.OSDID]clock.Mono, began placement.Epoch) clock.Mono {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.quiet
-	for _, until := range l.granted {
-		t = max(t, until)
+	for id, until := range granted {
+		if l.acts[id] < began {
+			t = max(t, until)
+		}
 	}
 	return t
 }

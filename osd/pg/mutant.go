@@ -53,6 +53,7 @@ const (
 	FillDisks             // writes are executed though a member has no space for them
 	KeepCursor            // a learner that drops entries keeps how far its backfill has come
 	SkipLeft              // a resumed backfill copies nothing left of where it goes on
+	AnyActs               // a new primary waits for the leases of nobody who acts on some map
 
 	ChildWithoutLog // a PG that is split off does not get its parent's log
 	LeadUnsplit     // a primary leads before its copy is divided
@@ -102,6 +103,7 @@ var mutantNames = [...]string{
 	FillDisks:      "fill disks",
 	KeepCursor:     "keep the cursor",
 	SkipLeft:       "skip what is left",
+	AnyActs:        "any acts",
 
 	ChildWithoutLog: "child without a log",
 	LeadUnsplit:     "lead unsplit",

@@ -26,6 +26,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"leases hear late", probe{lateEpoch: true}, noStaleRead},
 		{"restart", probe{impatient: true}, noStaleReadAfterRestart},
 		{"own grants", probe{mutant: ServeEarly}, noStaleReadAfterPromotion},
+		{"grants to who has an old map", probe{mutant: AnyActs}, noStaleReadAfterPromotion},
 		{"tail", probe{mutant: ServeTail}, tailIsNotServed},
 		{"old term", probe{mutant: AcceptOldTerm}, oldTermIsRefused},
 		{"objects of a tail", probe{mutant: KeepTail}, followerDiesDuringActivation},

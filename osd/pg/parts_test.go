@@ -450,7 +450,7 @@ func TestRepairOvertakes(t *testing.T) {
 func TestLeases(t *testing.T) {
 	const second = clock.Mono(time.Second)
 	l := NewLeases(100*second, time.Second)
-	if got := l.QuietAfter(); got != 101*second {
+	if got := l.QuietAfter(l.Granted(), 7); got != 101*second {
 		t.Fatalf("after the start quiet until %d, want one lease", got)
 	}
 	l.SetEpoch(7)
@@ -460,8 +460,19 @@ func TestLeases(t *testing.T) {
 	}
 	l.Grant(104*second, 1) // a slower goroutine
 	l.Grant(103*second, 2)
-	if got := l.QuietAfter(); got != 106*second {
+	if got := l.QuietAfter(l.Granted(), 7); got != 106*second {
 		t.Fatalf("quiet until %d, want until the last grant has run out", got/second)
+	}
+	granted := l.Granted()
+	l.Acts(1, 6) // it may still lead what it has led
+	if got := l.QuietAfter(granted, 7); got != 106*second {
+		t.Fatalf("quiet until %d, want until the last grant has run out", got/second)
+	}
+	l.Acts(1, 7)
+	l.Acts(1, 5) // late
+	l.Grant(110*second, 2)
+	if got := l.QuietAfter(granted, 7); got != 104*second {
+		t.Fatalf("quiet until %d, want until the grant to osd.2 has run out", got/second)
 	}
 	l.Received(200*second, 3, time.Second, 7)
 	for _, c := range []struct {

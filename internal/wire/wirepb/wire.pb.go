@@ -2233,6 +2233,7 @@ type Heartbeat struct {
 	From          int32                  `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
 	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Asked         int64                  `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
+	Acts          uint64                 `protobuf:"varint,60,opt,name=acts,proto3" json:"acts,omitempty"` // all PGs of the sender act on a map at least as new
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2284,6 +2285,13 @@ func (x *Heartbeat) GetIncarnation() uint64 {
 func (x *Heartbeat) GetAsked() int64 {
 	if x != nil {
 		return x.Asked
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetActs() uint64 {
+	if x != nil {
+		return x.Acts
 	}
 	return 0
 }
@@ -6300,11 +6308,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x18\n" +
-	"\aleaving\x18\x04 \x01(\bR\aleaving\"W\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\"k\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\x03R\x05asked\"\xa1\x01\n" +
+	"\x05asked\x18\x03 \x01(\x03R\x05asked\x12\x12\n" +
+	"\x04acts\x18< \x01(\x04R\x04acts\"\xa1\x01\n" +
 	"\x0eHeartbeatReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +

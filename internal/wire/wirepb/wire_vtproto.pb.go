@@ -1987,6 +1987,13 @@ func (m *Heartbeat) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Acts != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Acts))
+		i--
+		dAtA[i] = 0x3
+		i--
+		dAtA[i] = 0xe0
+	}
 	if m.Asked != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Asked))
 		i--
@@ -6536,6 +6543,9 @@ func (m *Heartbeat) SizeVT() (n int) {
 	}
 	if m.Asked != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Asked))
+	}
+	if m.Acts != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Acts))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -12727,6 +12737,25 @@ func (m *Heartbeat) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Asked |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 60:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Acts", wireType)
+			}
+			m.Acts = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Acts |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
