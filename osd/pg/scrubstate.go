@@ -187,6 +187,32 @@ func (g *Group) fillScrubStat(s *wirepb.PGStat) {
 	s.LastScrub, s.LastDeepScrub = g.scrubs.st.Last, g.scrubs.st.LastDeep
 }
 
+// QueryScrub is what `pg query` shows of scrubs.
+type QueryScrub struct {
+	Last     int64  `json:"last"` // unix seconds, 0: never; when the scrub began
+	LastDeep int64  `json:"last_deep"`
+	Errors   int64  `json:"errors"`  // damaged copies that are not repaired
+	Unfound  int64  `json:"unfound"` // objects without a good copy
+	Running  string `json:"running,omitempty"`
+	Objects  int64  `json:"objects,omitempty"` // compared so far
+	Suspects int    `json:"suspects,omitempty"`
+}
+
+func (g *Group) queryScrub() QueryScrub {
+	q := QueryScrub{Last: g.scrubs.st.Last / 1e9, LastDeep: g.scrubs.st.LastDeep / 1e9}
+	q.Errors, q.Unfound = g.scrubCounts()
+	if ld := g.lead; ld != nil {
+		q.Suspects = len(ld.suspects)
+		if ld.check != nil {
+			q.Suspects++
+		}
+		if sc := ld.scrub; sc != nil {
+			q.Running, q.Objects = sc.kind(), sc.objects
+		}
+	}
+	return q
+}
+
 // ScrubState is what a driver needs to know to plan scrubs.
 type ScrubState struct {
 	Leads          bool

@@ -237,6 +237,7 @@ type QueryState struct {
 	InFlight  int               `json:"in_flight"`
 	Waiting   int               `json:"waiting"`
 	WaitsFor  string            `json:"waits_for,omitempty"`
+	Scrub     QueryScrub        `json:"scrub"`
 	Damaged   string            `json:"damaged,omitempty"` // what is wrong with this OSD's records of the PG
 	Peers     []PeerState       `json:"peers,omitempty"`
 }
@@ -247,7 +248,7 @@ func (g *Group) Query(objects int64) QueryState {
 	q := QueryState{
 		PG: g.id.String(), State: "replica", Epoch: v.Epoch, Term: v.Record.Term, Primary: v.Record.Primary,
 		InSync: v.Record.InSync, Target: v.Target, Head: g.log.head().String(), Tail: g.log.tail.String(),
-		Committed: g.st.committed.String(), Exists: g.exists, Complete: g.st.complete, Damaged: g.damaged, PGNum: g.st.pgNum,
+		Committed: g.st.committed.String(), Exists: g.exists, Complete: g.st.complete, Damaged: g.damaged, Scrub: g.queryScrub(), PGNum: g.st.pgNum,
 	}
 	if g.split != nil {
 		q.Splitting = g.split.String()
