@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/testcluster"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // TestLiveCluster runs the commands against a real cluster: three monitors, of
@@ -75,6 +76,26 @@ func TestLiveCluster(t *testing.T) {
 	}
 	want(0, "32 active+clean", "", "status")
 	want(0, "1 objects", "", "status")
+	want(0, "osd.0 may stop", "", "osd", "ok-to-stop", "0")
+	want(1, "32 pgs would drop below min_size", "", "osd", "ok-to-stop", "0", "1")
+	want(1, "have it in their in-sync set", "", "osd", "safe-to-destroy", "0")
+	want(5, "finds only 2 of 3 places without them; add OSDs on other hosts", "", "osd", "drain", "2")
+	want(0, "draining osd.2", "", "osd", "drain", "2", "--force")
+	want(0, "2 in", "", "osd", "stat")
+	want(0, "not draining osd.2", "", "osd", "undrain", "2")
+	want(5, "osd.2 is up", "", "osd", "rm", "2")
+	want(5, "leads it and serves", "", "pg", "force-primary", "1.0", "0", "--accept-loss")
+	want(0, "scrub_max_pgs is 3", "", "config", "set", "scrub_max_pgs", "3")
+	want(2, "the keys are", "", "config", "set", "colour", "red")
+	if got := c.Mon(leader).Map().ConfigNumber(placement.KeyScrubMaxPGs); got != 3 {
+		t.Errorf("scrub_max_pgs is %d in the map, want 3", got)
+	}
+	want(0, "set osd.1 to class nvme", "", "osd", "crush", "set-device-class", "nvme", "osd.1")
+	want(0, "nvme", "", "osd", "tree")
+	if r := cairn("", "audit", "ls"); !strings.Contains(r.stdout, "127.0.0.1  done      osd drain osd.2") ||
+		!strings.Contains(r.stdout, "127.0.0.1  conflict  osd rm osd.2") || !strings.Contains(r.stdout, "user create alice (1 keys)") {
+		t.Errorf("audit ls:\n%s", r.stdout)
+	}
 	want(0, "", "", "object", "rm", "o1", "-p", "p")
 	want(0, "pool 'p' removed", "", "pool", "rm", "p", "--confirm", "p")
 }

@@ -313,7 +313,7 @@ func pgCount(n int, what string) string {
 func pgDetail(pg *api.PG) string {
 	s := fmt.Sprintf("pg %s is %s, acting %s", pg.PGID, pg.State, intList(pg.Acting))
 	if pg.Waiting != "" && !active(pg.State) {
-		s += ", waiting for " + pg.Waiting
+		s += ", waiting for " + strings.TrimPrefix(pg.Waiting, "peering, waiting for ")
 	}
 	return s
 }

@@ -89,8 +89,7 @@ func (c *OSDRegister) apply(t *txn) (Result, error) {
 		}
 	}
 	if id, gone := t.s.wasRemoved(store); gone {
-		return Result{}, refuse(wirepb.Code_NOT_PERMITTED,
-			"store %v was %v, which was removed from the cluster; a copy that old must not come back: empty the directory, and it becomes a new OSD", store, id)
+		return Result{}, removedStore(store, id)
 	}
 	if len(t.m.OSDs) >= MaxOSDs {
 		return Result{}, refuse(wirepb.Code_NO_SPACE, "register an OSD: the cluster has %d OSDs, the most it can have", MaxOSDs)
@@ -121,6 +120,9 @@ func (c *OSDRegister) apply(t *txn) (Result, error) {
 
 func (c *OSDBoot) apply(t *txn) (Result, error) {
 	cur := t.m.OSD(c.ID)
+	if id, gone := t.s.wasRemoved(placement.UUID(c.Store)); gone {
+		return Result{}, removedStore(placement.UUID(c.Store), id)
+	}
 	if cur == nil {
 		return Result{}, refuse(wirepb.Code_NOT_FOUND, "%v is not registered; register its store first", c.ID)
 	}

@@ -144,6 +144,11 @@ func (s *State) wasRemoved(store placement.UUID) (placement.OSDID, bool) {
 	return placement.NoOSD, false
 }
 
+func removedStore(store placement.UUID, id placement.OSDID) error {
+	return refuse(wirepb.Code_NOT_PERMITTED,
+		"store %v was %v, which was removed from the cluster; a copy that old must not come back: empty the directory, and it becomes a new OSD", store, id)
+}
+
 func (c *OSDFull) apply(t *txn) (Result, error) {
 	if len(c.OSDs) > MaxOSDs {
 		return Result{}, invalid("fullness of %d OSDs at once, at most %d are allowed", len(c.OSDs), MaxOSDs)

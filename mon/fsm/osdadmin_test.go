@@ -58,7 +58,7 @@ func TestRemove(t *testing.T) {
 		t.Fatal("still in the CRUSH map")
 	}
 	r.no(wirepb.Code_NOT_FOUND, "does not exist", &OSDRemove{ID: id})
-	r.no(wirepb.Code_NOT_FOUND, "not registered", bootOf(int(id), 5))
+	r.no(wirepb.Code_NOT_PERMITTED, "was removed", bootOf(int(id), 5))
 	back := &OSDRegister{Store: storeOf(int(id)), Class: "ssd", Capacity: 1 << 40}
 	want := fmt.Sprintf("was %v, which was removed", id)
 	r.no(wirepb.Code_NOT_PERMITTED, want, back)

@@ -177,6 +177,10 @@ func TestStatusOfCairn(t *testing.T) {
 	s.Health = with(check("MON_DOWN", "1/3 mons down, quorum a,b"), "OSDMAP_FLAGS", "noout flag(s) set")
 	s.QuorumNames, s.MonMap = []string{"a", "b"}, api.MonSummary{NumMons: 3, OutOfQuorum: []string{"c"}}
 	s.OSDMap.Flags = []string{"noout", "pause"}
+	s.Progress = []api.Progress{
+		{Message: "Recovery after osd.1 went down", Progress: 0.25, Elapsed: 75, Remaining: 225},
+		{Message: "Draining osd.3", Progress: 1.5, Elapsed: 3, Remaining: -1},
+	}
 	s.Services = []api.Service{{Kind: "nfs", Name: "n", Addr: "10.0.0.3:2049"}, {Kind: "s3", Name: "x", Addr: "10.0.0.1:80"},
 		{Kind: "s3", Name: "y", Addr: "10.0.0.1:81"}, {Kind: "s3", Name: "z", Addr: "10.0.0.2:80"}}
 	s.PGMap.ByState = []api.StateCount{{State: "active+clean", Count: 100}, {State: "unknown", Count: 9}, {State: "peering", Count: 1}}
