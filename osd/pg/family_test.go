@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,6 +56,8 @@ type host struct {
 	st        *store.Sim
 	leases    *Leases
 	gs        map[uint32]*Group
+	lines     map[uint32]*store.Line
+	reloads   int
 	nursery   Nursery
 	later     []letter // messages that were sent with newer maps
 	replies   map[Handle]Reply
@@ -215,6 +218,7 @@ func (h *host) boot() {
 	h.alive, h.epoch, h.seen = true, 0, 0
 	h.leases = NewLeases(h.f.now, time.Second)
 	h.gs, h.later, h.replies = map[uint32]*Group{}, nil, map[Handle]Reply{}
+	h.lines = map[uint32]*store.Line{}
 	h.proposals, h.lists, h.execs, h.reads, h.nursery = map[uint32]*Proposal{}, nil, nil, nil, Nursery{}
 	pgs, err := h.st.PGs()
 	if err != nil {
@@ -235,7 +239,7 @@ func (h *host) load(shard uint32) {
 	if h.nursery.Holds(pgid(shard)) {
 		g.Hold()
 	}
-	h.gs[shard] = g
+	h.gs[shard], h.lines[shard] = g, &store.Line{}
 }
 
 // fetch is the driver's way with a new map.
@@ -312,9 +316,12 @@ func (h *host) step(shard uint32, ev Event) {
 func (h *host) carryOut(shard uint32, g *Group, fx Effects) {
 	f := h.f
 	for _, p := range fx.Persist {
-		h.st.Submit(&store.Batch{Ops: p.Ops}, func(err error) {
-			if err != nil {
+		h.st.Submit(&store.Batch{Ops: p.Ops, Line: h.lines[shard], Reserve: p.Reserve}, func(err error) {
+			if err != nil && !errors.Is(err, store.ErrNoSpace) {
 				f.t.Fatalf("osd.%d PG %d: %v", h.id, shard, err)
+			}
+			if h.gs[shard] != g {
+				return // of a group that was made anew since
 			}
 			h.step(shard, PersistedEvent{ID: p.ID, Err: err})
 			if !h.nursery.Empty() {
@@ -340,7 +347,14 @@ func (h *host) carryOut(shard uint32, g *Group, fx Effects) {
 	if fx.Propose != nil {
 		h.proposals[shard] = &Proposal{fx.Propose.Token, proto.Clone(fx.Propose.Change).(*wirepb.PGChange)}
 	}
-	if fx.Forget {
+	switch {
+	case fx.Failed != nil:
+		f.t.Fatalf("osd.%d PG %d: %v", h.id, shard, fx.Failed)
+	case fx.Reload:
+		h.reloads++
+		h.load(shard)
+		h.step(shard, MapEvent{View: f.view(shard)})
+	case fx.Forget:
 		delete(h.gs, shard)
 	}
 }

@@ -623,6 +623,33 @@ func TestSplitListingFails(t *testing.T) {
 	f.wantSame(0, 1, 2)
 }
 
+// A member's disk has no room for a step of its split: the group starts over from what is on the disk,
+// and goes on where it was when there is room.
+func TestSplitWithoutSpace(t *testing.T) {
+	for fine := range 8 {
+		f := newFamily(t, 1, 3)
+		s := stockOf(f, 20)
+		h := f.hosts[2]
+		left, refused := fine, 3
+		h.st.SetHooks(nil, func(b *store.Batch) error {
+			if left--; left >= 0 || refused == 0 {
+				return nil
+			}
+			refused--
+			return store.ErrNoSpace
+		})
+		f.grow(4)
+		f.govern(4 * time.Second)
+		s.more(" then")
+		f.govern(2 * time.Second)
+		s.check()
+		f.wantSame(0, 1, 2)
+		if h.reloads == 0 {
+			t.Fatalf("after %d batches: nothing was refused", fine)
+		}
+	}
+}
+
 func TestNursery(t *testing.T) {
 	id := func(s uint32) placement.PGID { return placement.PGID{Pool: 1, Shard: s} }
 	g := func(shard, pgNum, splitTo uint32) *Group {
