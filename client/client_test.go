@@ -682,11 +682,11 @@ func TestChaos(t *testing.T) {
 // has come while the connection was made: the OSD must be able to tell that the choice is old.
 func TestEpochOfTheChoice(t *testing.T) {
 	cl := newCluster(t, 1, 1)
-	dialling, proceed := make(chan struct{}), make(chan struct{})
+	dialling, proceed := make(chan struct{}, 1000), make(chan struct{})
 	c := cl.connect(func(o *client.Options) {
 		o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if addr == cl.osds[0].proxy.addr() {
-				close(dialling)
+				dialling <- struct{}{}
 				<-proceed
 			}
 			return new(net.Dialer).DialContext(ctx, network, addr)
