@@ -261,7 +261,7 @@ func (v *View) OSDs() []api.OSDInfo {
 		o := &v.Map.OSDs[i]
 		n := api.OSDInfo{
 			ID: int(o.ID), UUID: o.Store.String(), Class: v.classOf(int(o.ID)), Host: v.hostOf(int(o.ID), parents),
-			Addr: o.Addr, Up: o.Up, In: o.In(), AutoOut: o.AutoOut, Reweight: reweight(o.Weight),
+			Addr: o.Addr, Up: o.Up, In: o.In(), AutoOut: o.AutoOut, Draining: o.Draining, Full: o.Full.String(), Reweight: reweight(o.Weight),
 			CrushWeight: weights[int(o.ID)], UpFrom: uint64(o.UpFrom), DownAt: uint64(o.DownAt), Incarnation: o.Incarnation,
 		}
 		if st, _ := v.report(o.ID); st.Report != nil {

@@ -23,6 +23,8 @@ type OSDInfo struct {
 	Up            bool    `json:"up"`
 	In            bool    `json:"in"`
 	AutoOut       bool    `json:"auto_out" doc:"Marked out by the monitors; comes in again by itself when it boots"`
+	Draining      bool    `json:"draining" doc:"An administrator empties it: CRUSH does not choose it, it serves on"`
+	Full          string  `json:"full" doc:"ok, nearfull, backfillfull or full"`
 	Reweight      float64 `json:"reweight"`
 	CrushWeight   float64 `json:"crush_weight"`
 	UpFrom        uint64  `json:"up_from"`
