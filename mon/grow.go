@@ -109,6 +109,9 @@ func nextStep(m *placement.Map, p *placement.Pool, stats map[placement.PGID]*wir
 		if !hasState(st, "active") || splits[shard] && !hasState(st, "clean") {
 			return p.PGNum
 		}
+		if rec := m.PG(placement.PGID{Pool: p.ID, Shard: shard}); splits[shard] && (!rec.Created || rec.Forced) {
+			return p.PGNum // it would be refused
+		}
 		misplaced += st.Misplaced + st.Degraded
 		copies += st.Objects * int64(p.Size)
 	}

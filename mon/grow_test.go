@@ -102,6 +102,9 @@ func TestGrowBySteps(t *testing.T) {
 	}
 	r.m.Flags = 0
 	r.wantStep(10)
+	r.m.PGs[0].Records[1].Forced = true
+	r.wantStep(0)
+	r.m.PGs[0].Records[1].Forced = false
 
 	r = newGrowRig(t, 3, 1)
 	r.pool().PGNumTarget = 2
