@@ -108,6 +108,9 @@ func (w *world) heal() {
 		m.thaw()
 		m.alive, m.lag = true, 0
 	}
+	for ; w.owed > 0; w.owed-- {
+		w.addOSD()
+	}
 	w.healAdmin()
 	for _, n := range w.osds {
 		n.thaw()

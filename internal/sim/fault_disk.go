@@ -115,7 +115,16 @@ func (w *world) vanish() bool {
 		w.mons.down(n.id)
 	}
 	w.until(w.rand(0, 5*time.Second), func() { w.mons.weigh(n.id, 0) }) // heal does it, too
-	w.after(w.rand(0, 5*time.Second), func() { w.addOSD() })
+	w.owed++
+	w.until(w.rand(0, 5*time.Second), func() {
+		w.owed--
+		w.addOSD()
+	})
+	if w.chance(0.5) { // refused as long as a PG may need it
+		for range 3 {
+			w.until(w.rand(time.Second, 20*time.Second), func() { w.mons.want(&fsm.OSDRemove{ID: n.id}) })
+		}
+	}
 	return true
 }
 

@@ -65,6 +65,7 @@ type world struct {
 	values  int
 	handles uint64
 	giveUps int
+	owed    int                        // new OSDs in the place of lost ones
 	settled map[placement.PGID]settled // since the faults ended
 }
 
