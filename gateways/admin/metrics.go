@@ -15,7 +15,7 @@ import (
 // pgWords are the words of PG states that metrics count, so that each exists at zero.
 var pgWords = []string{
 	"active", "clean", "creating", "peering", "activating", "degraded", "undersized", "remapped", "recovering",
-	"recovery_wait", "backfilling", "backfill_wait", "down", "stale", "incomplete", "inconsistent", "scrubbing", "unknown",
+	"recovery_wait", "recovery_toofull", "backfilling", "backfill_wait", "backfill_toofull", "down", "stale", "incomplete", "inconsistent", "scrubbing", "unknown",
 }
 
 // metrics returns the handler of /metrics. Every monitor answers for itself; what

@@ -18,6 +18,18 @@ const (
 	heldFull       // the target is too full
 )
 
+func (h hold) String() string {
+	switch h {
+	case heldFlags:
+		return "the flags norecover, nobackfill or norebalance"
+	case heldSlot:
+		return "enough PGs recover on it or on the primary"
+	case heldFull:
+		return "its disk is too full"
+	}
+	return ""
+}
+
 // busyWait is how many RetryAfter pass before a target that had no slot is asked again.
 const busyWait = 5
 

@@ -78,6 +78,8 @@ func (g *Group) stateWords(objects int64) string {
 	ld, v := g.lead, &g.view
 	var w []string
 	switch {
+	case v.Record.Created && g.unfit() && g.split == nil && !g.held:
+		w = append(w, "incomplete") // as long as nobody else can lead
 	case !v.Record.Created:
 		w = append(w, "creating")
 		if !ld.activated {
@@ -175,7 +177,11 @@ func (g *Group) why() string {
 	case g.damaged != "":
 		return fmt.Sprintf("inactive: the records of PG %s on %s are damaged (%s), and its copy counts as lost", g.id, g.cfg.Self, g.damaged)
 	case g.unfit():
-		return fmt.Sprintf("inactive: %s has lost its copy of PG %s, or never had all of it", g.cfg.Self, g.id)
+		text := fmt.Sprintf("inactive: %s has lost its copy of PG %s, or never had all of it", g.cfg.Self, g.id)
+		if len(missing) > 0 {
+			text += "; one of these must lead: " + strings.Join(missing, ", ")
+		}
+		return text
 	case !ld.activated && len(missing) > 0:
 		return "peering, waiting for " + strings.Join(missing, ", ")
 	case !ld.activated:
@@ -216,6 +222,7 @@ type PeerState struct {
 	Acked   uint64          `json:"acked"`
 	Missing int             `json:"missing"`
 	Scan    string          `json:"backfill_position,omitempty"`
+	Held    string          `json:"held_back,omitempty"` // why it is not being taught
 }
 
 // QueryState is what `pg query` shows.
@@ -262,7 +269,7 @@ func (g *Group) Query(objects int64) QueryState {
 		q.WaitsFor = g.why()
 	}
 	for _, p := range g.peerList() {
-		ps := PeerState{OSD: p.id, Phase: p.phase.String(), Acked: p.acked, Missing: len(p.need)}
+		ps := PeerState{OSD: p.id, Phase: p.phase.String(), Acked: p.acked, Missing: len(p.need), Held: p.held.String()}
 		if p.backfill != nil {
 			ps.Scan = p.backfill.upTo
 		}
