@@ -40,7 +40,7 @@ func newScrubber(d *OSD) *scrubber {
 	return &scrubber{d: d, work: make(chan func(), 64), wake: make(chan struct{}, 1), asked: map[placement.PGID]pg.ScrubEvent{}}
 }
 
-// run plans scrubs until Close ends ctx.
+// run plans scrubs, now and then and when it is asked to, until Close ends ctx.
 func (sc *scrubber) run() {
 	defer sc.d.wg.Done()
 	tick := time.NewTicker(sc.d.o.ScrubEvery)
@@ -155,6 +155,9 @@ func (d *OSD) notice(id placement.PGID, n pg.Notice) {
 		log.Error("an object has no good copy", "why", n.Text)
 	case pg.ScrubStopped:
 		log.Warn("scrub ended early", "why", n.Text)
+	case pg.ScrubEnded:
+		log.Info("scrub", "what", n.Text)
+		d.scrubs.soon() // the next one need not wait for its time
 	default:
 		log.Info("scrub", "what", n.Text)
 	}
@@ -288,12 +291,17 @@ func (d *OSD) onScrubStart(c *wire.Conn, m *wire.Message, q *wirepb.PGScrubStart
 			c.ReplyError(m, wirepb.Code_TRY_LATER, "%s has %d scrubs waiting", d.id, askedMax)
 			return
 		}
-		select {
-		case d.scrubs.wake <- struct{}{}:
-		default:
-		}
+		d.scrubs.soon()
 		reply(c, m, map[string]int{"pgs": n})
 	}()
+}
+
+// soon has scrubs planned at once.
+func (sc *scrubber) soon() {
+	select {
+	case sc.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (sc *scrubber) ask(id placement.PGID, ev pg.ScrubEvent) bool {

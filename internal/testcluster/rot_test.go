@@ -316,3 +316,26 @@ func TestScrubsComeByThemselves(t *testing.T) {
 		t.Error("a scrub found something wrong with healthy copies")
 	}
 }
+
+// An administrator has everything scrubbed that an OSD leads; one PG follows the other.
+func TestScrubOfAnOSD(t *testing.T) {
+	d := newDecaying(t, func(o *osd.Options) { o.ScrubEvery = time.Hour })
+	d.put("a")
+	started, err := d.api.OSDScrub(d.ctx, 1, api.DeepScrub)
+	if err != nil || started.PGs < 2 {
+		t.Fatalf("%+v, %v", started, err)
+	}
+	d.until("the PGs of osd.1 are scrubbed", func() bool {
+		pgs, err := d.api.PGs(d.ctx, api.PGFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, pg := range pgs {
+			if pg.ActingPrimary == 1 && pg.LastDeepScrub > 0 {
+				n++
+			}
+		}
+		return n == started.PGs
+	})
+}
