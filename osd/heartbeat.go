@@ -116,8 +116,8 @@ func (h *heartbeats) run(ctx context.Context, b *beat) {
 			return
 		default:
 			// Only a dial made now tells that nobody listens now; a backoff repeats old news.
-			refused, silent := wire.IsRefused(err) && !errors.Is(err, wire.ErrBackoff), now.Sub(answered)
-			if wire.IsRefused(err) {
+			refused, silent := wire.IsRefused(err) && !errors.Is(err, wire.ErrBackoff) || errors.Is(err, errAnother), now.Sub(answered)
+			if refused || wire.IsRefused(err) {
 				next = d.o.HeartbeatEvery / 4
 			}
 			if (refused || silent >= d.o.SilentAfter) && (reported == 0 || now.Sub(reported) >= time.Second) {
@@ -128,6 +128,10 @@ func (h *heartbeats) run(ctx context.Context, b *beat) {
 		timer.Reset(next)
 	}
 }
+
+// errAnother: somebody else listens where the peer did, so the peer does not; say an OSD
+// whose disk was replaced has another id now. It proves as much as a refused connection.
+var errAnother = errors.New("another daemon answers at its address")
 
 // ask sends one heartbeat. Half a lease is time enough for an answer to be worth having.
 func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) error {
@@ -146,7 +150,11 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 	if e := placement.Epoch(r.Header.Epoch); e > placement.Epoch(d.epoch.Load()) {
 		d.o.Monitors.Want(e)
 	}
-	if hb := r.Header.GetHeartbeatReply(); hb != nil && placement.OSDID(hb.From) == id && hb.LeaseNs > 0 {
+	hb := r.Header.GetHeartbeatReply()
+	if hb == nil || placement.OSDID(hb.From) != id {
+		return errAnother
+	}
+	if hb.LeaseNs > 0 {
 		d.throttle.SetFull(id, placement.Fullness(min(hb.Full, uint32(placement.Full))))
 		d.leases.Received(asked, id, time.Duration(hb.LeaseNs), placement.Epoch(hb.Epoch))
 	}

@@ -542,7 +542,11 @@ func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, 
 	for _, name := range names {
 		go func() { // until the client's own deadline
 			want := []byte(strconv.FormatInt(time.Now().UnixNano(), 10))
-			if err := p.WriteFull(ctx, name, want); err != nil {
+			err := p.WriteFull(ctx, name, want)
+			for errors.Is(err, client.ErrNoSpace) && wait(ctx, poll) == nil { // it takes a moment until all know that a disk has room again
+				err = p.WriteFull(ctx, name, want)
+			}
+			if err != nil {
 				errs <- err
 				return
 			}

@@ -1,0 +1,52 @@
+package osd
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// listener is a stage that hears of failures.
+type listener struct {
+	*stage
+	failures chan *wirepb.OSDFailure
+}
+
+func (l *listener) Call(ctx context.Context, req *wire.Message) (*wire.Message, error) {
+	if f := req.Header.GetOsdFailure(); f != nil {
+		select {
+		case l.failures <- f:
+		default:
+		}
+	}
+	return l.stage.Call(ctx, req)
+}
+
+// An OSD whose disk was replaced is another one at the same address. Its answers do
+// not keep the one that was there before alive.
+func TestAnotherAnswers(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	s := newStage(t)
+	l := &listener{stage: s, failures: make(chan *wirepb.OSDFailure, 1)}
+	o := options(st, s)
+	o.Monitors = l
+	d := start(t, o)
+	s.edit(func(m *placement.Map) {
+		m.NextOSD = 2
+		m.OSDs = append(m.OSDs, placement.OSD{ID: 1, Class: "ssd", Weight: placement.WeightOne, Up: true, Incarnation: 7, Addr: d.Addr()})
+	})
+	select {
+	case f := <-l.failures:
+		if f.Target != 1 || f.TargetIncarnation != 7 || !f.Refused {
+			t.Errorf("report %v, want that osd.1 in its life 7 refuses", f)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("osd.0 answers at the address of osd.1, and nobody is told")
+	}
+}
