@@ -160,6 +160,7 @@ func (c *OSDBoot) apply(t *txn) (Result, error) {
 		}
 		return Result{}, nil
 	}
+	t.leave(c.Addr, c.ID)
 	o := t.osd(c.ID)
 	o.Up, o.Addr, o.Incarnation, o.UpFrom = true, c.Addr, c.Incarnation, t.index
 	if o.AutoOut {
@@ -167,6 +168,18 @@ func (c *OSDBoot) apply(t *txn) (Result, error) {
 	}
 	t.replace(c.ID)
 	return Result{}, nil
+}
+
+// leave marks down whoever was up at an address where another OSD has booted now: its
+// disk was replaced, or its place taken. Nobody would notice that it is gone as long
+// as somebody answers there.
+func (t *txn) leave(addr string, now placement.OSDID) {
+	for i := range t.m.OSDs {
+		if other := t.m.OSDs[i]; other.ID != now && other.Up && other.Addr == addr {
+			o := t.osd(other.ID)
+			o.Up, o.DownAt = false, t.index
+		}
+	}
 }
 
 // follow takes over what a boot says about class, place and size. It reports

@@ -87,8 +87,8 @@ func TestReplacedDisk(t *testing.T) {
 				}
 				id = placement.OSDID(n)
 			}
-			if o := m.OSD(placement.OSDID(old)); o == nil || m.IsUp(o.ID) {
-				t.Errorf("osd.%d, whose disk is gone, is up in epoch %d", old, m.Epoch)
+			if m.IsUp(id) && m.IsUp(placement.OSDID(old)) {
+				t.Errorf("osd.%d, whose disk is gone, is up in epoch %d, and so is osd.%d in its place", old, m.Epoch, id)
 			}
 			for pg := range memberships(m, id) {
 				if !looked[pg] {
