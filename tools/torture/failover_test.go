@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,9 +187,10 @@ func TestCatchUp(t *testing.T) {
 		name   string
 		pgs    uint32
 		missed int
+		prefix string
 	}{
-		{"from the log", 8, 200},
-		{"by comparison", 1, 6000}, // more than a PG's log keeps
+		{"from the log", 8, 200, "missed-"},
+		{"by comparison", 1, 6000, "missed-" + strings.Repeat("x", 900) + "-"}, // more bytes of entries than a PG's log keeps
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			// With min_size 1 a single OSD may serve what it surely has.
@@ -199,7 +201,7 @@ func TestCatchUp(t *testing.T) {
 			}
 			away := c.OSDs[1]
 			away.Kill()
-			for name, size := range fill(ctx, t, pool, "missed-", tc.missed, 10_000) {
+			for name, size := range fill(ctx, t, pool, tc.prefix, tc.missed, 10_000) {
 				all[name] = size
 			}
 			for i := range 20 { // what it has it may have to forget, too
