@@ -10,6 +10,8 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/testcluster"
+	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // What TestMoves puts in: large enough that objects dominate, in enough PGs that chance does
@@ -54,25 +56,37 @@ func TestMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	total := float64(moveObjects * moveBytes * moveCopies)
+	before, sent := copies(t, c), recovered(c)
+	moved := func(what string) {
+		t.Helper()
+		const total = moveObjects * moveCopies
+		after, bytes := copies(t, c), recovered(c)
+		came := 0
+		for k := range after {
+			if !before[k] {
+				came++
+			}
+		}
+		part, n := float64(came)/total, c.OSDs()
+		t.Logf("one of %d OSDs %s: %.3f of the copies moved, the least is %.3f; %.3f of the bytes were sent, repeats included",
+			n, what, part, 1/float64(n), (bytes-sent)/(total*moveBytes))
+		if part > 1.2/float64(n) {
+			t.Errorf("%.3f of the copies moved, want at most 1.2/%d", part, n)
+		}
+		before, sent = after, bytes
+	}
 
-	n, err := c.AddOSD(ctx)
-	if err != nil {
+	if _, err := c.AddOSD(ctx); err != nil {
 		t.Fatal(err)
 	}
 	clean(t, ctx, c, "after an OSD was added")
-	added := recovered(c)
-	t.Logf("one of %d OSDs added: %.3f of the data moved, the least is %.3f", n+1, added/total, 1/float64(n+1))
-	if added > 1.2*total/float64(n+1) {
-		t.Errorf("%.3f of the data moved, want at most 1.2/%d", added/total, n+1)
-	}
+	moved("added")
 
-	if err := c.Mon(0).OSDReweight(ctx, c.OSD(1).ID(), 0); err != nil {
+	if err := c.Mon(0).OSDDrain(ctx, []placement.OSDID{c.OSD(1).ID()}, true); err != nil {
 		t.Fatal(err)
 	}
 	clean(t, ctx, c, "after an OSD was drained")
-	drained := recovered(c) - added
-	t.Logf("one of %d OSDs drained: %.3f of the data moved, the least is %.3f", n+1, drained/total, 1/float64(n+1))
+	moved("drained")
 	for c.OSD(1).Store.Usage().Objects > 0 {
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -96,6 +110,33 @@ func clean(t *testing.T, ctx context.Context, c *testcluster.Cluster, when strin
 	if err := c.WaitClean(ctx); err != nil {
 		t.Fatalf("not clean %s: %v", when, err)
 	}
+}
+
+// copies lists who has which object.
+func copies(t *testing.T, c *testcluster.Cluster) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	for i := range c.OSDs() {
+		st := c.OSD(i).Store
+		pgs, err := st.PGs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range pgs {
+			for after, more := "", true; more; {
+				var objs []store.ListEntry
+				if objs, more, err = st.List(id, store.Objects, after, 1000); err != nil {
+					t.Fatal(err)
+				}
+				for _, o := range objs {
+					after = o.Name
+					all[fmt.Sprintf("%d %s", i, o.Name)] = true
+				}
+				more = more && len(objs) > 0
+			}
+		}
+	}
+	return all
 }
 
 // recovered asks the daemons how many bytes they have copied to each other since they started.

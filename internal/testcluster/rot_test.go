@@ -220,7 +220,9 @@ func TestFlippedByteIsReadAround(t *testing.T) {
 	if !d.log.has("a copy cannot be read", `object=precious`, copyOf, "checksum") || !d.log.has("a copy was repaired", `object=precious`, copyOf) {
 		t.Error("the log does not tell of the damage and its repair")
 	}
-	d.until("the metrics tell", func() bool { return d.metric("cairn_osd_repairs_total") == 1 && d.metric("cairn_osd_read_errors_total") == 1 })
+	d.until("the metrics tell", func() bool {
+		return d.metric("cairn_osd_repairs_total") == 1 && d.metric("cairn_osd_read_errors_total") == 1
+	})
 	d.deepScrub(id)
 	if d.log.has("a scrub found a damaged copy") {
 		t.Error("a scrub still finds something wrong")
@@ -248,7 +250,9 @@ func TestFlippedByteIsScrubbed(t *testing.T) {
 	if l, err := d.api.PGInconsistent(d.ctx, id.String()); err != nil || len(l.Objects) != 0 {
 		t.Errorf("inconsistent objects: %+v, %v", l, err)
 	}
-	d.until("the metrics tell", func() bool { return d.metric("cairn_osd_scrub_errors_total") == 2 && d.metric("cairn_osd_repairs_total") == 2 })
+	d.until("the metrics tell", func() bool {
+		return d.metric("cairn_osd_scrub_errors_total") == 2 && d.metric("cairn_osd_repairs_total") == 2
+	})
 	if err := d.KillOSD(int(members[0])); err != nil {
 		t.Fatal(err)
 	}
