@@ -18,8 +18,8 @@ type Config struct {
 
 	LogMax      int           // log entries kept in any case, and with them request ids; default 2000
 	LogKeep     time.Duration // entries are kept for this long, as far as the limits below allow; default 2 min, negative: their age does not matter
-	LogHard     int           // entries kept at most; default ten times LogMax
-	LogBytes    int           // bytes of entries kept at most; default 4 MiB
+	LogHard     int           // entries kept at most; default two and a half times LogMax
+	LogBytes    int           // bytes of entries kept at most; default 1 MiB
 	InFlightMax int           // writes under way in the group; default 256
 	QueueMax    int           // client operations that wait for the group; default 4096
 	PushMax     int           // objects pushed to one peer at a time; default 4
@@ -40,8 +40,8 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	set(&c.LogMax, 2000)
-	set(&c.LogHard, 10*c.LogMax)
-	set(&c.LogBytes, 4<<20)
+	set(&c.LogHard, 5*c.LogMax/2)
+	set(&c.LogBytes, 1<<20)
 	if c.LogKeep == 0 {
 		c.LogKeep = 2 * time.Minute
 	}
