@@ -81,6 +81,12 @@ func (n *osd) scrub(want func(pg.ScrubState) bool, deep bool, wall int64) (any b
 // damage is taken back: two failures at a time may cost data, and the simulation does not ask for more.
 // With rotOne no second failure can cost data, and all must be found and repaired.
 func (w *world) healRot() {
+	w.settled = map[placement.PGID]settled{}
+	w.scrubAll()
+}
+
+// healLost takes back the damage of what no other member has a good copy of.
+func (w *world) healLost() {
 	for _, n := range w.osds {
 		if n.gone {
 			continue
@@ -94,8 +100,6 @@ func (w *world) healRot() {
 			w.healRotIn(n, id)
 		}
 	}
-	w.settled = map[placement.PGID]settled{}
-	w.scrubAll()
 }
 
 func (w *world) healRotIn(n *osd, id placement.PGID) {
@@ -125,6 +129,7 @@ func (w *world) healRotIn(n *osd, id placement.PGID) {
 // scrubAll has every PG scrubbed again and again, as long as it is clean. Who becomes a member after
 // the last scrub may bring damage along.
 func (w *world) scrubAll() {
+	w.healLost() // also later: what was decided before the faults ended may yet drop a member
 	for id, rec := range w.records() {
 		if s := w.settled[id]; s.version != rec.Version || s.primary != rec.Primary {
 			w.settled[id] = settled{rec.Version, rec.Primary, int64(w.now)}
