@@ -77,7 +77,7 @@ func TestReadPiece(t *testing.T) {
 	var pairs, attrs, pieces int
 	at := pg.Cursor{}
 	for {
-		p, err := pg.ReadPiece(st, k, at, pieceSize)
+		p, err := pg.ReadPiece(st, k, pg.Read{At: at}, pieceSize)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestReadPiece(t *testing.T) {
 	if !bytes.Equal(got, data) || pairs != 2500 || attrs != 9 {
 		t.Fatalf("%d pieces: %d bytes, %d pairs, %d attributes; want %d, 2500, 9", pieces, len(got), pairs, attrs, len(data))
 	}
-	if p, err := pg.ReadPiece(st, store.Key{PG: k.PG, Name: "missing"}, pg.Cursor{}, pieceSize); err != nil || !p.Missing || !p.Last {
+	if p, err := pg.ReadPiece(st, store.Key{PG: k.PG, Name: "missing"}, pg.Read{}, pieceSize); err != nil || !p.Missing || !p.Last {
 		t.Fatalf("missing object: %+v, %v", p, err)
 	}
 }

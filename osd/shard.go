@@ -375,9 +375,9 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, r := range fx.Read {
 		s.offload(func() {
-			piece, err := pg.ReadPiece(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r.At, pieceSize)
+			piece, err := pg.ReadPiece(d.o.Store, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r, pieceSize)
 			if err == nil {
-				d.stats.recoveredBytes.Add(uint64(len(piece.Data)))
+				d.stats.recoveredBytes.Add(uint64(piece.Bytes()))
 				if piece.Last {
 					d.stats.recoveredObjects.Add(1)
 				}

@@ -57,7 +57,7 @@ func evident(h []porcupine.Operation) []porcupine.Operation {
 	for _, op := range h {
 		out := op.Output.(output)
 		for _, v := range strings.SplitAfter(out.data+out.kv, ";") {
-			seen[v] = true
+			seen[strings.TrimLeft(v, "\x00")] = true
 		}
 	}
 	var kept []porcupine.Operation

@@ -72,25 +72,32 @@ func (c *client) draw() input {
 	w := c.w
 	i := w.rng.IntN(w.k.objects)
 	in := input{pool: w.k.pools[i%len(w.k.pools)].name, object: fmt.Sprintf("o%d", i)}
-	switch k := w.rng.IntN(20); {
-	case k < 7, c.reader:
+	switch k := w.rng.IntN(26); {
+	case k < 8, c.reader:
 		in.kind = "read"
-	case k < 10:
+	case k < 11:
 		in.kind = "write"
 	case k < 14:
 		in.kind = "append"
-	case k < 15:
-		in.kind = "swap"
-	case k < 16:
-		in.kind = "set"
 	case k < 17:
-		in.kind, in.expect = "cas", c.kv[in.key()]
+		in.kind, in.off = "patch", 24*w.rng.IntN(4)
 	case k < 18:
+		in.kind, in.off = "chop", 1+w.rng.IntN(48)
+	case k < 19:
+		in.kind = "swap"
+	case k < 21:
+		in.kind, in.off = "set", w.rng.IntN(4)
+	case k < 22:
+		in.kind, in.off = "unset", w.rng.IntN(4)
+	case k < 23:
+		in.kind, in.expect = "cas", c.kv[in.key()]
+	case k < 24:
 		in.kind = "list"
 	default:
 		in.kind = "remove"
 	}
-	if in.writes() && in.kind != "remove" {
+	switch in.kind {
+	case "write", "append", "patch", "swap", "set", "cas":
 		w.values++
 		in.value = fmt.Sprintf("%d;", w.values)
 	}

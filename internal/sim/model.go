@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/anishathalye/porcupine"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -13,6 +16,7 @@ type input struct {
 	object string
 	kind   string
 	value  string // what is written
+	off    int    // where, or which of a few other omap keys as well
 	expect string // cas: the omap value it wants to find, "" for none
 }
 
@@ -43,12 +47,24 @@ func (in *input) request() (*wirepb.OpRequest, []byte) {
 		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_WRITE_FULL)}, []byte(in.value)
 	case "append":
 		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_APPEND)}, []byte(in.value)
+	case "patch":
+		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_WRITE)}, []byte(in.value)
+		ops[0].Offset = uint64(in.off)
+	case "chop": // or make it longer
+		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_TRUNCATE, Offset: uint64(in.off)}}
 	case "swap": // returns what it replaces
 		ops, payload = []*wirepb.ObjOp{{Kind: wirepb.OpKind_READ}, get, data(wirepb.OpKind_WRITE_FULL)}, []byte(in.value)
 	case "set":
 		ops = []*wirepb.ObjOp{
 			{Kind: wirepb.OpKind_OMAP_SET, Name: []byte("k"), Value: []byte(in.value)},
 			{Kind: wirepb.OpKind_SET_ATTR, Name: []byte("a"), Value: []byte(in.value)},
+			{Kind: wirepb.OpKind_OMAP_SET, Name: fmt.Appendf(nil, "x%d", in.off), Value: []byte(in.value)},
+		}
+	case "unset":
+		ops = []*wirepb.ObjOp{
+			{Kind: wirepb.OpKind_OMAP_RM, Name: []byte("k")},
+			{Kind: wirepb.OpKind_RM_ATTR, Name: []byte("a")},
+			{Kind: wirepb.OpKind_OMAP_RM, Name: fmt.Appendf(nil, "x%d", in.off)},
 		}
 	case "cas":
 		ops = []*wirepb.ObjOp{
@@ -97,8 +113,22 @@ func step(s state, in input, out output) (bool, state) {
 		return out.unknown || out.code == wirepb.Code_OK, state{true, in.value, s.kv}
 	case "append":
 		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data + in.value, s.kv}
+	case "patch":
+		old := s.data
+		if n := in.off - len(old); n > 0 {
+			old += strings.Repeat("\x00", n)
+		}
+		return out.unknown || out.code == wirepb.Code_OK, state{true, old[:in.off] + in.value + old[min(len(old), in.off+len(in.value)):], s.kv}
+	case "chop":
+		old := s.data
+		if n := in.off - len(old); n > 0 {
+			old += strings.Repeat("\x00", n)
+		}
+		return out.unknown || out.code == wirepb.Code_OK, state{true, old[:in.off], s.kv}
 	case "set":
 		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data, in.value}
+	case "unset": // what does not exist has none
+		return out.unknown || out.code == wirepb.Code_OK, state{s.exists, s.data, ""}
 	case "swap":
 		next := state{true, in.value, s.kv}
 		switch {

@@ -59,6 +59,7 @@ func TestMutants(t *testing.T) {
 		{mutant: pg.DropUnion, seeds: 60},
 		{mutant: pg.ForgetRequests, seeds: 20},
 		{mutant: pg.ForgetHorizon, seeds: 500},
+		{mutant: pg.ForgetTouched, seeds: 160},
 		{mutant: pg.HoldRefused, seeds: 200},
 		{mutant: pg.KeepTail, seeds: 300},
 		{mutant: pg.ReadUnleased, seeds: 120},

@@ -195,6 +195,9 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	for _, out := range fx.Send {
 		if o := s.m.OSD(out.To); o != nil && o.Up { // else the map has it down: the group knows
 			w.net.send(d, w.osds[out.To], out, s)
+			if out.Msg.GetPush().GetDelta() {
+				w.count["parts of an object were sent"]++
+			}
 		}
 	}
 	for _, r := range fx.Reply {
@@ -218,7 +221,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, r := range fx.Read {
 		d.read(func() func() {
-			p, err := pg.ReadPiece(d.disk.st, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r.At, w.k.piece)
+			p, err := pg.ReadPiece(d.disk.st, store.Key{PG: id, Space: store.Objects, Name: r.Object}, r, w.k.piece)
 			return func() { s.event(g, pg.ReadEvent{Token: r.Token, Piece: p, Err: err}) }
 		})
 	}

@@ -3,6 +3,7 @@ package testcluster_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/testcluster"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -124,4 +126,110 @@ func TestRecovery(t *testing.T) {
 			t.Errorf("OSD %d gave %.0f of %.0f bytes and got %.0f of %.0f objects: more than twice its share", i, gave[i], sumGave, got[i], sumGot)
 		}
 	}
+}
+
+// TestRecoveryOfParts: of large objects in which little was written, little moves.
+func TestRecoveryOfParts(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: 3, NoS3: true, Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: 3, PGNum: 4, Application: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after the start")
+	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	pool, err := cl.Pool(ctx, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(name string, op *client.Op) {
+		t.Helper()
+		if _, err := pool.Do(ctx, name, op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const (
+		objects, size, block = 8, 1 << 20, 4 << 10
+		pairs, value         = 4000, 200
+	)
+	for i := range objects {
+		do(fmt.Sprintf("object-%d", i), new(client.Op).WriteFull(bytes.Repeat([]byte{1}, size)))
+	}
+	key := func(i int) string { return fmt.Sprintf("key-%08d", i) }
+	for i := 0; i < pairs; i += 500 {
+		op := new(client.Op)
+		for n := range 500 {
+			op.OmapSet(key(i+n), bytes.Repeat([]byte{1}, value))
+		}
+		do("index", op)
+	}
+
+	before := recovered(c)
+	if err := c.KillOSD(1); err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for i := range 100 {
+		do(fmt.Sprintf("object-%d", i%objects), new(client.Op).Write(uint64(i*7919*block%size), bytes.Repeat([]byte{byte(i)}, block)))
+		do("index", new(client.Op).OmapSet(key(i*37%pairs), bytes.Repeat([]byte{byte(i)}, value)))
+		written += block + len(key(i)) + value
+	}
+	do("index", new(client.Op).OmapRm(key(3)))
+	if err := c.StartOSD(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after the OSD was away")
+	moved := recovered(c) - before
+	t.Logf("clients wrote %d bytes into objects of %d; %.0f were copied: %.3f times as many", written, objects*size+pairs*value, moved, moved/float64(written))
+	if moved > 1.2*float64(written) || moved < 0.5*float64(written) {
+		t.Errorf("%.0f bytes were copied for %d that were written, want at most 1.2 times as many", moved, written)
+	}
+	for i := range objects {
+		if n := equalCopies(t, c, fmt.Sprintf("object-%d", i)); n != 3 {
+			t.Errorf("object-%d has %d copies", i, n)
+		}
+	}
+	if n := equalCopies(t, c, "index"); n != 3 {
+		t.Errorf("the index has %d copies", n)
+	}
+}
+
+// equalCopies counts the copies of an object, and demands that they are equal.
+func equalCopies(t *testing.T, c *testcluster.Cluster, name string) (n int) {
+	t.Helper()
+	var first []byte
+	for i := range c.OSDs() {
+		st := c.OSD(i).Store
+		pgs, err := st.PGs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range pgs {
+			k := store.Key{PG: id, Name: name}
+			info, err := st.Stat(k)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			data, err2 := st.Read(k, 0, info.Size)
+			omap, _, err3 := st.OmapList(k, nil, nil, 10000)
+			if err := errors.Join(err, err2, err3); err != nil {
+				t.Fatal(err)
+			}
+			all := fmt.Appendf(data, "%v %q", info.Version, omap)
+			if n++; n == 1 {
+				first = all
+			} else if !bytes.Equal(first, all) {
+				t.Errorf("%s on %s is not like the others", name, c.OSD(i).ID())
+			}
+		}
+	}
+	return n
 }

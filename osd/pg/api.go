@@ -265,6 +265,21 @@ type Piece struct {
 	Data    []byte
 	Next    Cursor
 	Last    bool
+
+	// Of a Read with Parts: where Data comes from, and what does not exist. TooMuch: it is more
+	// than was asked for; the other fields are empty.
+	Extents         []Extent
+	RmAttrs, RmKeys [][]byte
+	TooMuch         bool
+}
+
+// Bytes is how much of the object it carries: data and pairs of the omap.
+func (p *Piece) Bytes() int {
+	n := len(p.Data)
+	for _, kv := range p.Omap {
+		n += len(kv.Key) + len(kv.Value)
+	}
+	return n
 }
 
 // Read asks for a piece of an object, to be answered with a ReadEvent.
@@ -272,6 +287,7 @@ type Read struct {
 	Token  uint64
 	Object string
 	At     Cursor
+	Parts  *Parts // not nil: only these, all of them in one piece
 }
 
 // List asks for a page of the PG's objects, to be answered with a ListedEvent.

@@ -445,6 +445,10 @@ func (a *actor) read() {
 // pieceOf reads a piece of four bytes, so that pushes take several messages.
 func pieceOf(st *store.Sim, r Read) ReadEvent {
 	k := store.Key{PG: castPG, Name: r.Object}
+	if r.Parts != nil {
+		p, err := ReadPiece(st, k, r, PieceSize{})
+		return ReadEvent{Token: r.Token, Piece: p, Err: err}
+	}
 	info, err := st.Stat(k)
 	if errors.Is(err, store.ErrNotFound) {
 		return ReadEvent{Token: r.Token, Piece: Piece{Missing: true, Last: true}}

@@ -383,7 +383,7 @@ func (h *host) work() (moved bool) {
 			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed})
 	}
 	for _, a := range reads {
-		p, err := ReadPiece(h.st, store.Key{PG: pgid(a.shard), Name: a.read.Object}, a.read.At, PieceSize{Bytes: 4, Pairs: 100})
+		p, err := ReadPiece(h.st, store.Key{PG: pgid(a.shard), Name: a.read.Object}, a.read, PieceSize{Bytes: 4, Pairs: 100})
 		h.step(a.shard, ReadEvent{Token: a.read.Token, Piece: p, Err: err})
 	}
 	moved = len(execs)+len(reads) > 0

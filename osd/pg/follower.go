@@ -254,6 +254,10 @@ func (g *Group) onReplicate(r *wirepb.PGReplicate, payload []byte) {
 // object itself is never seen half copied, and takes its place with the last piece
 // (learner) or with the activation (member).
 func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
+	if p.Delta {
+		g.onDelta(p, payload)
+		return
+	}
 	name := string(p.Object)
 	next, open := g.fol.pushing[name]
 	if p.First {
@@ -352,7 +356,7 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 	g.persistLog(log[1:])
 	g.adoptCommitted(l.Committed)
 	g.fol.live = true
-	g.answerDurable(&wirepb.PGMsg_Learned{Learned: &wirepb.PGLearned{}})
+	g.answerDurable(&wirepb.PGMsg_Learned{Learned: &wirepb.PGLearned{Deltas: true}})
 }
 
 // persistLog writes log entries in batches well below the store's limits.

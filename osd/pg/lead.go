@@ -108,6 +108,10 @@ type peer struct {
 	scanned  int64          // objects of ours that a backfill has gone over
 	started  clock.Mono
 
+	base     store.Version // see deltas
+	deltas   bool          // it is brought by the log from base, and takes what changed within objects
+	diverged bool          // it has entries that we do not have: what they changed nobody can tell
+
 	held  hold // why it is not taught now
 	whole bool // it needs a backfill, as far as we know
 }
@@ -426,7 +430,7 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		g.onScrubPage(p.id, m.GetScrubPage())
 	case m.GetScrubNoted() != nil:
 	case m.GetLearned() != nil:
-		p.learned = true
+		p.learned, p.deltas = true, p.backfill == nil && !p.diverged && m.GetLearned().Deltas
 	case m.GetScanned() != nil && p.phase == learning:
 		g.onScanned(p, m.GetScanned())
 	case m.GetCompleted() != nil && p.phase == completing:

@@ -30,6 +30,7 @@ type push struct {
 	locked bool
 	first  bool
 	last   bool
+	parts  *Parts // not nil: only these
 }
 
 func (g *Group) addNeed(p *peer, name string) {
@@ -67,6 +68,7 @@ func (g *Group) bringLearner(p *peer) {
 	learn := &wirepb.PGLearn{Committed: toPos(g.lead.committed), Horizon: g.st.horizon, Priority: g.priority()}
 	p.whole = false
 	if !info.Backfilling && base.Seq >= g.log.tail.Seq && g.log.has(base) && g.log.has(keep) && keep.Seq <= head.Seq {
+		p.base, p.diverged = base, keep.Seq < head.Seq
 		for _, e := range diverged {
 			g.addNeed(p, string(e.Object))
 		}
@@ -142,7 +144,8 @@ func (g *Group) startPush(p *peer, name string) {
 			return
 		}
 		ld.pushes[ps.id] = ps
-		g.fx.Read = append(g.fx.Read, Read{Token: ps.id, Object: name, At: ps.at})
+		ps.parts = g.deltaFor(p, name)
+		g.fx.Read = append(g.fx.Read, Read{Token: ps.id, Object: name, At: ps.at, Parts: ps.parts})
 	}
 	if !ld.activated || g.cfg.is(UnlockedPush) {
 		begin() // no client is served, nothing changes
@@ -202,13 +205,22 @@ func (g *Group) onRead(ev ReadEvent) {
 		return
 	}
 	pc := &ev.Piece
+	if ps.parts != nil && pc.TooMuch {
+		ps.parts = nil
+		g.fx.Read = append(g.fx.Read, Read{Token: ps.id, Object: ps.object})
+		return
+	}
 	m := &wirepb.PGPush{
 		Id: ps.id, Object: []byte(ps.object), Staged: p.phase == staging, Remove: pc.Missing,
 		Version: toPos(pc.Info.Version), Off: pc.Off, First: ps.first, Last: pc.Last || pc.Missing,
 		Attrs: toKVs(pc.Attrs), Omap: toKVs(pc.Omap), Size: pc.Info.Size, Mtime: pc.Info.Mtime,
 	}
+	if ps.parts != nil && !pc.Missing {
+		m.Delta, m.Base, m.RmAttrs, m.RmKeys = true, toPos(p.base), pc.RmAttrs, pc.RmKeys
+		m.Extents = extentsOut(pc.Extents)
+	}
 	ps.first, ps.last, ps.at = false, m.Last, pc.Next
-	p.pushed += int64(len(pc.Data))
+	p.pushed += int64(pc.Bytes())
 	var payload [][]byte
 	if len(pc.Data) > 0 {
 		payload = [][]byte{pc.Data}
@@ -230,6 +242,9 @@ func (g *Group) onPushed(p *peer, m *wirepb.PGPushed) {
 	ps := ld.pushes[m.Id]
 	if ps == nil && g.mendPushed(p, m) || ps == nil || ps.peer != p {
 		return
+	}
+	if m.Failed && ps.parts != nil && ps.last { // it cannot tell whether parts are enough
+		ps.parts, ps.first, ps.last, p.deltas = nil, true, false, false
 	}
 	if !ps.last {
 		g.fx.Read = append(g.fx.Read, Read{Token: ps.id, Object: ps.object, At: ps.at})

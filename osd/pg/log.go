@@ -3,6 +3,7 @@ package pg
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -106,6 +107,7 @@ type pgLog struct {
 	entries []*wirepb.LogEntry
 	bytes   int // of the entries, encoded
 	reqs    map[reqKey]*wirepb.LogEntry
+	names   map[string][]*wirepb.LogEntry // of each object, in order
 }
 
 func entryPos(e *wirepb.LogEntry) store.Version { return fromPos(e.Pos) }
@@ -143,6 +145,10 @@ func (l *pgLog) append(e *wirepb.LogEntry) {
 	if e.Req != nil {
 		l.reqs[keyOf(e.Req)] = e
 	}
+	if l.names == nil {
+		l.names = map[string][]*wirepb.LogEntry{}
+	}
+	l.names[string(e.Object)] = append(l.names[string(e.Object)], e)
 }
 
 // cut drops the entries behind seq and returns them.
@@ -159,7 +165,31 @@ func (l *pgLog) forget(gone []*wirepb.LogEntry) {
 		if e.Req != nil && l.reqs[keyOf(e.Req)] == e {
 			delete(l.reqs, keyOf(e.Req))
 		}
+		l.unname(e)
 	}
+}
+
+// unname takes an entry out of its object's list. Entries go from the log's beginning, or all
+// behind a position do.
+func (l *pgLog) unname(e *wirepb.LogEntry) {
+	name := string(e.Object)
+	list := l.names[name]
+	if len(list) > 0 && list[0] == e {
+		list = list[1:]
+	} else {
+		for i, o := range slices.Backward(list) {
+			if o == e {
+				clear(list[i:])
+				list = list[:i]
+				break
+			}
+		}
+	}
+	if len(list) == 0 {
+		delete(l.names, name)
+		return
+	}
+	l.names[name] = list
 }
 
 // trim drops the first n entries.

@@ -61,6 +61,8 @@ const (
 	ForgetSplit     // a crash makes the PG forget what its split led to
 	AnyObject       // objects that belong to another PG are served
 	KeepForcedLog   // a primary that was forced goes on with the log of its incomplete copy
+	ForgetTouched   // what changed within an object is what its newest entry says
+	DeltaAfterTrim  // what changed within an object is what is left of the log
 	SurelyNot       // a write that was logged when its primary was deposed is refused like one that never was
 )
 
@@ -111,6 +113,8 @@ var mutantNames = [...]string{
 	ForgetSplit:     "forget the split",
 	AnyObject:       "any object",
 	KeepForcedLog:   "keep a forced log",
+	ForgetTouched:   "forget touched",
+	DeltaAfterTrim:  "delta after trim",
 	SurelyNot:       "surely not",
 }
 

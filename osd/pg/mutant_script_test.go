@@ -51,6 +51,8 @@ func TestMutantsInScripts(t *testing.T) {
 		{"left of a cursor, another primary", probe{mutant: SkipLeft}, backfillGoesOnElsewhere},
 		{"cursor and tail", probe{mutant: KeepCursor}, backfillForgetsATail},
 		{"write of a deposed primary", probe{mutant: SurelyNot}, deposedWithWorkUnderWay},
+		{"several writes to an object", probe{mutant: ForgetTouched}, deltaOfSeveralWrites},
+		{"trimmed log", probe{mutant: DeltaAfterTrim}, deltaAfterTrim},
 		{"horizon", probe{mutant: ForgetHorizon}, repeatAfterHorizon},
 		{"log of a child", probe{mutant: ChildWithoutLog}, splits},
 		{"primary in the middle of a split", probe{mutant: LeadUnsplit}, slowSplitOfPrimary},

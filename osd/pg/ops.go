@@ -291,6 +291,7 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	if reply == nil {
 		reply = &wirepb.OpReply{}
 	}
+	existed := reply.Version != 0 // it is the object's version before the write
 	reply.Version = pos.Seq
 	if ev.Removed {
 		reply.Version = 0
@@ -298,6 +299,9 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	e := &wirepb.LogEntry{
 		Pos: toPos(pos), Object: []byte(r.name), Req: r.ev.Op.Req, Removed: ev.Removed, At: r.ev.Wall,
 		Result: encodeResult(reply, ev.Payload),
+	}
+	if existed && !ev.Removed {
+		describe(e, ev.Ops)
 	}
 	r.done = ev
 	r.done.Reply = reply

@@ -13,14 +13,19 @@ type PieceSize struct {
 }
 
 // ReadPiece answers a Read effect with a part of the object's whole state: attributes
-// and bytes first, then omap pairs. The object does not change meanwhile; the PG sees to that.
-func ReadPiece(st store.Reader, k store.Key, at Cursor, size PieceSize) (Piece, error) {
+// and bytes first, then omap pairs; or with the parts that were asked for. The object does not
+// change meanwhile; the PG sees to that.
+func ReadPiece(st store.Reader, k store.Key, r Read, size PieceSize) (Piece, error) {
+	at := r.At
 	info, err := st.Stat(k)
 	if errors.Is(err, store.ErrNotFound) {
 		return Piece{Missing: true, Last: true}, nil
 	}
 	if err != nil {
 		return Piece{}, err
+	}
+	if r.Parts != nil {
+		return readParts(st, k, info, r.Parts)
 	}
 	p := Piece{Info: info, Off: at.Off}
 	if at.Omap {

@@ -91,10 +91,8 @@ func (g *Group) beginPull(pl *pull) {
 
 // lastOf returns the newest entry that names an object, nil if the log has none.
 func (l *pgLog) lastOf(name string) *wirepb.LogEntry {
-	for _, e := range slices.Backward(l.entries) {
-		if string(e.Object) == name {
-			return e
-		}
+	if list := l.names[name]; len(list) > 0 {
+		return list[len(list)-1]
 	}
 	return nil
 }

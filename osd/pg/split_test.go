@@ -341,7 +341,7 @@ func splitWithStagedObjects(t tester) {
 		if len(h.reads) > 0 {
 			a := h.reads[0]
 			h.reads = h.reads[1:]
-			p, err := ReadPiece(h.st, store.Key{PG: pgid(a.shard), Name: a.read.Object}, a.read.At, PieceSize{Bytes: 4, Pairs: 100})
+			p, err := ReadPiece(h.st, store.Key{PG: pgid(a.shard), Name: a.read.Object}, a.read, PieceSize{Bytes: 4, Pairs: 100})
 			h.step(a.shard, ReadEvent{Token: a.read.Token, Piece: p, Err: err})
 			f.settle()
 		}

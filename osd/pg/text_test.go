@@ -314,6 +314,7 @@ func messageText(m *wirepb.PGMsg, payload []byte) (kind, text string) {
 		with(p.Remove, "removed")
 		with(!p.Remove, "%s at %d %q", posText(p.Version), p.Off, payload)
 		with(p.Staged, "staged")
+		with(p.Delta, "parts %v", p.Extents)
 		with(p.Last, "last")
 	case m.GetPushed() != nil:
 		kind = "pushed"

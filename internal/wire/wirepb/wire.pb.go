@@ -2486,13 +2486,19 @@ func (x *ReqID) GetSeq() uint64 {
 }
 
 type LogEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pos           *Position              `protobuf:"bytes,1,opt,name=pos,proto3" json:"pos,omitempty"`
-	Object        []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
-	Req           *ReqID                 `protobuf:"bytes,3,opt,name=req,proto3" json:"req,omitempty"`
-	Removed       bool                   `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"` // the object does not exist after this entry
-	Result        []byte                 `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`    // the OpReply (encoded) that a retry of req gets
-	At            int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`           // unix ns, the primary's clock when it logged the entry
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Pos     *Position              `protobuf:"bytes,1,opt,name=pos,proto3" json:"pos,omitempty"`
+	Object  []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	Req     *ReqID                 `protobuf:"bytes,3,opt,name=req,proto3" json:"req,omitempty"`
+	Removed bool                   `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"` // the object does not exist after this entry
+	Result  []byte                 `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`    // the OpReply (encoded) that a retry of req gets
+	At      int64                  `protobuf:"varint,6,opt,name=at,proto3" json:"at,omitempty"`           // unix ns, the primary's clock when it logged the entry
+	// partial: the object existed before, and nothing of it changed but what the fields below name. Without it
+	// the entry may have changed everything.
+	Partial       bool     `protobuf:"varint,60,opt,name=partial,proto3" json:"partial,omitempty"`
+	Extents       []uint64 `protobuf:"varint,61,rep,packed,name=extents,proto3" json:"extents,omitempty"` // of the data, in pairs of offset and length; length 0: to the end
+	Keys          [][]byte `protobuf:"bytes,62,rep,name=keys,proto3" json:"keys,omitempty"`               // of the omap, set or removed
+	Attrs         [][]byte `protobuf:"bytes,63,rep,name=attrs,proto3" json:"attrs,omitempty"`             // set or removed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2567,6 +2573,34 @@ func (x *LogEntry) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+func (x *LogEntry) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+func (x *LogEntry) GetExtents() []uint64 {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
+func (x *LogEntry) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *LogEntry) GetAttrs() [][]byte {
+	if x != nil {
+		return x.Attrs
+	}
+	return nil
 }
 
 // Mutation mirrors osd/store.Op; data lies in the frame's payload.
@@ -3587,19 +3621,26 @@ func (x *PGAcked) GetPos() *Position {
 
 // PGPush carries a piece of an object's whole state; the payload is data at off.
 type PGPush struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Object        []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
-	Staged        bool                   `protobuf:"varint,3,opt,name=staged,proto3" json:"staged,omitempty"`
-	Remove        bool                   `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
-	Version       *Position              `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
-	Off           uint64                 `protobuf:"varint,6,opt,name=off,proto3" json:"off,omitempty"`
-	First         bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`
-	Last          bool                   `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
-	Attrs         []*KV                  `protobuf:"bytes,9,rep,name=attrs,proto3" json:"attrs,omitempty"`
-	Omap          []*KV                  `protobuf:"bytes,10,rep,name=omap,proto3" json:"omap,omitempty"`
-	Size          uint64                 `protobuf:"varint,11,opt,name=size,proto3" json:"size,omitempty"`
-	Mtime         int64                  `protobuf:"varint,12,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Object  []byte                 `protobuf:"bytes,2,opt,name=object,proto3" json:"object,omitempty"`
+	Staged  bool                   `protobuf:"varint,3,opt,name=staged,proto3" json:"staged,omitempty"`
+	Remove  bool                   `protobuf:"varint,4,opt,name=remove,proto3" json:"remove,omitempty"`
+	Version *Position              `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	Off     uint64                 `protobuf:"varint,6,opt,name=off,proto3" json:"off,omitempty"`
+	First   bool                   `protobuf:"varint,7,opt,name=first,proto3" json:"first,omitempty"`
+	Last    bool                   `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	Attrs   []*KV                  `protobuf:"bytes,9,rep,name=attrs,proto3" json:"attrs,omitempty"`
+	Omap    []*KV                  `protobuf:"bytes,10,rep,name=omap,proto3" json:"omap,omitempty"`
+	Size    uint64                 `protobuf:"varint,11,opt,name=size,proto3" json:"size,omitempty"`
+	Mtime   int64                  `protobuf:"varint,12,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	// delta: not the whole object, only what the log's entries behind base say of it. Sent to learners that
+	// asked for it (PGLearned).
+	Delta         bool      `protobuf:"varint,60,opt,name=delta,proto3" json:"delta,omitempty"`
+	Base          *Position `protobuf:"bytes,61,opt,name=base,proto3" json:"base,omitempty"`
+	Extents       []uint64  `protobuf:"varint,62,rep,packed,name=extents,proto3" json:"extents,omitempty"` // pairs of offset and length; the payload is their data
+	RmKeys        [][]byte  `protobuf:"bytes,63,rep,name=rm_keys,json=rmKeys,proto3" json:"rm_keys,omitempty"`
+	RmAttrs       [][]byte  `protobuf:"bytes,64,rep,name=rm_attrs,json=rmAttrs,proto3" json:"rm_attrs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3718,6 +3759,42 @@ func (x *PGPush) GetMtime() int64 {
 	return 0
 }
 
+func (x *PGPush) GetDelta() bool {
+	if x != nil {
+		return x.Delta
+	}
+	return false
+}
+
+func (x *PGPush) GetBase() *Position {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *PGPush) GetExtents() []uint64 {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
+func (x *PGPush) GetRmKeys() [][]byte {
+	if x != nil {
+		return x.RmKeys
+	}
+	return nil
+}
+
+func (x *PGPush) GetRmAttrs() [][]byte {
+	if x != nil {
+		return x.RmAttrs
+	}
+	return nil
+}
+
+// PGPushed answers. failed: a delta does not fit, and nothing was changed: send the object whole.
 type PGPushed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3873,6 +3950,7 @@ func (x *PGLearn) GetPriority() uint32 {
 
 type PGLearned struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deltas        bool                   `protobuf:"varint,60,opt,name=deltas,proto3" json:"deltas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3905,6 +3983,13 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *PGLearned) GetDeltas() bool {
+	if x != nil {
+		return x.Deltas
+	}
+	return false
 }
 
 type PGComplete struct {
@@ -6326,14 +6411,18 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"1\n" +
 	"\x05ReqID\x12\x16\n" +
 	"\x06client\x18\x01 \x01(\x06R\x06client\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\xb1\x01\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"\x8f\x02\n" +
 	"\bLogEntry\x12&\n" +
 	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12#\n" +
 	"\x03req\x18\x03 \x01(\v2\x11.cairn.wire.ReqIDR\x03req\x12\x18\n" +
 	"\aremoved\x18\x04 \x01(\bR\aremoved\x12\x16\n" +
 	"\x06result\x18\x05 \x01(\fR\x06result\x12\x0e\n" +
-	"\x02at\x18\x06 \x01(\x03R\x02at\"\xb4\x01\n" +
+	"\x02at\x18\x06 \x01(\x03R\x02at\x12\x18\n" +
+	"\apartial\x18< \x01(\bR\apartial\x12\x18\n" +
+	"\aextents\x18= \x03(\x04R\aextents\x12\x12\n" +
+	"\x04keys\x18> \x03(\fR\x04keys\x12\x14\n" +
+	"\x05attrs\x18? \x03(\fR\x05attrs\"\xb4\x01\n" +
 	"\bMutation\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
 	"\x03off\x18\x02 \x01(\x04R\x03off\x12\x10\n" +
@@ -6411,7 +6500,7 @@ const file_wire_proto_rawDesc = "" +
 	"\ano_data\x18\x05 \x01(\bR\x06noData\x122\n" +
 	"\tmutations\x18\x06 \x03(\v2\x14.cairn.wire.MutationR\tmutations\"1\n" +
 	"\aPGAcked\x12&\n" +
-	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\"\xc0\x02\n" +
+	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\"\xce\x03\n" +
 	"\x06PGPush\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
@@ -6425,7 +6514,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x04omap\x18\n" +
 	" \x03(\v2\x0e.cairn.wire.KVR\x04omap\x12\x12\n" +
 	"\x04size\x18\v \x01(\x04R\x04size\x12\x14\n" +
-	"\x05mtime\x18\f \x01(\x03R\x05mtime\"`\n" +
+	"\x05mtime\x18\f \x01(\x03R\x05mtime\x12\x14\n" +
+	"\x05delta\x18< \x01(\bR\x05delta\x12(\n" +
+	"\x04base\x18= \x01(\v2\x14.cairn.wire.PositionR\x04base\x12\x18\n" +
+	"\aextents\x18> \x03(\x04R\aextents\x12\x17\n" +
+	"\arm_keys\x18? \x03(\fR\x06rmKeys\x12\x19\n" +
+	"\brm_attrs\x18@ \x03(\fR\armAttrs\"`\n" +
 	"\bPGPushed\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\fR\x06object\x12\x16\n" +
@@ -6437,8 +6531,9 @@ const file_wire_proto_rawDesc = "" +
 	"\aentries\x18\x03 \x03(\v2\x14.cairn.wire.LogEntryR\aentries\x122\n" +
 	"\tcommitted\x18\x04 \x01(\v2\x14.cairn.wire.PositionR\tcommitted\x12\x18\n" +
 	"\ahorizon\x18\x05 \x01(\x03R\ahorizon\x12\x1a\n" +
-	"\bpriority\x18< \x01(\rR\bpriority\"\v\n" +
-	"\tPGLearned\"4\n" +
+	"\bpriority\x18< \x01(\rR\bpriority\"#\n" +
+	"\tPGLearned\x12\x16\n" +
+	"\x06deltas\x18< \x01(\bR\x06deltas\"4\n" +
 	"\n" +
 	"PGComplete\x12&\n" +
 	"\x03pos\x18\x01 \x01(\v2\x14.cairn.wire.PositionR\x03pos\"5\n" +
@@ -6833,37 +6928,38 @@ var file_wire_proto_depIdxs = []int32{
 	24,  // 73: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
 	58,  // 74: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
 	58,  // 75: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	24,  // 76: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	26,  // 77: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	24,  // 78: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	24,  // 79: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	24,  // 80: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	44,  // 81: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	24,  // 82: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	24,  // 83: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	58,  // 84: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	58,  // 85: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	48,  // 86: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	52,  // 87: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	24,  // 88: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	54,  // 89: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	55,  // 90: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	52,  // 91: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	53,  // 92: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 93: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 94: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	58,  // 95: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	25,  // 96: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	59,  // 97: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	60,  // 98: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,   // 99: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	69,  // 100: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 101: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	102, // [102:102] is the sub-list for method output_type
-	102, // [102:102] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	24,  // 76: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	24,  // 77: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	26,  // 78: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	24,  // 79: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	24,  // 80: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	24,  // 81: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	44,  // 82: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	24,  // 83: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	24,  // 84: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	58,  // 85: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	58,  // 86: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	48,  // 87: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	52,  // 88: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	24,  // 89: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	54,  // 90: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	55,  // 91: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	52,  // 92: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	53,  // 93: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 94: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 95: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	58,  // 96: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	25,  // 97: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	59,  // 98: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	60,  // 99: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,   // 100: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	69,  // 101: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 102: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	103, // [103:103] is the sub-list for method output_type
+	103, // [103:103] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
