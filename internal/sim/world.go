@@ -115,11 +115,28 @@ func newWorld(o Options) *world {
 		w.addOSD()
 	}
 	w.run(w.now.Add(time.Second))
+	for range 20 { // a map or a boot may be late even now
+		if w.allIn() {
+			break
+		}
+		w.run(w.now.Add(500 * time.Millisecond))
+	}
 	w.createPools()
 	for i := range w.k.clients {
 		w.addClient(i)
 	}
 	return w
+}
+
+// allIn reports whether CRUSH may choose every OSD: none is before it has booted for the first time.
+func (w *world) allIn() bool {
+	m := w.mons.st.Map()
+	for i := range m.OSDs {
+		if !m.OSDs[i].In() {
+			return false
+		}
+	}
+	return true
 }
 
 // after schedules something.
