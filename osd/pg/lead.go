@@ -112,8 +112,9 @@ type peer struct {
 	deltas   bool          // it is brought by the log from base, and takes what changed within objects
 	diverged bool          // it has entries that we do not have: what they changed nobody can tell
 
-	held  hold // why it is not taught now
-	whole bool // it needs a backfill, as far as we know
+	held     hold // why it is not taught now
+	removing bool // removals are first in order, see pumpRemovals
+	whole    bool // it needs a backfill, as far as we know
 }
 
 // write is a logged client write on its way to being committed.
@@ -349,7 +350,7 @@ func (g *Group) tendPeers() {
 			}
 		}
 		g.restrain(p)
-		if p.phase == idle && g.view.up(id) && g.now >= p.retryAt && (g.required(id) || g.mayTeach(p)) {
+		if p.phase == idle && g.view.up(id) && (g.now >= p.retryAt || p.held == heldFull && g.fullness(id) < placement.BackfillFull) && (g.required(id) || g.mayTeach(p)) {
 			g.query(p)
 		}
 		if p.phase == idle && g.view.Record.Has(id) && p.silentSince == 0 {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // backfill is the ordered scan that brings a learner the whole PG when the log
@@ -75,6 +76,10 @@ func (g *Group) bringLearner(p *peer) {
 		for _, e := range g.log.after(base.Seq) {
 			g.addNeed(p, string(e.Object))
 		}
+		if g.fullness(p.id) >= placement.Full && (!info.Exists || !slices.ContainsFunc(p.order, g.isRemoved)) {
+			g.holdBack(p, heldFull) // there is nothing it could free
+			return
+		}
 		learn.Keep, learn.Entries = toPos(keep), g.log.after(keep.Seq)
 	} else {
 		p.whole = true
@@ -106,6 +111,10 @@ func (g *Group) pump(p *peer) {
 	}
 	if p.phase == learning && !p.learned {
 		return // it may have no slot
+	}
+	if p.phase == learning && p.backfill == nil && g.fullness(p.id) >= placement.Full {
+		g.pumpRemovals(p)
+		return
 	}
 	for len(p.order) > 0 && g.mayPush(p) {
 		name := p.order[0]

@@ -33,6 +33,10 @@ func (h hold) String() string {
 // busyWait is how many RetryAfter pass before a target that had no slot is asked again.
 const busyWait = 5
 
+// fullWait is how many pass before a full target is taught again what was removed meanwhile: long
+// enough for its slots to become free for other PGs (heldFor). When it has space it is taught at once.
+const fullWait = 200
+
 // good counts the members that are up and answer, ourselves included.
 func (g *Group) good() int {
 	n := 0
@@ -63,8 +67,8 @@ func (g *Group) heldBack(p *peer, all bool) hold {
 	case f&placement.FlagNoRecover != 0, all && f&placement.FlagNoBackfill != 0,
 		f&placement.FlagNoRebalance != 0 && g.good() >= g.view.Size:
 		return heldFlags
-	case full >= placement.Full, all && full >= placement.BackfillFull:
-		return heldFull
+	case all && full >= placement.BackfillFull:
+		return heldFull // what it may have by the log, pump decides
 	}
 	return notHeld
 }
@@ -103,6 +107,35 @@ func (g *Group) holdBack(p *peer, h hold) {
 	g.breakStream(p)
 	p.held = h
 	p.retryAt = g.now.Add(busyWait * g.cfg.RetryAfter)
+	if h == heldFull {
+		p.retryAt = g.now.Add(fullWait * g.cfg.RetryAfter)
+	}
+}
+
+// pumpRemovals teaches a full learner only what frees space: objects that were removed meanwhile.
+// Were it taught nothing, it would stay full for ever, although clients have made room. As a member
+// it would keep clients from writing, so it becomes none before it has space.
+func (g *Group) pumpRemovals(p *peer) {
+	if !p.removing {
+		p.removing = true
+		slices.SortStableFunc(p.order, func(a, b string) int {
+			switch x, y := g.isRemoved(a), g.isRemoved(b); {
+			case x && !y:
+				return -1
+			case y && !x:
+				return 1
+			}
+			return 0
+		})
+	}
+	for len(p.order) > 0 && g.isRemoved(p.order[0]) && g.mayPush(p) {
+		name := p.order[0]
+		p.order = p.order[1:]
+		g.startPush(p, name)
+	}
+	if p.pushing == 0 {
+		g.holdBack(p, heldFull)
+	}
 }
 
 // mayPush reports whether another object may be sent to a peer now. Members are never kept
@@ -229,4 +262,10 @@ func (g *Group) waitWords() []string {
 		}
 	}
 	return words
+}
+
+// isRemoved reports whether an object is gone, by what the log still says of it.
+func (g *Group) isRemoved(name string) bool {
+	e := g.log.lastOf(name)
+	return e != nil && e.Removed
 }

@@ -351,6 +351,39 @@ func TestTooFull(t *testing.T) {
 	c.wantNoShares()
 }
 
+// A full OSD returns, and clients have removed objects meanwhile. It must learn of that, or it
+// would stay full for ever; it becomes a member when it has space, not before.
+func TestFullReturnsToRemovals(t *testing.T) {
+	c := active(t, 3)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		c.mustWrite(0, name, "x")
+	}
+	c.crash(2, 0)
+	c.down(2)
+	c.govern(time.Second)
+	c.wantSet(0, 1)
+	c.mustWrite(0, "a", "y")
+	for _, name := range []string{"b", "c", "d"} {
+		c.wantReply(0, c.remove(0, name), wirepb.Code_OK)
+	}
+	c.a(0).g.cfg.Throttle.SetFull(2, placement.Full)
+	c.restart(2)
+	c.govern(time.Second)
+	if got, want := c.objects(2), "a 1'1 \"x\"\n"; got != want {
+		t.Fatalf("the full OSD has\n%swant only the object that was not removed\n%s", got, want)
+	}
+	c.wantSet(0, 1)
+	if s := c.state(0); s != "active+recovery_toofull+undersized+degraded+remapped" {
+		t.Fatalf("state %q", s)
+	}
+	c.mustWrite(0, "a", "z") // nobody is kept from writing
+	c.a(0).g.cfg.Throttle.SetFull(2, placement.NotFull)
+	c.govern(time.Second)
+	c.wantSet(0, 1, 2)
+	c.wantSame(0, 1, 2)
+	c.wantNoShares()
+}
+
 // A member's disk has no room for a write although its primary thought so. It has acknowledged
 // nothing that is not on the disk: it starts over and is brought up to date, while its daemon and
 // its other PGs go on.
