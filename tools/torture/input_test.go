@@ -148,7 +148,7 @@ func TestUnknownMapVersion(t *testing.T) {
 	c := alone(t)
 	m := &placement.Map{Epoch: 7, Cluster: placement.UUID{1}, Crush: crush.NewDefault(), NextPool: 1}
 	newer := placement.EncodeMap(m)
-	newer[4] += 9 // the version behind the magic
+	newer[4] = 99 // the version behind the magic
 	end := len(newer) - 4
 	binary.LittleEndian.PutUint32(newer[end:], crc32.Checksum(newer[:end], crc32.MakeTable(crc32.Castagnoli)))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -160,7 +160,7 @@ func TestUnknownMapVersion(t *testing.T) {
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	t.Cleanup(func() { _ = srv.Close() })
-	c.run(ctx, t, 1, []string{"cluster map of epoch 7", "version 10"}, "gateway", "s3", "--mons", srv.Addr(), "--listen", "127.0.0.1:0")
+	c.run(ctx, t, 1, []string{"cluster map of epoch 7", "version 99"}, "gateway", "s3", "--mons", srv.Addr(), "--listen", "127.0.0.1:0")
 	// An OSD waits: another monitor may have a map for it.
 	osd := c.Proc("osd", "osd", "--data", c.OSDDir(0), "--host", "h", "--mons", srv.Addr(), "--journal", "32MiB")
 	if err := osd.Start(); err != nil {
@@ -168,7 +168,7 @@ func TestUnknownMapVersion(t *testing.T) {
 	}
 	waitLog(ctx, t, c, osd, "still waits")
 	osd.Stop()
-	wantText(t, "osd", osd.Tail(5), "cluster map of epoch 7", "version 10", "upgrade")
+	wantText(t, "osd", osd.Tail(5), "cluster map of epoch 7", "version 99", "upgrade")
 }
 
 // newerMonitor answers everything with a map of a later version.
