@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"testing"
 
@@ -108,5 +109,23 @@ func TestMeasure(t *testing.T) {
 			}
 		}
 		t.Logf("%-24s %4d of %d seeds, first %4d: %.110s", b.name(), found, *measureFlag, first, example)
+	}
+}
+
+// TestMutantsTable: docs/testing.md lists every mutant with who must notice it, and somebody must.
+func TestMutantsTable(t *testing.T) {
+	page, err := os.ReadFile("../../docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range pg.Mutants() {
+		row := regexp.MustCompile("(?m)^\\| `" + regexp.QuoteMeta(m.String()) + "` \\|[^|]*\\| (within \\d+ seeds)? ?\\| (yes)? ?\\|$").FindSubmatch(page)
+		if row == nil {
+			t.Errorf("docs/testing.md has no row for the mutant %q", m)
+			continue
+		}
+		if len(row[1]) == 0 && len(row[2]) == 0 {
+			t.Errorf("nobody must notice the mutant %q", m)
+		}
 	}
 }
