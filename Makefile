@@ -4,7 +4,7 @@
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
 #   MINUTES=60     make torture: how long instead
-#   SECONDS=60     make sim: how long
+#   SECONDS=60     make sim, make outage: how long
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
@@ -27,7 +27,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim torture failover idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim outage torture failover idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -51,6 +51,9 @@ test-short: ## the quick tests only; needs nothing but Go
 
 sim: ## simulate whole clusters under faults for SECONDS, with new seeds
 	$(GO) test ./internal/sim -count=1 -timeout 0 -v -run 'TestSimulation$$' -sim.seconds=$(SECONDS)
+
+outage: ## take an OSD away for SECONDS while clients write; prints what it is sent when it returns
+	$(GO) test ./internal/testcluster -count=1 -timeout 0 -v -run 'TestOutage$$' -outage=$(SECONDS)s
 
 torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES; more as root
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))

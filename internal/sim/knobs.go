@@ -69,7 +69,7 @@ func (w *world) drawKnobs() {
 	k.cfg = pg.Config{
 		LogMax: 16 + w.rng.IntN(100), LogKeep: -1, InFlightMax: 1 + w.rng.IntN(16), PushMax: 1 + w.rng.IntN(3),
 		ScanLimit: 1 + w.rng.IntN(5), AckTimeout: time.Second, RetryAfter: 50 * time.Millisecond,
-		HomeAfter: w.rand(time.Millisecond, 10*time.Second),
+		HomeAfter: w.rand(time.Millisecond, 10*time.Second), ScrubPatience: 10 * time.Second,
 	}
 	if w.chance(0.5) {
 		k.limits = pg.Limits{Sources: 1 + w.rng.IntN(2), Targets: 1 + w.rng.IntN(2), Pushes: 1 + w.rng.IntN(4), Homes: 1, Busy: 1 + w.rng.IntN(4)}

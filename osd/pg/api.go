@@ -30,6 +30,11 @@ type Config struct {
 
 	ScrubObjects int // objects compared at a time by scrubs; default 64
 
+	// ScrubPatience is how long the description of a page may take; default 10 min, since a slow disk with
+	// much else to do must not keep scrubs from ever ending. A message of a scrub that was lost is found out
+	// when the next write of the PG leaves a gap behind it, or then.
+	ScrubPatience time.Duration
+
 	Mutant Mutant // a rule that is broken on purpose; New refuses it outside of tests
 }
 
@@ -50,6 +55,9 @@ func (c Config) withDefaults() Config {
 	set(&c.PushMax, 4)
 	set(&c.ScanLimit, 256)
 	set(&c.ScrubObjects, 64)
+	if c.ScrubPatience <= 0 {
+		c.ScrubPatience = 10 * time.Minute
+	}
 	if c.AckTimeout <= 0 {
 		c.AckTimeout = 3 * time.Second
 	}

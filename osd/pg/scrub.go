@@ -28,9 +28,6 @@ type scrubRun struct {
 	objects, found, fixed int64
 }
 
-// scrubPatience is how many AckTimeout a page may take. Whoever does not answer at all is found out sooner.
-const scrubPatience = 200
-
 // mayScrub reports whether the PG is quiet enough: it serves, and every peer is a member that is up to date.
 func (g *Group) mayScrub() bool {
 	ld := g.lead
@@ -89,7 +86,7 @@ func (g *Group) tendScrub() {
 	switch {
 	case ld.check != nil || len(ld.suspects) > 0:
 	case sc.id != 0:
-		if g.now.Sub(sc.asked) > scrubPatience*g.cfg.AckTimeout {
+		if g.now.Sub(sc.asked) > g.cfg.ScrubPatience {
 			g.stopScrub("a page was not described in time")
 		}
 	case sc.last:
