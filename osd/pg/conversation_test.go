@@ -126,6 +126,25 @@ func infoOfEarlierQuery(t tester) {
 	c.wantSame(0, 1, 2)
 }
 
+// An OSD is no target any more when the primary's first lesson reaches it. No further map would
+// tell it to erase what it learned.
+func TestNoTargetIsNotTaught(t *testing.T) {
+	c := active(t, 4)
+	c.mustWrite(0, "a", "one")
+	c.keep = func(p parcel) bool { return p.to == 3 && p.msg.GetLearn() != nil }
+	c.view.Target = ids(0, 1, 3)
+	c.publish()
+	if len(c.held) == 0 {
+		t.Fatalf("osd.3 is not taught: %s", c.query(0))
+	}
+	c.view.Target = ids(0, 1, 2)
+	c.publish()
+	c.unhold()
+	if c.a(3).g.Exists() || c.objects(3) != "" {
+		t.Fatalf("osd.3 keeps a copy that nobody wants: %s", c.query(3))
+	}
+}
+
 // A pool that is removed takes everything with it, and its clients are told.
 func TestPoolRemoved(t *testing.T) { poolRemoved(t) }
 

@@ -310,6 +310,10 @@ func (g *Group) onPush(p *wirepb.PGPush, payload []byte) {
 // onLearn starts catching up. Until Complete the objects are a mixture of old
 // and new, and completeTo remembers from where the log must be followed again.
 func (g *Group) onLearn(l *wirepb.PGLearn) {
+	if v := &g.view; !v.Record.Has(g.cfg.Self) && !slices.Contains(v.Target, g.cfg.Self) {
+		g.reject("no target of the PG any more") // the primary has an older map
+		return
+	}
 	keep := fromPos(l.Keep)
 	if g.view.Record.Has(g.cfg.Self) || !l.Reset_ && g.exists && !g.log.has(keep) || !follows(keep, l.Entries) {
 		g.reject("learning does not fit the log, or a member")
