@@ -19,6 +19,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"info of another stream", probe{mutant: AnyInfo}, infoOfEarlierQuery},
 		{"write during a listing", probe{mutant: ForgetDirty}, writeDuringListing},
 		{"last copy, in flight", probe{mutant: CopyCommitted}, recoversFromLastCopy},
+		{"last copy, beside a refused write", probe{mutant: CopyCommitted}, recoversFromLastCopyBesideRefusal},
 		{"last copy, new term", probe{mutant: WaitForDead}, recoversFromLastCopyInNewTerm},
 		{"primary without a copy", probe{mutant: UnfitLead}, primaryWithoutCopyHandsOver},
 		{"no lease", probe{mutant: ReadUnleased}, noStaleRead},

@@ -200,7 +200,16 @@ func (g *Group) onExecuted(ev ExecutedEvent) {
 	if r.ev.Op == nil {
 		r.barrier = g.log.head().Seq // it may have seen any of these
 	}
-	ld.held = append(ld.held, r)
+	g.hold(r)
+}
+
+// hold keeps an executed request until its answer may go out. It changes nothing any more: whoever copies
+// the object need not wait with it.
+func (g *Group) hold(r *request) {
+	g.lead.held = append(g.lead.held, r)
+	if r.locked && r.ev.Write && !g.cfg.is(CopyCommitted) {
+		g.lead.locks.settle(r.name)
+	}
 }
 
 // releaseHeld answers executed reads once all other in-sync members have promised,

@@ -334,7 +334,7 @@ func (g *Group) mended(r *request, ev *ExecutedEvent) bool {
 			g.noteUnfound(r.name, err.text)
 		}
 		r.done = &answer
-		ld.held = append(ld.held, r)
+		g.hold(r)
 	})
 	return true
 }

@@ -249,6 +249,29 @@ func recoversFromLastCopy(t tester) {
 	}
 }
 
+// Nor does a write keep the last copy from being copied that changes nothing: it was refused, but its answer
+// tells what is, so it waits for the lease of the dead member, with its object locked.
+func TestRecoversFromLastCopyBesideRefusal(t *testing.T) { recoversFromLastCopyBesideRefusal(t) }
+
+func recoversFromLastCopyBesideRefusal(t tester) {
+	c := active(t, 5)
+	c.mustWrite(0, "a", "one")
+	c.crash(2, 0)
+	c.down(2)
+	c.govern(time.Second) // {0, 1}
+	c.crash(1, 0)
+	c.down(1)
+	c.pass(5 * time.Second) // its last lease runs out
+	h := c.op(0, true, &wirepb.OpRequest{Object: []byte("a"), Ops: []*wirepb.ObjOp{{Kind: wirepb.OpKind_CREATE, Flag: true}}}, "")
+	c.settle()
+	c.wantNoReply(0, h)
+	c.view.Target = ids(0, 3, 4) // the dead are out
+	c.publish()
+	c.govern(3 * time.Second)
+	c.wantReply(0, h, wirepb.Code_EXISTS)
+	c.wantSame(0, 3, 4)
+}
+
 // The same when the last copy has to take over first.
 func TestRecoversFromLastCopyInNewTerm(t *testing.T) { recoversFromLastCopyInNewTerm(t) }
 
