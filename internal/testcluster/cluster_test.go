@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/testcluster"
 )
 
@@ -19,6 +20,59 @@ func logger(t *testing.T) *slog.Logger {
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return slog.New(slog.NewTextHandler(io.Discard, nil))
+}
+
+// start starts a cluster, in a directory of its own if o names none, until the test ends.
+func start(t *testing.T, ctx context.Context, o testcluster.Options) *testcluster.Cluster {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	if o.Log == nil {
+		o.Log = logger(t)
+	}
+	c, err := testcluster.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// open connects to a cluster, until the test ends, and opens a pool of it.
+func open(t *testing.T, ctx context.Context, c *testcluster.Cluster, name string) (*client.Client, *client.Pool) {
+	t.Helper()
+	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cl.Close() })
+	pool, err := cl.Pool(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl, pool
+}
+
+// startPool starts a cluster without S3, makes the pool "data" in it, and opens that when everything is clean.
+func startPool(t *testing.T, ctx context.Context, o testcluster.Options, p api.PoolSpec) (*testcluster.Cluster, *client.Client, *client.Pool) {
+	t.Helper()
+	o.NoS3 = true
+	c := start(t, ctx, o)
+	p.Name, p.Application = "data", "test"
+	if _, err := c.Mon(0).PoolCreate(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "after the start")
+	cl, pool := open(t, ctx, c, p.Name)
+	return c, cl, pool
+}
+
+func clean(t *testing.T, ctx context.Context, c *testcluster.Cluster, when string) {
+	t.Helper()
+	if err := c.WaitClean(ctx); err != nil {
+		t.Fatalf("not clean %s: %v", when, err)
+	}
 }
 
 // TestClusterSurvivesAnOSD writes through the client, kills an OSD, goes on,

@@ -29,28 +29,11 @@ const (
 func TestGrow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{
-		Dir: t.TempDir(), OSDs: 4, NoS3: true, Log: logger(t),
+	c, _, pool := startPool(t, ctx, testcluster.Options{
+		OSDs:    4,
 		TuneOSD: func(o *osd.Options) { o.ReportEvery, o.Shards = 200*time.Millisecond, 3 },
 		TuneMon: func(o *mon.Options) { o.TickEvery = 100 * time.Millisecond },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", PGNum: 8}); err != nil {
-		t.Fatal(err)
-	}
-	clean(t, ctx, c, "after the start")
-	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t), Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	pool, err := cl.Pool(ctx, "data")
-	if err != nil {
-		t.Fatal(err)
-	}
+	}, api.PoolSpec{PGNum: 8})
 	for i := range growStill {
 		name := fmt.Sprintf("still-%d", i)
 		if _, err := pool.Do(ctx, name, new(client.Op).WriteFull(bytes.Repeat([]byte(name), i)).OmapSet("k", []byte(name))); err != nil {
@@ -197,15 +180,11 @@ func waitMap(t *testing.T, ctx context.Context, c *testcluster.Cluster, what str
 func TestGrowsByItself(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{
-		Dir: t.TempDir(), OSDs: 1, NoS3: true, Log: logger(t),
+	c := start(t, ctx, testcluster.Options{
+		OSDs: 1, NoS3: true,
 		TuneOSD: func(o *osd.Options) { o.ReportEvery = 200 * time.Millisecond },
 		TuneMon: func(o *mon.Options) { o.TickEvery, o.GrowAfter = 100*time.Millisecond, time.Second },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	for _, p := range []api.PoolSpec{{Name: "data", Size: 1}, {Name: "chosen", Size: 1, PGNum: 4}} {
 		if _, err := c.Mon(0).PoolCreate(ctx, p); err != nil {
 			t.Fatal(err)

@@ -32,24 +32,7 @@ func TestMoves(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: 5, NoS3: true, Capacity: 1 << 30, Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: moveCopies, PGNum: movePGs, Application: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	clean(t, ctx, c, "after the start")
-	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	pool, err := cl.Pool(ctx, "data")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, _, pool := startPool(t, ctx, testcluster.Options{OSDs: 5, Capacity: 1 << 30}, api.PoolSpec{Size: moveCopies, PGNum: movePGs})
 	body := func(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, moveBytes/2) }
 	for i := range moveObjects {
 		if _, err := pool.Do(ctx, fmt.Sprintf("object-%d", i), new(client.Op).WriteFull(body(i))); err != nil {
@@ -102,13 +85,6 @@ func TestMoves(t *testing.T) {
 		if !bytes.Equal(r.Items[0].Data, body(i)) {
 			t.Fatalf("object-%d has other bytes than were written", i)
 		}
-	}
-}
-
-func clean(t *testing.T, ctx context.Context, c *testcluster.Cluster, when string) {
-	t.Helper()
-	if err := c.WaitClean(ctx); err != nil {
-		t.Fatalf("not clean %s: %v", when, err)
 	}
 }
 

@@ -23,24 +23,7 @@ var outageFlag = flag.Duration("outage", time.Second, "how long the OSD of TestO
 func TestOutage(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+*outageFlag)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: 3, NoS3: true, Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: 3, Application: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	clean(t, ctx, c, "after the start")
-	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	pool, err := cl.Pool(ctx, "data")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, _, pool := startPool(t, ctx, testcluster.Options{OSDs: 3}, api.PoolSpec{Size: 3})
 	const writers, large, size, block, small, pairs, value = 4, 4, 4 << 20, 4 << 10, 8 << 10, 2000, 100
 	key := func(i int) string { return fmt.Sprintf("key-%06d", i) }
 	for w := range writers {

@@ -31,24 +31,7 @@ func TestRecovery(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: recoveryOSDs, NoS3: true, Capacity: 1 << 30, Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: 3, PGNum: recoveryPGs, Application: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	clean(t, ctx, c, "after the start")
-	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	pool, err := cl.Pool(ctx, "data")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, cl, pool := startPool(t, ctx, testcluster.Options{OSDs: recoveryOSDs, Capacity: 1 << 30}, api.PoolSpec{Size: 3, PGNum: recoveryPGs})
 	const away = 2
 	id := c.OSD(away).ID()
 	home := map[string]bool{} // objects that the OSD has a copy of
@@ -132,24 +115,7 @@ func TestRecovery(t *testing.T) {
 func TestRecoveryOfParts(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	c, err := testcluster.Start(ctx, testcluster.Options{Dir: t.TempDir(), OSDs: 3, NoS3: true, Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "data", Size: 3, PGNum: 4, Application: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	clean(t, ctx, c, "after the start")
-	cl, err := client.Connect(ctx, client.Options{Mons: c.MonAddrs(), Log: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	pool, err := cl.Pool(ctx, "data")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, _, pool := startPool(t, ctx, testcluster.Options{OSDs: 3}, api.PoolSpec{Size: 3, PGNum: 4})
 	do := func(name string, op *client.Op) {
 		t.Helper()
 		if _, err := pool.Do(ctx, name, op); err != nil {

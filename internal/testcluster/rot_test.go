@@ -68,23 +68,10 @@ func newDecaying(t *testing.T, tune func(*osd.Options)) *decaying {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	d := &decaying{t: t, ctx: ctx, dir: t.TempDir(), log: &journal{}}
+	d.Cluster = start(t, ctx, testcluster.Options{Dir: d.dir, Log: slog.New(slog.NewTextHandler(d.log, nil)), TuneOSD: tune})
+	clean(t, ctx, d.Cluster, "after the start")
+	_, d.pool = open(t, ctx, d.Cluster, "s3")
 	var err error
-	d.Cluster, err = testcluster.Start(ctx, testcluster.Options{Dir: d.dir, Log: slog.New(slog.NewTextHandler(d.log, nil)), TuneOSD: tune})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = d.Close() })
-	if err := d.WaitClean(ctx); err != nil {
-		t.Fatal(err)
-	}
-	cl, err := client.Connect(ctx, client.Options{Mons: d.MonAddrs(), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cl.Close() })
-	if d.pool, err = cl.Pool(ctx, "s3"); err != nil {
-		t.Fatal(err)
-	}
 	if d.api, err = api.NewClient(api.ClientOptions{Addrs: d.AdminAddrs()}); err != nil {
 		t.Fatal(err)
 	}
