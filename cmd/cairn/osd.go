@@ -70,13 +70,9 @@ func parseOSD(s string) (int, error) {
 
 func newOSDActionCommand(e *env, action, short string) *cobra.Command {
 	return e.leaf(action+" OSD...", short, cobra.MinimumNArgs(1), func(ctx context.Context, a []string) error {
-		var ids []int
-		for _, s := range a {
-			id, err := parseOSD(s)
-			if err != nil {
-				return err
-			}
-			ids = append(ids, id)
+		ids, err := parseOSDs(a)
+		if err != nil {
+			return err
 		}
 		return runOSDAction(ctx, e, action, ids)
 	})

@@ -30,13 +30,9 @@ func newOSDScrubCommands(e *env) (cmds []*cobra.Command) {
 	for _, k := range scrubShort {
 		cmds = append(cmds, e.leaf(k.kind+" OSD...", k.short+", of every placement group the OSDs lead", cobra.MinimumNArgs(1),
 			func(ctx context.Context, a []string) error {
-				var ids []int
-				for _, s := range a {
-					id, err := parseOSD(s)
-					if err != nil {
-						return err
-					}
-					ids = append(ids, id)
+				ids, err := parseOSDs(a)
+				if err != nil {
+					return err
 				}
 				return runOSDScrub(ctx, e, k.kind, ids)
 			}))

@@ -20,7 +20,16 @@ import (
 //	stale+... the primary is silent; the rest is the last state heard of
 func (v *View) PGs() []api.PG {
 	stats := v.stats()
-	var out []api.PG
+	out := []api.PG{}
+	v.eachPG(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
+		e, ok := stats[id]
+		out = append(out, v.pg(id, pool, rec, e, ok))
+	})
+	return out
+}
+
+// eachPG calls f for every PG, by pool and shard.
+func (v *View) eachPG(f func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord)) {
 	for i := range v.Map.PGs {
 		pp := &v.Map.PGs[i]
 		pool := v.Map.Pool(pp.Pool)
@@ -28,15 +37,9 @@ func (v *View) PGs() []api.PG {
 			continue
 		}
 		for shard := range pp.Records {
-			id := placement.PGID{Pool: pp.Pool, Shard: uint32(shard)}
-			e, ok := stats[id]
-			out = append(out, v.pg(id, pool, &pp.Records[shard], e, ok))
+			f(placement.PGID{Pool: pp.Pool, Shard: uint32(shard)}, pool, &pp.Records[shard])
 		}
 	}
-	if out == nil {
-		out = []api.PG{}
-	}
-	return out
 }
 
 func (v *View) pg(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord, e statEntry, reported bool) api.PG {

@@ -51,27 +51,20 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// eachPG calls f for every PG that has data.
-func (v *View) eachPG(f func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord)) {
-	for i := range v.Map.PGs {
-		pp := &v.Map.PGs[i]
-		pool := v.Map.Pool(pp.Pool)
-		if pool == nil {
-			continue
+// eachCreated calls f for every PG that has data.
+func (v *View) eachCreated(f func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord)) {
+	v.eachPG(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
+		if rec.Created {
+			f(id, pool, rec)
 		}
-		for shard := range pp.Records {
-			if rec := &pp.Records[shard]; rec.Created {
-				f(placement.PGID{Pool: pp.Pool, Shard: uint32(shard)}, pool, rec)
-			}
-		}
-	}
+	})
 }
 
 // OKToStop tells which PGs would stop serving reads or writes if these OSDs stopped now.
 // A PG that does not serve already, and of which none of them is a member, does not count.
 func (v *View) OKToStop(ids []placement.OSDID) api.OSDCheck {
 	c := newCheck(ids)
-	v.eachPG(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
+	v.eachCreated(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
 		var hit, left []placement.OSDID
 		for _, m := range rec.InSync {
 			switch {
@@ -95,7 +88,7 @@ func (v *View) OKToStop(ids []placement.OSDID) api.OSDCheck {
 // SafeToDestroy tells which PGs still count, or may have to count, on the copies of these OSDs.
 func (v *View) SafeToDestroy(ids []placement.OSDID) api.OSDCheck {
 	c := newCheck(ids)
-	v.eachPG(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
+	v.eachCreated(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
 		for _, o := range ids {
 			switch {
 			case rec.Has(o) || rec.Primary == o:
@@ -192,7 +185,7 @@ func (v *View) Drains() []api.DrainState {
 		return out
 	}
 	stats := v.stats()
-	v.eachPG(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
+	v.eachCreated(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
 		for _, m := range rec.InSync {
 			i, ok := at[m]
 			if !ok {
