@@ -56,28 +56,11 @@ func (y *nursery) parents() []placement.PGID {
 	return y.n.Parents()
 }
 
-// grow holds the PGs that pools have got since the last map, and lets go of those whose
-// pool was removed.
-func (y *nursery) grow(old, m *placement.Map) {
-	var grown []*placement.Pool
-	for i := range m.Pools {
-		if p, was := &m.Pools[i], old.Pool(m.Pools[i].ID); was != nil && p.PGNum > was.PGNum {
-			grown = append(grown, p)
-		}
+// follow goes on from one map to the next. Most of them change nothing, and take no lock.
+func (y *nursery) follow(old, m *placement.Map) {
+	if y.busy.Load() || len(pg.Grown(old, m)) > 0 {
+		y.change(func(n *pg.Nursery) { n.Follow(old, m) })
 	}
-	if len(grown) == 0 && !y.busy.Load() {
-		return
-	}
-	y.change(func(n *pg.Nursery) {
-		for _, p := range grown {
-			n.Grow(p.ID, old.Pool(p.ID).PGNum, p.PGNum)
-		}
-		for _, kid := range n.All() {
-			if m.Pool(kid.Pool) == nil {
-				n.Release(kid)
-			}
-		}
-	})
 }
 
 // resumeSplits holds the PGs that the groups, as they were loaded, have still to split off.
@@ -85,7 +68,7 @@ func (y *nursery) grow(old, m *placement.Map) {
 func (d *OSD) resumeSplits(m *placement.Map) {
 	d.nursery.change(func(n *pg.Nursery) {
 		for _, s := range d.shards {
-			for _, g := range s.sorted() {
+			for _, g := range pg.Sorted(s.groups) {
 				if p := m.Pool(g.ID().Pool); p != nil {
 					n.Resume(g, p.FirstPGNum, p.PGNum)
 				}

@@ -326,7 +326,7 @@ func (d *OSD) onMap(m *placement.Map) {
 		return
 	}
 	if d.cur != nil {
-		d.nursery.grow(d.cur, m)
+		d.nursery.follow(d.cur, m)
 	}
 	d.cur = m
 	if d.table == nil {

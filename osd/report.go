@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/pg"
 )
 
 // reportLoop tells the monitors how the OSD and the PGs it leads are: soon when
@@ -79,7 +80,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 		var held atomic.Uint32
 		s.post(call{func(s *shard) {
 			var pgs []*wirepb.PGStat
-			for _, g := range s.sorted() {
+			for _, g := range pg.Sorted(s.groups) {
 				if g.Exists() {
 					held.Add(1)
 				}

@@ -250,7 +250,7 @@ func (sc *scrubber) collect() []scrubPlan {
 		part := make(chan []scrubPlan, 1)
 		s.post(call{func(s *shard) {
 			var ps []scrubPlan
-			for _, g := range s.sorted() {
+			for _, g := range pg.Sorted(s.groups) {
 				if st := g.ScrubState(); st.Leads {
 					ps = append(ps, scrubPlan{g.ID(), s, st})
 				}

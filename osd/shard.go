@@ -188,7 +188,7 @@ func (s *shard) handle(item any) {
 		}
 		s.deliver(it)
 	case peerReset:
-		for _, g := range s.sorted() {
+		for _, g := range pg.Sorted(s.groups) {
 			s.step(g, pg.ResetEvent{Peer: it.peer})
 		}
 	case released:
@@ -242,20 +242,6 @@ func (s *shard) expire() {
 		}
 		return late
 	})
-}
-
-func (s *shard) sorted() []*pg.Group {
-	gs := make([]*pg.Group, 0, len(s.groups))
-	for _, g := range s.groups {
-		gs = append(gs, g)
-	}
-	slices.SortFunc(gs, func(a, b *pg.Group) int {
-		if a.ID().Less(b.ID()) {
-			return -1
-		}
-		return 1
-	})
-	return gs
 }
 
 func (s *shard) deliver(it forGroup) {
@@ -318,7 +304,7 @@ func (s *shard) onMap(it mapped) {
 			}
 		}
 	}
-	for _, g := range s.sorted() {
+	for _, g := range pg.Sorted(s.groups) {
 		s.step(g, pg.MapEvent{View: s.view(g.ID())})
 	}
 	s.releaseAll()

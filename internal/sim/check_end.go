@@ -3,9 +3,11 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/cairnstore/cairn/mon/fsm"
+	"github.com/cairnstore/cairn/osd/pg"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -28,7 +30,7 @@ func (w *world) checkLiveness() {
 			continue
 		}
 		for _, s := range n.shards {
-			for _, g := range s.sorted() {
+			for _, g := range pg.Sorted(s.groups) {
 				if g.Leads() {
 					w.fails = append(w.fails, fmt.Sprintf("%s: %+v", n.id, g.Query(1)))
 				}
@@ -84,17 +86,28 @@ func (w *world) dump(n *osd, id placement.PGID) string {
 
 func (w *world) checkLeftovers() {
 	newest := w.mons.newest()
-	for _, n := range w.osds {
-		if n.gone {
-			continue
+	for n, id := range w.copies() {
+		if rec := newest.m.PG(id); rec == nil || !rec.Has(n.id) {
+			w.failf("%s still holds PG %s, of which it is no member; record %+v", n.id, id, rec)
 		}
-		ids, err := n.disk.st.PGs()
-		if err != nil {
-			w.failf("list PGs on %s: %v", n.id, err)
-		}
-		for _, id := range ids {
-			if rec := newest.m.PG(id); rec == nil || !rec.Has(n.id) {
-				w.failf("%s still holds PG %s, of which it is no member; record %+v", n.id, id, rec)
+	}
+}
+
+// copies goes through the PGs on all disks.
+func (w *world) copies() iter.Seq2[*osd, placement.PGID] {
+	return func(yield func(*osd, placement.PGID) bool) {
+		for _, n := range w.osds {
+			if n.gone {
+				continue
+			}
+			ids, err := n.disk.st.PGs()
+			if err != nil {
+				w.failf("list PGs on %s: %v", n.id, err)
+			}
+			for _, id := range ids {
+				if !yield(n, id) {
+					return
+				}
 			}
 		}
 	}

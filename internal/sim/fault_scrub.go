@@ -67,7 +67,7 @@ func isMissing(st *store.Sim, k store.Key) bool {
 // scrub has PGs that the OSD leads scrubbed; it reports whether there is one.
 func (n *osd) scrub(want func(pg.ScrubState) bool, deep bool, wall int64) (any bool) {
 	for _, s := range n.shards {
-		for _, g := range s.sorted() {
+		for _, g := range pg.Sorted(s.groups) {
 			if st := g.ScrubState(); st.Leads && !st.Running && want(st) {
 				any = true
 				s.step(g, pg.ScrubEvent{Start: true, Deep: deep, Wall: wall})
@@ -87,18 +87,8 @@ func (w *world) healRot() {
 
 // healLost takes back the damage of what no other member has a good copy of.
 func (w *world) healLost() {
-	for _, n := range w.osds {
-		if n.gone {
-			continue
-		}
-		ids, err := n.disk.st.PGs()
-		if err != nil {
-			w.failf("list PGs on %s: %v", n.id, err)
-			return
-		}
-		for _, id := range ids {
-			w.healRotIn(n, id)
-		}
+	for n, id := range w.copies() {
+		w.healRotIn(n, id)
 	}
 }
 

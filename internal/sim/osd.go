@@ -168,7 +168,7 @@ func (n *osd) act(p *published) {
 	if n.m == nil {
 		n.resumeSplits(p.m)
 	} else {
-		n.grow(p.m)
+		n.nursery.Follow(n.m, p.m) // before any shard hears of the map
 	}
 	n.m = p.m
 	lateLeases := n.w.o.Slip == LeasesHearLate
@@ -217,7 +217,7 @@ func (n *osd) reset(peer placement.OSDID) {
 		if s.m == nil {
 			continue
 		}
-		for _, g := range s.sorted() {
+		for _, g := range pg.Sorted(s.groups) {
 			s.step(g, pg.ResetEvent{Peer: peer})
 		}
 	}

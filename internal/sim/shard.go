@@ -51,21 +51,6 @@ func (s *shard) epoch() placement.Epoch {
 	return s.m.Epoch
 }
 
-// sorted returns the groups in the order of their ids.
-func (s *shard) sorted() []*pg.Group {
-	gs := make([]*pg.Group, 0, len(s.groups))
-	for _, g := range s.groups {
-		gs = append(gs, g)
-	}
-	slices.SortFunc(gs, func(a, b *pg.Group) int {
-		if a.ID().Less(b.ID()) {
-			return -1
-		}
-		return 1
-	})
-	return gs
-}
-
 // onMap begins to act on a newer map.
 func (s *shard) onMap(m *placement.Map, table *placement.Table) {
 	if m.Epoch <= s.epoch() {
@@ -87,7 +72,7 @@ func (s *shard) onMap(m *placement.Map, table *placement.Table) {
 			}
 		}
 	}
-	for _, g := range s.sorted() {
+	for _, g := range pg.Sorted(s.groups) {
 		s.step(g, pg.MapEvent{View: pg.ViewOf(s.m, s.table, g.ID())})
 	}
 	s.releaseAll()

@@ -10,31 +10,17 @@ import (
 // What follows is what osd/nursery.go does for the daemon: PGs that another PG of the same OSD
 // may still split off wait until that is done.
 
-// grow holds the PGs that pools have got since the last map, before any shard hears of them.
-func (n *osd) grow(m *placement.Map) {
-	for i := range m.Pools {
-		if p, was := &m.Pools[i], n.m.Pool(m.Pools[i].ID); was != nil && p.PGNum > was.PGNum {
-			n.nursery.Grow(p.ID, was.PGNum, p.PGNum)
-		}
-	}
-	for _, kid := range n.nursery.All() {
-		if m.Pool(kid.Pool) == nil {
-			n.nursery.Release(kid)
-		}
-	}
-}
-
 // resumeSplits holds the PGs that the groups, as they were loaded, have still to split off.
 func (n *osd) resumeSplits(m *placement.Map) {
 	for _, s := range n.shards {
-		for _, g := range s.sorted() {
+		for _, g := range pg.Sorted(s.groups) {
 			if p := m.Pool(g.ID().Pool); p != nil {
 				n.nursery.Resume(g, p.FirstPGNum, p.PGNum)
 			}
 		}
 	}
 	for _, s := range n.shards {
-		for _, g := range s.sorted() {
+		for _, g := range pg.Sorted(s.groups) {
 			if n.nursery.Holds(g.ID()) {
 				g.Hold()
 			}

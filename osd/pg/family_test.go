@@ -254,13 +254,13 @@ func (h *host) fetch() {
 		for _, s := range slices.Sorted(maps.Keys(h.gs)) {
 			h.nursery.Resume(h.gs[s], f.first, n)
 		}
-		for _, kid := range h.nursery.All() {
-			if g := h.gs[kid.Shard]; g != nil {
+		for s, g := range h.gs {
+			if h.nursery.Holds(placement.PGID{Pool: 1, Shard: s}) {
 				g.Hold()
 			}
 		}
 	} else {
-		h.nursery.Grow(1, h.seen, n)
+		h.nursery.Follow(mapOf(h.seen), mapOf(n))
 	}
 	h.epoch, h.seen = f.epoch, n
 	h.leases.SetEpoch(f.epoch)

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/cairnstore/cairn/placement"
@@ -33,12 +34,27 @@ func (n *Nursery) hold(kid, parent placement.PGID) {
 	}
 }
 
-// Grow holds the PGs that a pool has got between two maps. It must be called before any
-// group is told of the newer map.
-func (n *Nursery) Grow(pool placement.PoolID, from, to uint32) {
-	for c := from; from > 0 && c < to; c++ {
-		n.hold(placement.PGID{Pool: pool, Shard: c}, placement.PGID{Pool: pool, Shard: placement.SplitParent(c, from)})
+// Grown returns the pools of m that have more PGs than they had in an older map.
+func Grown(old, m *placement.Map) []*placement.Pool {
+	var grown []*placement.Pool
+	for i := range m.Pools {
+		if p, was := &m.Pools[i], old.Pool(m.Pools[i].ID); was != nil && p.PGNum > was.PGNum {
+			grown = append(grown, p)
+		}
 	}
+	return grown
+}
+
+// Follow goes on from one map to the next: it holds the PGs that pools have got, and lets go
+// of those whose pool was removed. It must be called before any group is told of the newer map.
+func (n *Nursery) Follow(old, m *placement.Map) {
+	for _, p := range Grown(old, m) {
+		from := old.Pool(p.ID).PGNum
+		for c := from; from > 0 && c < p.PGNum; c++ {
+			n.hold(placement.PGID{Pool: p.ID, Shard: c}, placement.PGID{Pool: p.ID, Shard: placement.SplitParent(c, from)})
+		}
+	}
+	maps.DeleteFunc(n.parents, func(kid, _ placement.PGID) bool { return m.Pool(kid.Pool) == nil })
 }
 
 // Resume holds the PGs that a group, as it was loaded, has still to split off: its pool had
@@ -78,16 +94,6 @@ func (n *Nursery) Held(parent placement.PGID) []placement.PGID {
 	return kids
 }
 
-// All returns every PG that is held, sorted.
-func (n *Nursery) All() []placement.PGID {
-	all := make([]placement.PGID, 0, len(n.parents))
-	for kid := range n.parents {
-		all = append(all, kid)
-	}
-	slices.SortFunc(all, comparePGs)
-	return all
-}
-
 // Parents returns the PGs that others wait for, sorted.
 func (n *Nursery) Parents() []placement.PGID {
 	var all []placement.PGID
@@ -96,6 +102,11 @@ func (n *Nursery) Parents() []placement.PGID {
 	}
 	slices.SortFunc(all, comparePGs)
 	return slices.Compact(all)
+}
+
+// Sorted returns groups in the order of their ids.
+func Sorted(groups map[placement.PGID]*Group) []*Group {
+	return slices.SortedFunc(maps.Values(groups), func(a, b *Group) int { return comparePGs(a.id, b.id) })
 }
 
 func comparePGs(a, b placement.PGID) int {

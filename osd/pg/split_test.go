@@ -650,23 +650,32 @@ func TestSplitWithoutSpace(t *testing.T) {
 	}
 }
 
+// mapOf is a map of pool 1 with so many PGs.
+func mapOf(pgs uint32) *placement.Map {
+	return &placement.Map{Pools: []placement.Pool{{ID: 1, PGNum: pgs}}}
+}
+
 func TestNursery(t *testing.T) {
 	id := func(s uint32) placement.PGID { return placement.PGID{Pool: 1, Shard: s} }
 	g := func(shard, pgNum, splitTo uint32) *Group {
 		return &Group{id: id(shard), exists: true, st: state{pgNum: pgNum, splitTo: splitTo}}
 	}
 	var n Nursery
-	n.Grow(1, 2, 4)
+	n.Follow(mapOf(2), mapOf(4))
 	if n.Empty() || !n.Holds(id(2)) || !n.Holds(id(3)) || n.Holds(id(1)) || len(n.Held(id(1))) != 1 || n.Held(id(1))[0] != id(3) {
 		t.Fatalf("after growing: %v", n.parents)
 	}
-	n.Grow(1, 4, 8) // 6 and 7 wait for 2 and 3, which are not there themselves
+	n.Follow(mapOf(4), mapOf(8)) // 6 and 7 wait for 2 and 3, which are not there themselves
 	if n.parents[id(6)] != id(2) || len(n.Held(id(2))) != 0 {
 		t.Fatalf("after growing again: %v", n.parents)
 	}
 	n.Release(id(2))
 	if n.Holds(id(2)) || len(n.Held(id(2))) != 1 {
 		t.Fatalf("after a release: %v", n.parents)
+	}
+	n.Follow(mapOf(8), &placement.Map{})
+	if !n.Empty() {
+		t.Fatalf("after the pool was removed: %v", n.parents)
 	}
 
 	n = Nursery{}
@@ -682,7 +691,7 @@ func TestNursery(t *testing.T) {
 	n = Nursery{}
 	n.Resume(g(1, 0, 0), 2, 4)
 	n.Resume(&Group{id: id(0), st: state{pgNum: 2}}, 2, 4)
-	if len(n.All()) != 1 || !n.Holds(id(3)) {
+	if len(n.parents) != 1 || !n.Holds(id(3)) {
 		t.Fatalf("an old copy, and one that is gone: %v", n.parents)
 	}
 }
