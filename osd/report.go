@@ -19,6 +19,7 @@ func (d *OSD) reportLoop() {
 	defer timer.Stop()
 	var last *wirepb.OSDReport
 	var sent time.Duration
+	var dev device
 	start := d.clk.Mono()
 	for {
 		select {
@@ -31,6 +32,7 @@ func (d *OSD) reportLoop() {
 		if r == nil {
 			continue
 		}
+		dev.fill(r, d.o.Store, d.clk.Mono())
 		now := d.clk.Mono().Sub(start)
 		if last != nil && now-sent < 5*d.o.ReportEvery && sameReport(last, r) {
 			continue
@@ -48,7 +50,8 @@ func (d *OSD) reportLoop() {
 
 // sameReport compares what matters enough to be told within a second.
 func sameReport(a, b *wirepb.OSDReport) bool {
-	if a.Used != b.Used || a.Objects != b.Objects || a.WriteOps != b.WriteOps || a.ReadOps != b.ReadOps || len(a.Pgs) != len(b.Pgs) {
+	if a.Used != b.Used || a.Objects != b.Objects || a.WriteOps != b.WriteOps || a.ReadOps != b.ReadOps || len(a.Pgs) != len(b.Pgs) ||
+		a.DeviceReadErrors != b.DeviceReadErrors || a.ChecksumErrors != b.ChecksumErrors || a.DeviceRetries != b.DeviceRetries {
 		return false
 	}
 	for i, p := range a.Pgs {

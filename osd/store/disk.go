@@ -35,6 +35,8 @@ type Options struct {
 	IdleCheckpoint time.Duration
 	// Log receives state changes; default slog.Default().
 	Log *slog.Logger
+	// Now is the clock by which the device's latencies are taken; default the system's.
+	Now func() time.Duration
 
 	layer fileLayer // default osLayer
 }
@@ -76,6 +78,7 @@ type Disk struct {
 	lock      io.Closer
 	superFile file
 	data      file
+	meter     *meter // what data and journal go through
 	db        *pebble.DB
 	cache     *pebble.Cache
 	alloc     *allocator
@@ -151,7 +154,7 @@ var metaStoreKey = []byte("Mstore")
 func Open(dir string, o Options) (*Disk, error) {
 	o.fill()
 	d := &Disk{
-		dir: dir, opts: o, log: o.Log, overlay: newOverlay(),
+		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), meter: newMeter(o.Now),
 		gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
 		slots: make(chan struct{}, 8), committed: make(chan struct{}), failedCh: make(chan struct{}),
 	}
@@ -246,6 +249,7 @@ func (d *Disk) openFiles() (err error) {
 	if d.data, err = l.OpenFile(d.path(dataName), direct); err != nil {
 		return err
 	}
+	d.data = d.meter.file(d.data, DeviceWrite)
 	b := alignedBytes(blockBytes)
 	if _, err := d.data.ReadAt(b, 0); err != nil {
 		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
@@ -257,6 +261,7 @@ func (d *Disk) openFiles() (err error) {
 	if err != nil {
 		return err
 	}
+	jf = d.meter.file(jf, DeviceJournal)
 	d.journal = &journal{f: jf, path: d.path(journalName), size: uint64(d.super.journal), store: d.super.id.Store}
 	n, err := jf.Size()
 	if err != nil {

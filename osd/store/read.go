@@ -83,6 +83,9 @@ func (d *Disk) read(k Key, off, n uint64, mem []byte) ([]byte, error) {
 			return r.out, nil
 		}
 		if hold || !r.mismatch {
+			if r.mismatch {
+				d.meter.checksums.Add(1)
+			}
 			return nil, err
 		}
 	}
@@ -212,6 +215,7 @@ func (d *Disk) finishBlock(phys uint64, sum uint32, b []byte, have bool) error {
 		}
 	}
 	if checksum(b[:blockBytes]) != sum {
+		d.meter.checksums.Add(1)
 		return fmt.Errorf("offset %d of %s: %w", phys*blockBytes, d.path(dataName), ErrCorrupt)
 	}
 	return nil

@@ -1320,30 +1320,36 @@ func (x *OSDFailure) GetAlive() bool {
 
 // OSDReport is sent about once a second when something changed, else every few seconds.
 type OSDReport struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Id               int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Incarnation      uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Capacity         int64                  `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	Used             int64                  `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`
-	Available        int64                  `protobuf:"varint,5,opt,name=available,proto3" json:"available,omitempty"`
-	Objects          int64                  `protobuf:"varint,6,opt,name=objects,proto3" json:"objects,omitempty"`
-	Pgs              []*PGStat              `protobuf:"bytes,7,rep,name=pgs,proto3" json:"pgs,omitempty"` // PGs this OSD is primary of
-	ReadOps          uint64                 `protobuf:"varint,8,opt,name=read_ops,json=readOps,proto3" json:"read_ops,omitempty"`
-	WriteOps         uint64                 `protobuf:"varint,9,opt,name=write_ops,json=writeOps,proto3" json:"write_ops,omitempty"`
-	ReadBytes        uint64                 `protobuf:"varint,10,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
-	WriteBytes       uint64                 `protobuf:"varint,11,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"` // since start
-	RecoveredObjects uint64                 `protobuf:"varint,12,opt,name=recovered_objects,json=recoveredObjects,proto3" json:"recovered_objects,omitempty"`
-	RecoveredBytes   uint64                 `protobuf:"varint,13,opt,name=recovered_bytes,json=recoveredBytes,proto3" json:"recovered_bytes,omitempty"`
-	DataBytes        int64                  `protobuf:"varint,14,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
-	OmapBytes        int64                  `protobuf:"varint,15,opt,name=omap_bytes,json=omapBytes,proto3" json:"omap_bytes,omitempty"`
-	MetaBytes        int64                  `protobuf:"varint,16,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`
-	PgCount          uint32                 `protobuf:"varint,17,opt,name=pg_count,json=pgCount,proto3" json:"pg_count,omitempty"`                           // PGs it holds data of
-	CommitLatencyUs  int64                  `protobuf:"varint,18,opt,name=commit_latency_us,json=commitLatencyUs,proto3" json:"commit_latency_us,omitempty"` // recent average of durable commits
-	ReadErrors       uint64                 `protobuf:"varint,50,opt,name=read_errors,json=readErrors,proto3" json:"read_errors,omitempty"`                  // since start: copies of its own that could not be read
-	ScrubFound       uint64                 `protobuf:"varint,51,opt,name=scrub_found,json=scrubFound,proto3" json:"scrub_found,omitempty"`                  // damaged copies found by scrubs, as primary
-	Repaired         uint64                 `protobuf:"varint,52,opt,name=repaired,proto3" json:"repaired,omitempty"`                                        // copies replaced by good ones, as primary
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Id                int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Incarnation       uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Capacity          int64                  `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	Used              int64                  `protobuf:"varint,4,opt,name=used,proto3" json:"used,omitempty"`
+	Available         int64                  `protobuf:"varint,5,opt,name=available,proto3" json:"available,omitempty"`
+	Objects           int64                  `protobuf:"varint,6,opt,name=objects,proto3" json:"objects,omitempty"`
+	Pgs               []*PGStat              `protobuf:"bytes,7,rep,name=pgs,proto3" json:"pgs,omitempty"` // PGs this OSD is primary of
+	ReadOps           uint64                 `protobuf:"varint,8,opt,name=read_ops,json=readOps,proto3" json:"read_ops,omitempty"`
+	WriteOps          uint64                 `protobuf:"varint,9,opt,name=write_ops,json=writeOps,proto3" json:"write_ops,omitempty"`
+	ReadBytes         uint64                 `protobuf:"varint,10,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes        uint64                 `protobuf:"varint,11,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"` // since start
+	RecoveredObjects  uint64                 `protobuf:"varint,12,opt,name=recovered_objects,json=recoveredObjects,proto3" json:"recovered_objects,omitempty"`
+	RecoveredBytes    uint64                 `protobuf:"varint,13,opt,name=recovered_bytes,json=recoveredBytes,proto3" json:"recovered_bytes,omitempty"`
+	DataBytes         int64                  `protobuf:"varint,14,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"`
+	OmapBytes         int64                  `protobuf:"varint,15,opt,name=omap_bytes,json=omapBytes,proto3" json:"omap_bytes,omitempty"`
+	MetaBytes         int64                  `protobuf:"varint,16,opt,name=meta_bytes,json=metaBytes,proto3" json:"meta_bytes,omitempty"`
+	PgCount           uint32                 `protobuf:"varint,17,opt,name=pg_count,json=pgCount,proto3" json:"pg_count,omitempty"`                                 // PGs it holds data of
+	CommitLatencyUs   int64                  `protobuf:"varint,18,opt,name=commit_latency_us,json=commitLatencyUs,proto3" json:"commit_latency_us,omitempty"`       // recent average of durable commits
+	ReadErrors        uint64                 `protobuf:"varint,50,opt,name=read_errors,json=readErrors,proto3" json:"read_errors,omitempty"`                        // since start: copies of its own that could not be read
+	ScrubFound        uint64                 `protobuf:"varint,51,opt,name=scrub_found,json=scrubFound,proto3" json:"scrub_found,omitempty"`                        // damaged copies found by scrubs, as primary
+	Repaired          uint64                 `protobuf:"varint,52,opt,name=repaired,proto3" json:"repaired,omitempty"`                                              // copies replaced by good ones, as primary
+	Device            []*DeviceLatency       `protobuf:"bytes,19,rep,name=device,proto3" json:"device,omitempty"`                                                   // of the last seconds, by kind of work; without those there was none of
+	DeviceReadErrors  uint64                 `protobuf:"varint,20,opt,name=device_read_errors,json=deviceReadErrors,proto3" json:"device_read_errors,omitempty"`    // since start: reads of the device that failed for good
+	DeviceWriteErrors uint64                 `protobuf:"varint,21,opt,name=device_write_errors,json=deviceWriteErrors,proto3" json:"device_write_errors,omitempty"` // writes and syncs that failed
+	DeviceRetries     uint64                 `protobuf:"varint,22,opt,name=device_retries,json=deviceRetries,proto3" json:"device_retries,omitempty"`               // reads that failed and were good when tried again
+	ChecksumErrors    uint64                 `protobuf:"varint,23,opt,name=checksum_errors,json=checksumErrors,proto3" json:"checksum_errors,omitempty"`            // blocks that were not what had been written
+	DeviceStalledUs   int64                  `protobuf:"varint,24,opt,name=device_stalled_us,json=deviceStalledUs,proto3" json:"device_stalled_us,omitempty"`       // how long the oldest operation under way has been waiting
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *OSDReport) Reset() {
@@ -1523,6 +1529,117 @@ func (x *OSDReport) GetRepaired() uint64 {
 	return 0
 }
 
+func (x *OSDReport) GetDevice() []*DeviceLatency {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *OSDReport) GetDeviceReadErrors() uint64 {
+	if x != nil {
+		return x.DeviceReadErrors
+	}
+	return 0
+}
+
+func (x *OSDReport) GetDeviceWriteErrors() uint64 {
+	if x != nil {
+		return x.DeviceWriteErrors
+	}
+	return 0
+}
+
+func (x *OSDReport) GetDeviceRetries() uint64 {
+	if x != nil {
+		return x.DeviceRetries
+	}
+	return 0
+}
+
+func (x *OSDReport) GetChecksumErrors() uint64 {
+	if x != nil {
+		return x.ChecksumErrors
+	}
+	return 0
+}
+
+func (x *OSDReport) GetDeviceStalledUs() int64 {
+	if x != nil {
+		return x.DeviceStalledUs
+	}
+	return 0
+}
+
+// DeviceLatency is how long one kind of work of an OSD's device took lately.
+type DeviceLatency struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Op            uint32                 `protobuf:"varint,1,opt,name=op,proto3" json:"op,omitempty"`       // 1 reads, 2 journal writes, 3 data writes, 4 syncs
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"` // in the time that this is about
+	P50Us         int64                  `protobuf:"varint,3,opt,name=p50_us,json=p50Us,proto3" json:"p50_us,omitempty"`
+	P99Us         int64                  `protobuf:"varint,4,opt,name=p99_us,json=p99Us,proto3" json:"p99_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceLatency) Reset() {
+	*x = DeviceLatency{}
+	mi := &file_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceLatency) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceLatency) ProtoMessage() {}
+
+func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceLatency.ProtoReflect.Descriptor instead.
+func (*DeviceLatency) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeviceLatency) GetOp() uint32 {
+	if x != nil {
+		return x.Op
+	}
+	return 0
+}
+
+func (x *DeviceLatency) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *DeviceLatency) GetP50Us() int64 {
+	if x != nil {
+		return x.P50Us
+	}
+	return 0
+}
+
+func (x *DeviceLatency) GetP99Us() int64 {
+	if x != nil {
+		return x.P99Us
+	}
+	return 0
+}
+
 type PGStat struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Pool             uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -1554,7 +1671,7 @@ type PGStat struct {
 
 func (x *PGStat) Reset() {
 	*x = PGStat{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1683,7 @@ func (x *PGStat) String() string {
 func (*PGStat) ProtoMessage() {}
 
 func (x *PGStat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1696,7 @@ func (x *PGStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGStat.ProtoReflect.Descriptor instead.
 func (*PGStat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PGStat) GetPool() uint32 {
@@ -1754,7 +1871,7 @@ type OSDStopping struct {
 
 func (x *OSDStopping) Reset() {
 	*x = OSDStopping{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1883,7 @@ func (x *OSDStopping) String() string {
 func (*OSDStopping) ProtoMessage() {}
 
 func (x *OSDStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1896,7 @@ func (x *OSDStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDStopping.ProtoReflect.Descriptor instead.
 func (*OSDStopping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OSDStopping) GetId() int32 {
@@ -1814,7 +1931,7 @@ type PGChange struct {
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +1943,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +1956,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PGChange) GetPool() uint32 {
@@ -1908,7 +2025,7 @@ type MonPropose struct {
 
 func (x *MonPropose) Reset() {
 	*x = MonPropose{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2037,7 @@ func (x *MonPropose) String() string {
 func (*MonPropose) ProtoMessage() {}
 
 func (x *MonPropose) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2050,7 @@ func (x *MonPropose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonPropose.ProtoReflect.Descriptor instead.
 func (*MonPropose) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MonPropose) GetCommand() []byte {
@@ -1953,7 +2070,7 @@ type MonProposed struct {
 
 func (x *MonProposed) Reset() {
 	*x = MonProposed{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1965,7 +2082,7 @@ func (x *MonProposed) String() string {
 func (*MonProposed) ProtoMessage() {}
 
 func (x *MonProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1978,7 +2095,7 @@ func (x *MonProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonProposed.ProtoReflect.Descriptor instead.
 func (*MonProposed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MonProposed) GetResult() []byte {
@@ -2004,7 +2121,7 @@ type UserGet struct {
 
 func (x *UserGet) Reset() {
 	*x = UserGet{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2133,7 @@ func (x *UserGet) String() string {
 func (*UserGet) ProtoMessage() {}
 
 func (x *UserGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2146,7 @@ func (x *UserGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserGet.ProtoReflect.Descriptor instead.
 func (*UserGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UserGet) GetAccessKey() string {
@@ -2051,7 +2168,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2180,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2193,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *User) GetName() string {
@@ -2117,7 +2234,7 @@ type AccessKey struct {
 
 func (x *AccessKey) Reset() {
 	*x = AccessKey{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2246,7 @@ func (x *AccessKey) String() string {
 func (*AccessKey) ProtoMessage() {}
 
 func (x *AccessKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2259,7 @@ func (x *AccessKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
 func (*AccessKey) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AccessKey) GetAccessKey() string {
@@ -2171,7 +2288,7 @@ type ServiceBeacon struct {
 
 func (x *ServiceBeacon) Reset() {
 	*x = ServiceBeacon{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2300,7 @@ func (x *ServiceBeacon) String() string {
 func (*ServiceBeacon) ProtoMessage() {}
 
 func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2313,7 @@ func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceBeacon.ProtoReflect.Descriptor instead.
 func (*ServiceBeacon) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServiceBeacon) GetKind() string {
@@ -2240,7 +2357,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2252,7 +2369,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2265,7 +2382,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -2311,7 +2428,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2440,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2453,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -2391,7 +2508,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2520,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2533,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -2443,7 +2560,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2572,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2585,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -2505,7 +2622,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2634,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2647,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -2620,7 +2737,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2749,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +2762,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -2746,7 +2863,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +2875,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +2888,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -3183,7 +3300,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3195,7 +3312,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3208,7 +3325,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -3226,7 +3343,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3355,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3368,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 type PGInfo struct {
@@ -3273,7 +3390,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3285,7 +3402,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3415,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -3392,7 +3509,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3521,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3534,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -3463,7 +3580,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3592,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3605,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 type PGReplicate struct {
@@ -3505,7 +3622,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3634,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3647,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -3584,7 +3701,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3596,7 +3713,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3609,7 +3726,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -3647,7 +3764,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3776,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3789,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -3807,7 +3924,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3819,7 +3936,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3832,7 +3949,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -3878,7 +3995,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3890,7 +4007,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3903,7 +4020,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -3957,7 +4074,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3969,7 +4086,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3982,7 +4099,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -4001,7 +4118,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4130,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4143,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -4045,7 +4162,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4174,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4187,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -4090,7 +4207,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4102,7 +4219,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4115,7 +4232,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -4143,7 +4260,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4155,7 +4272,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4168,7 +4285,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -4202,7 +4319,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4331,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4344,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -4256,7 +4373,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4385,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4281,7 +4398,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -4313,7 +4430,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4325,7 +4442,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4338,7 +4455,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 type PGForgotten struct {
@@ -4349,7 +4466,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4361,7 +4478,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4374,7 +4491,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -4393,7 +4510,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4405,7 +4522,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4418,7 +4535,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -4483,7 +4600,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4612,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4625,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -4604,7 +4721,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4616,7 +4733,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4629,7 +4746,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -4686,7 +4803,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4698,7 +4815,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4711,7 +4828,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -4763,7 +4880,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4775,7 +4892,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4788,7 +4905,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -4889,7 +5006,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4901,7 +5018,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4914,7 +5031,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -4965,7 +5082,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4977,7 +5094,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4990,7 +5107,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -5040,7 +5157,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5052,7 +5169,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5065,7 +5182,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -5106,7 +5223,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5118,7 +5235,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5131,7 +5248,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -5149,7 +5266,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5161,7 +5278,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5174,7 +5291,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 type KV struct {
@@ -5187,7 +5304,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5199,7 +5316,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5212,7 +5329,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *KV) GetKey() []byte {
@@ -5248,7 +5365,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5260,7 +5377,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5273,7 +5390,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -5370,7 +5487,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5382,7 +5499,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5395,7 +5512,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -5476,7 +5593,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5488,7 +5605,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5501,7 +5618,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -5564,7 +5681,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5576,7 +5693,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5589,7 +5706,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -5628,7 +5745,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5640,7 +5757,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5653,7 +5770,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -5701,7 +5818,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5713,7 +5830,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5726,7 +5843,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -5753,7 +5870,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5765,7 +5882,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5778,7 +5895,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -5804,7 +5921,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5816,7 +5933,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5829,7 +5946,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -5854,7 +5971,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +5983,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +5996,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -5928,7 +6045,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5940,7 +6057,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5953,7 +6070,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -5988,7 +6105,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6000,7 +6117,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6013,7 +6130,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -6092,7 +6209,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6104,7 +6221,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6117,7 +6234,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -6161,7 +6278,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6173,7 +6290,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6186,7 +6303,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -6300,7 +6417,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x12target_incarnation\x18\x03 \x01(\x04R\x11targetIncarnation\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\bR\arefused\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x14\n" +
-	"\x05alive\x18\x06 \x01(\bR\x05alive\"\x9b\x05\n" +
+	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xa8\a\n" +
 	"\tOSDReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -6330,7 +6447,18 @@ const file_wire_proto_rawDesc = "" +
 	"readErrors\x12\x1f\n" +
 	"\vscrub_found\x183 \x01(\x04R\n" +
 	"scrubFound\x12\x1a\n" +
-	"\brepaired\x184 \x01(\x04R\brepaired\"\xb4\x05\n" +
+	"\brepaired\x184 \x01(\x04R\brepaired\x121\n" +
+	"\x06device\x18\x13 \x03(\v2\x19.cairn.wire.DeviceLatencyR\x06device\x12,\n" +
+	"\x12device_read_errors\x18\x14 \x01(\x04R\x10deviceReadErrors\x12.\n" +
+	"\x13device_write_errors\x18\x15 \x01(\x04R\x11deviceWriteErrors\x12%\n" +
+	"\x0edevice_retries\x18\x16 \x01(\x04R\rdeviceRetries\x12'\n" +
+	"\x0fchecksum_errors\x18\x17 \x01(\x04R\x0echecksumErrors\x12*\n" +
+	"\x11device_stalled_us\x18\x18 \x01(\x03R\x0fdeviceStalledUs\"c\n" +
+	"\rDeviceLatency\x12\x0e\n" +
+	"\x02op\x18\x01 \x01(\rR\x02op\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x15\n" +
+	"\x06p50_us\x18\x03 \x01(\x03R\x05p50Us\x12\x15\n" +
+	"\x06p99_us\x18\x04 \x01(\x03R\x05p99Us\"\xb4\x05\n" +
 	"\x06PGStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -6776,7 +6904,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -6791,65 +6919,66 @@ var file_wire_proto_goTypes = []any{
 	(*OSDBoot)(nil),            // 10: cairn.wire.OSDBoot
 	(*OSDFailure)(nil),         // 11: cairn.wire.OSDFailure
 	(*OSDReport)(nil),          // 12: cairn.wire.OSDReport
-	(*PGStat)(nil),             // 13: cairn.wire.PGStat
-	(*OSDStopping)(nil),        // 14: cairn.wire.OSDStopping
-	(*PGChange)(nil),           // 15: cairn.wire.PGChange
-	(*MonPropose)(nil),         // 16: cairn.wire.MonPropose
-	(*MonProposed)(nil),        // 17: cairn.wire.MonProposed
-	(*UserGet)(nil),            // 18: cairn.wire.UserGet
-	(*User)(nil),               // 19: cairn.wire.User
-	(*AccessKey)(nil),          // 20: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),      // 21: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),          // 22: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 23: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 24: cairn.wire.Position
-	(*ReqID)(nil),              // 25: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 26: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 27: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 28: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 29: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 30: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 31: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 32: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 33: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 34: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 35: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 36: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 37: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 38: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 39: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 40: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 41: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 42: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 43: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 44: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 45: cairn.wire.PGReject
-	(*PGForget)(nil),           // 46: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 47: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 48: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 49: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 50: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 51: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 52: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 53: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 54: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 55: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 56: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 57: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 58: cairn.wire.KV
-	(*ObjOp)(nil),              // 59: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 60: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 61: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 62: cairn.wire.OpReply
-	(*PGList)(nil),             // 63: cairn.wire.PGList
-	(*PGListReply)(nil),        // 64: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 65: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 66: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 67: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 68: cairn.wire.PGInconsistentList
-	(*Hello)(nil),              // 69: cairn.wire.Hello
-	(*Welcome)(nil),            // 70: cairn.wire.Welcome
-	(*Confirm)(nil),            // 71: cairn.wire.Confirm
+	(*DeviceLatency)(nil),      // 13: cairn.wire.DeviceLatency
+	(*PGStat)(nil),             // 14: cairn.wire.PGStat
+	(*OSDStopping)(nil),        // 15: cairn.wire.OSDStopping
+	(*PGChange)(nil),           // 16: cairn.wire.PGChange
+	(*MonPropose)(nil),         // 17: cairn.wire.MonPropose
+	(*MonProposed)(nil),        // 18: cairn.wire.MonProposed
+	(*UserGet)(nil),            // 19: cairn.wire.UserGet
+	(*User)(nil),               // 20: cairn.wire.User
+	(*AccessKey)(nil),          // 21: cairn.wire.AccessKey
+	(*ServiceBeacon)(nil),      // 22: cairn.wire.ServiceBeacon
+	(*Heartbeat)(nil),          // 23: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 24: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 25: cairn.wire.Position
+	(*ReqID)(nil),              // 26: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 27: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 28: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 29: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 30: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 31: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 32: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 33: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 34: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 35: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 36: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 37: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 38: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 39: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 40: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 41: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 42: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 43: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 44: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 45: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 46: cairn.wire.PGReject
+	(*PGForget)(nil),           // 47: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 48: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 49: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 50: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 51: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 52: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 53: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 54: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 55: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 56: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 57: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 58: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 59: cairn.wire.KV
+	(*ObjOp)(nil),              // 60: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 61: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 62: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 63: cairn.wire.OpReply
+	(*PGList)(nil),             // 64: cairn.wire.PGList
+	(*PGListReply)(nil),        // 65: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 66: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 67: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 68: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 69: cairn.wire.PGInconsistentList
+	(*Hello)(nil),              // 70: cairn.wire.Hello
+	(*Welcome)(nil),            // 71: cairn.wire.Welcome
+	(*Confirm)(nil),            // 72: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -6861,105 +6990,106 @@ var file_wire_proto_depIdxs = []int32{
 	10,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
 	11,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
 	12,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
-	14,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
-	15,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
-	16,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
-	17,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
-	18,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
-	19,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	21,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	15,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
+	16,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
+	17,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
+	18,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
+	19,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
+	20,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
+	22,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	22,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	23,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	28,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	29,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	61,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	62,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	63,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	64,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	65,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	66,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
-	67,  // 27: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	68,  // 28: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	23,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	24,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	29,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	30,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	62,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	63,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	64,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	65,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	66,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	67,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	68,  // 27: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	69,  // 28: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
 	8,   // 29: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
 	8,   // 30: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	13,  // 31: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	20,  // 32: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	24,  // 33: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	25,  // 34: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	30,  // 35: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	31,  // 36: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	32,  // 37: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	33,  // 38: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	34,  // 39: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	35,  // 40: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	36,  // 41: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	37,  // 42: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	38,  // 43: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	39,  // 44: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	40,  // 45: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	41,  // 46: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	42,  // 47: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	43,  // 48: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	45,  // 49: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	46,  // 50: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	47,  // 51: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	48,  // 52: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	49,  // 53: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	50,  // 54: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	51,  // 55: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	56,  // 56: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	57,  // 57: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	24,  // 58: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	24,  // 59: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	24,  // 60: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	24,  // 61: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	24,  // 62: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	26,  // 63: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	24,  // 64: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	26,  // 65: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	24,  // 66: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	24,  // 67: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	26,  // 68: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	24,  // 69: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	24,  // 70: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	27,  // 71: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	24,  // 72: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	24,  // 73: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	58,  // 74: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	58,  // 75: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	24,  // 76: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	24,  // 77: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	26,  // 78: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	24,  // 79: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	24,  // 80: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	24,  // 81: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	44,  // 82: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	24,  // 83: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	24,  // 84: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	58,  // 85: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	58,  // 86: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	48,  // 87: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	52,  // 88: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	24,  // 89: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	54,  // 90: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	55,  // 91: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	52,  // 92: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	53,  // 93: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 94: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 95: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	58,  // 96: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	25,  // 97: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	59,  // 98: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	60,  // 99: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,   // 100: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	69,  // 101: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 102: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	103, // [103:103] is the sub-list for method output_type
-	103, // [103:103] is the sub-list for method input_type
-	103, // [103:103] is the sub-list for extension type_name
-	103, // [103:103] is the sub-list for extension extendee
-	0,   // [0:103] is the sub-list for field type_name
+	14,  // 31: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	13,  // 32: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	21,  // 33: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	25,  // 34: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	26,  // 35: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	31,  // 36: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	32,  // 37: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	33,  // 38: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	34,  // 39: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	35,  // 40: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	36,  // 41: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	37,  // 42: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	38,  // 43: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	39,  // 44: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	40,  // 45: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	41,  // 46: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	42,  // 47: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	43,  // 48: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	44,  // 49: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	46,  // 50: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	47,  // 51: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	48,  // 52: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	49,  // 53: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	50,  // 54: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	51,  // 55: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	52,  // 56: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	57,  // 57: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	58,  // 58: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	25,  // 59: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	25,  // 60: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	25,  // 61: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	25,  // 62: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	25,  // 63: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	27,  // 64: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	25,  // 65: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	27,  // 66: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	25,  // 67: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	25,  // 68: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	27,  // 69: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	25,  // 70: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	25,  // 71: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	28,  // 72: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	25,  // 73: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	25,  // 74: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	59,  // 75: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	59,  // 76: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	25,  // 77: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	25,  // 78: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	27,  // 79: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	25,  // 80: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	25,  // 81: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	25,  // 82: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	45,  // 83: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	25,  // 84: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	25,  // 85: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	59,  // 86: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	59,  // 87: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	49,  // 88: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	53,  // 89: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	25,  // 90: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	55,  // 91: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	56,  // 92: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	53,  // 93: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	54,  // 94: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 95: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 96: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	59,  // 97: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	26,  // 98: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	60,  // 99: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	61,  // 100: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,   // 101: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	70,  // 102: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 103: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	104, // [104:104] is the sub-list for method output_type
+	104, // [104:104] is the sub-list for method input_type
+	104, // [104:104] is the sub-list for extension type_name
+	104, // [104:104] is the sub-list for extension extendee
+	0,   // [0:104] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -6997,7 +7127,7 @@ func file_wire_proto_init() {
 		(*Header_PgScrubStart)(nil),
 		(*Header_PgInconsistentList)(nil),
 	}
-	file_wire_proto_msgTypes[26].OneofWrappers = []any{
+	file_wire_proto_msgTypes[27].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -7028,7 +7158,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   70,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,49 @@
+package osd
+
+import (
+	"time"
+
+	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+)
+
+const (
+	deviceWindow = 10 * time.Second // what is said of latencies is about the last so long
+	deviceStep   = 2 * time.Second  // how far the histograms that are kept lie apart
+)
+
+// device follows how the store's device does. It belongs to the goroutine that reports.
+type device struct {
+	marks []deviceMark // oldest first, at most deviceWindow/deviceStep+1
+}
+
+type deviceMark struct {
+	at    clock.Mono
+	stats store.DeviceStats
+}
+
+// fill writes into a report what the device did lately.
+func (v *device) fill(r *wirepb.OSDReport, s store.Store, now clock.Mono) {
+	m, ok := s.(store.Metered)
+	if !ok {
+		return
+	}
+	st := m.DeviceStats()
+	r.DeviceReadErrors, r.DeviceWriteErrors, r.DeviceRetries = st.ReadErrors, st.WriteErrors, st.Retries
+	r.ChecksumErrors, r.DeviceStalledUs = st.ChecksumErrors, st.Stalled.Microseconds()
+	if n := len(v.marks); n == 0 || now.Sub(v.marks[n-1].at) >= deviceStep {
+		v.marks = append(v.marks, deviceMark{now, st})
+	}
+	for len(v.marks) > 1 && now.Sub(v.marks[1].at) >= deviceWindow {
+		v.marks = v.marks[1:]
+	}
+	for op := range store.DeviceOps {
+		h := st.Latency[op].Since(&v.marks[0].stats.Latency[op])
+		if n := h.Count(); n > 0 {
+			r.Device = append(r.Device, &wirepb.DeviceLatency{
+				Op: uint32(op) + 1, Count: n, P50Us: h.Quantile(0.5).Microseconds(), P99Us: h.Quantile(0.99).Microseconds(),
+			})
+		}
+	}
+}
