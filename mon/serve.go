@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/cairnstore/cairn/internal/process"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon/fsm"
@@ -44,6 +45,8 @@ func (h *handler) Handle(c *wire.Conn, req *wire.Message) {
 		m.task(c, req, func(ctx context.Context) { m.userGet(ctx, c, req, b.UserGet.GetAccessKey()) })
 	case *wirepb.Header_MonPropose:
 		m.task(c, req, func(ctx context.Context) { m.proposed(ctx, c, req, b.MonPropose.GetCommand()) })
+	case *wirepb.Header_PerfGet:
+		m.task(c, req, func(context.Context) { m.perf(c, req) })
 	case *wirepb.Header_OsdReport, *wirepb.Header_OsdFailure, *wirepb.Header_OsdRegister, *wirepb.Header_OsdBoot,
 		*wirepb.Header_OsdStopping, *wirepb.Header_PgChange, *wirepb.Header_ServiceBeacon:
 		if w := m.leading(); w != nil {
@@ -97,6 +100,16 @@ func (m *Monitor) ack(c *wire.Conn, req *wire.Message, epoch placement.Epoch) {
 	m.reply(c, req, &wire.Message{Header: &wirepb.Header{
 		Epoch: uint64(epoch), Body: &wirepb.Header_Ack{Ack: &wirepb.Ack{}},
 	}})
+}
+
+// perf answers what the process has used.
+func (m *Monitor) perf(c *wire.Conn, req *wire.Message) {
+	u, err := process.Self()
+	if err != nil {
+		m.replyError(c, req, wirepb.Code_UNSUPPORTED, "monitor %s: %v", m.o.Name, err)
+		return
+	}
+	m.reply(c, req, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Perf{Perf: u.Perf()}}})
 }
 
 // getMap answers MonGetMap from what is published. Who asks for the newest map,

@@ -58,6 +58,8 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		q := hd.GetPgQueryState()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
 		d.shardOf(id).post(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
+	case hd.GetPerfGet() != nil:
+		d.onPerf(c, m)
 	case hd.GetPgScrubStart() != nil:
 		d.onScrubStart(c, m, hd.GetPgScrubStart())
 	case hd.GetPgInconsistentList() != nil:

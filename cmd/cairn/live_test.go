@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cairnstore/cairn/client/bench"
 	"github.com/cairnstore/cairn/internal/testcluster"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -96,6 +98,25 @@ func TestLiveCluster(t *testing.T) {
 		!strings.Contains(r.stdout, "127.0.0.1  conflict  osd rm osd.2") || !strings.Contains(r.stdout, "user create alice (1 keys)") {
 		t.Errorf("audit ls:\n%s", r.stdout)
 	}
+	// A benchmark, with the daemons' CPU; all of them are in this process.
+	want(2, "which pool", "", "bench", "object", "write")
+	want(2, "--size", "", "bench", "object", "write", "-p", "p", "-b", "100MiB")
+	want(3, "not found", "", "bench", "object", "write", "-p", "nosuch")
+	want(0, "write: 40 operations of 4 KiB on objects of 8 KiB, 4 under way", "", "bench", "object", "write", "-p", "p", "-b", "4k", "-O", "8KiB", "-t", "4",
+		"--ops", "40", "--no-cleanup")
+	want(0, "mon.c ", "", "bench", "object", "rand", "-p", "p", "--ops", "30")
+	r := cairn("", "bench", "object", "randwrite", "-p", "p", "--ops", "50", "-o", "json")
+	var b bench.Result
+	if err := json.Unmarshal([]byte(r.stdout), &b); err != nil || b.Ops != 50 || b.Objects != 20 || b.Size != 4096 || b.Latency.P50 <= 0 || len(b.CPU.Daemons) != 6 || b.CPU.Total.PerOp <= 0 {
+		t.Errorf("bench object randwrite: %+v, %v: %+v", r, err, b)
+	}
+	want(0, "seq: 20 operations of 8 KiB", "", "bench", "object", "seq", "-p", "p", "-b", "8KiB")
+	want(0, "removed 20 objects", "", "bench", "object", "cleanup", "-p", "p")
+	want(3, "--no-cleanup", "", "bench", "object", "seq", "-p", "p")
+	want(0, "write: 10 operations", "", "bench", "object", "write", "-p", "p", "-b", "1k", "--ops", "10")
+	want(0, "o1\n", "", "object", "ls", "-p", "p") // it has cleaned up
+	want(0, "  2  ", "", "osd", "perf")
+	want(0, `"commit_latency_ms"`, "", "osd", "perf", "-o", "json")
 	want(0, "", "", "object", "rm", "o1", "-p", "p")
 	want(0, "pool 'p' removed", "", "pool", "rm", "p", "--confirm", "p")
 }

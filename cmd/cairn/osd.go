@@ -20,6 +20,7 @@ func newOSDCommand(e *env) *cobra.Command {
 		e.leaf("tree", "Show the CRUSH hierarchy with the OSDs' states", args(), func(ctx context.Context, _ []string) error { return runOSDTree(ctx, e) }),
 		newOSDDFCommand(e),
 		e.leaf("stat", "Show how many OSDs are up and in", args(), func(ctx context.Context, _ []string) error { return runOSDStat(ctx, e) }),
+		e.leaf("perf", "Show how fast OSDs commit, and what their processes have used", args(), func(ctx context.Context, _ []string) error { return runOSDPerf(ctx, e) }),
 		newOSDActionCommand(e, "in", "Let CRUSH choose OSDs again"),
 		newOSDActionCommand(e, "out", "Move the data of OSDs elsewhere"),
 		newOSDActionCommand(e, "down", "Mark OSDs down; a running one comes up again by itself"),

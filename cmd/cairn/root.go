@@ -27,6 +27,7 @@ func commands() []func(*env) *cobra.Command {
 		newPGCommand,
 		newPoolCommand,
 		newObjectCommand,
+		newBenchCommand,
 		newBucketCommand,
 		newUserCommand,
 		newMapCommand,

@@ -267,6 +267,8 @@ type Header struct {
 	//	*Header_PgListReply
 	//	*Header_PgQueryState
 	//	*Header_PgQueryStateReply
+	//	*Header_PerfGet
+	//	*Header_Perf
 	//	*Header_PgScrubStart
 	//	*Header_PgInconsistentList
 	Body          isHeader_Body `protobuf_oneof:"body"`
@@ -580,6 +582,24 @@ func (x *Header) GetPgQueryStateReply() *PGQueryStateReply {
 	return nil
 }
 
+func (x *Header) GetPerfGet() *PerfGet {
+	if x != nil {
+		if x, ok := x.Body.(*Header_PerfGet); ok {
+			return x.PerfGet
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetPerf() *Perf {
+	if x != nil {
+		if x, ok := x.Body.(*Header_Perf); ok {
+			return x.Perf
+		}
+	}
+	return nil
+}
+
 func (x *Header) GetPgScrubStart() *PGScrubStart {
 	if x != nil {
 		if x, ok := x.Body.(*Header_PgScrubStart); ok {
@@ -706,6 +726,14 @@ type Header_PgQueryStateReply struct {
 	PgQueryStateReply *PGQueryStateReply `protobuf:"bytes,55,opt,name=pg_query_state_reply,json=pgQueryStateReply,proto3,oneof"`
 }
 
+type Header_PerfGet struct {
+	PerfGet *PerfGet `protobuf:"bytes,120,opt,name=perf_get,json=perfGet,proto3,oneof"`
+}
+
+type Header_Perf struct {
+	Perf *Perf `protobuf:"bytes,121,opt,name=perf,proto3,oneof"`
+}
+
 type Header_PgScrubStart struct {
 	PgScrubStart *PGScrubStart `protobuf:"bytes,125,opt,name=pg_scrub_start,json=pgScrubStart,proto3,oneof"`
 }
@@ -766,6 +794,10 @@ func (*Header_PgQueryState) isHeader_Body() {}
 
 func (*Header_PgQueryStateReply) isHeader_Body() {}
 
+func (*Header_PerfGet) isHeader_Body() {}
+
+func (*Header_Perf) isHeader_Body() {}
+
 func (*Header_PgScrubStart) isHeader_Body() {}
 
 func (*Header_PgInconsistentList) isHeader_Body() {}
@@ -806,6 +838,172 @@ func (*Ack) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{1}
 }
 
+// PerfGet asks a daemon, whatever it is, what its process has used and done. The reply is a Perf.
+type PerfGet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PerfGet) Reset() {
+	*x = PerfGet{}
+	mi := &file_wire_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PerfGet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PerfGet) ProtoMessage() {}
+
+func (x *PerfGet) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PerfGet.ProtoReflect.Descriptor instead.
+func (*PerfGet) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{2}
+}
+
+// Perf: times of the process on the CPU and memory as the operating system counts them; counters since its start.
+type Perf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserNs        int64                  `protobuf:"varint,1,opt,name=user_ns,json=userNs,proto3" json:"user_ns,omitempty"`
+	SystemNs      int64                  `protobuf:"varint,2,opt,name=system_ns,json=systemNs,proto3" json:"system_ns,omitempty"`
+	ResidentBytes int64                  `protobuf:"varint,3,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	PeakBytes     int64                  `protobuf:"varint,4,opt,name=peak_bytes,json=peakBytes,proto3" json:"peak_bytes,omitempty"`
+	Counters      []*PerfCounter         `protobuf:"bytes,5,rep,name=counters,proto3" json:"counters,omitempty"` // in a fixed order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Perf) Reset() {
+	*x = Perf{}
+	mi := &file_wire_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Perf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Perf) ProtoMessage() {}
+
+func (x *Perf) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Perf.ProtoReflect.Descriptor instead.
+func (*Perf) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Perf) GetUserNs() int64 {
+	if x != nil {
+		return x.UserNs
+	}
+	return 0
+}
+
+func (x *Perf) GetSystemNs() int64 {
+	if x != nil {
+		return x.SystemNs
+	}
+	return 0
+}
+
+func (x *Perf) GetResidentBytes() int64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *Perf) GetPeakBytes() int64 {
+	if x != nil {
+		return x.PeakBytes
+	}
+	return 0
+}
+
+func (x *Perf) GetCounters() []*PerfCounter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+type PerfCounter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         uint64                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PerfCounter) Reset() {
+	*x = PerfCounter{}
+	mi := &file_wire_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PerfCounter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PerfCounter) ProtoMessage() {}
+
+func (x *PerfCounter) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PerfCounter.ProtoReflect.Descriptor instead.
+func (*PerfCounter) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PerfCounter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PerfCounter) GetValue() uint64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 // MonSubscribe asks for every map newer than have, now and as it is published.
 // The reply is a MapUpdate (possibly empty); later ones arrive one-way.
 type MonSubscribe struct {
@@ -817,7 +1015,7 @@ type MonSubscribe struct {
 
 func (x *MonSubscribe) Reset() {
 	*x = MonSubscribe{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1027,7 @@ func (x *MonSubscribe) String() string {
 func (*MonSubscribe) ProtoMessage() {}
 
 func (x *MonSubscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1040,7 @@ func (x *MonSubscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonSubscribe.ProtoReflect.Descriptor instead.
 func (*MonSubscribe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MonSubscribe) GetHave() uint64 {
@@ -863,7 +1061,7 @@ type MonGetMap struct {
 
 func (x *MonGetMap) Reset() {
 	*x = MonGetMap{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1073,7 @@ func (x *MonGetMap) String() string {
 func (*MonGetMap) ProtoMessage() {}
 
 func (x *MonGetMap) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1086,7 @@ func (x *MonGetMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonGetMap.ProtoReflect.Descriptor instead.
 func (*MonGetMap) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MonGetMap) GetHave() uint64 {
@@ -918,7 +1116,7 @@ type MapUpdate struct {
 
 func (x *MapUpdate) Reset() {
 	*x = MapUpdate{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1128,7 @@ func (x *MapUpdate) String() string {
 func (*MapUpdate) ProtoMessage() {}
 
 func (x *MapUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1141,7 @@ func (x *MapUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MapUpdate.ProtoReflect.Descriptor instead.
 func (*MapUpdate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MapUpdate) GetFrom() uint64 {
@@ -980,7 +1178,7 @@ type OSDRegister struct {
 
 func (x *OSDRegister) Reset() {
 	*x = OSDRegister{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1190,7 @@ func (x *OSDRegister) String() string {
 func (*OSDRegister) ProtoMessage() {}
 
 func (x *OSDRegister) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1203,7 @@ func (x *OSDRegister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDRegister.ProtoReflect.Descriptor instead.
 func (*OSDRegister) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OSDRegister) GetStore() []byte {
@@ -1046,7 +1244,7 @@ type LocationPart struct {
 
 func (x *LocationPart) Reset() {
 	*x = LocationPart{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1256,7 @@ func (x *LocationPart) String() string {
 func (*LocationPart) ProtoMessage() {}
 
 func (x *LocationPart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1269,7 @@ func (x *LocationPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocationPart.ProtoReflect.Descriptor instead.
 func (*LocationPart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LocationPart) GetType() string {
@@ -1098,7 +1296,7 @@ type OSDRegistered struct {
 
 func (x *OSDRegistered) Reset() {
 	*x = OSDRegistered{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1308,7 @@ func (x *OSDRegistered) String() string {
 func (*OSDRegistered) ProtoMessage() {}
 
 func (x *OSDRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1321,7 @@ func (x *OSDRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDRegistered.ProtoReflect.Descriptor instead.
 func (*OSDRegistered) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OSDRegistered) GetId() int32 {
@@ -1156,7 +1354,7 @@ type OSDBoot struct {
 
 func (x *OSDBoot) Reset() {
 	*x = OSDBoot{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1366,7 @@ func (x *OSDBoot) String() string {
 func (*OSDBoot) ProtoMessage() {}
 
 func (x *OSDBoot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1379,7 @@ func (x *OSDBoot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDBoot.ProtoReflect.Descriptor instead.
 func (*OSDBoot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OSDBoot) GetId() int32 {
@@ -1248,7 +1446,7 @@ type OSDFailure struct {
 
 func (x *OSDFailure) Reset() {
 	*x = OSDFailure{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1458,7 @@ func (x *OSDFailure) String() string {
 func (*OSDFailure) ProtoMessage() {}
 
 func (x *OSDFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1471,7 @@ func (x *OSDFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDFailure.ProtoReflect.Descriptor instead.
 func (*OSDFailure) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OSDFailure) GetReporter() int32 {
@@ -1354,7 +1552,7 @@ type OSDReport struct {
 
 func (x *OSDReport) Reset() {
 	*x = OSDReport{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1564,7 @@ func (x *OSDReport) String() string {
 func (*OSDReport) ProtoMessage() {}
 
 func (x *OSDReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1577,7 @@ func (x *OSDReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDReport.ProtoReflect.Descriptor instead.
 func (*OSDReport) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *OSDReport) GetId() int32 {
@@ -1584,7 +1782,7 @@ type DeviceLatency struct {
 
 func (x *DeviceLatency) Reset() {
 	*x = DeviceLatency{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1794,7 @@ func (x *DeviceLatency) String() string {
 func (*DeviceLatency) ProtoMessage() {}
 
 func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1807,7 @@ func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLatency.ProtoReflect.Descriptor instead.
 func (*DeviceLatency) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeviceLatency) GetOp() uint32 {
@@ -1671,7 +1869,7 @@ type PGStat struct {
 
 func (x *PGStat) Reset() {
 	*x = PGStat{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1881,7 @@ func (x *PGStat) String() string {
 func (*PGStat) ProtoMessage() {}
 
 func (x *PGStat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1894,7 @@ func (x *PGStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGStat.ProtoReflect.Descriptor instead.
 func (*PGStat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PGStat) GetPool() uint32 {
@@ -1871,7 +2069,7 @@ type OSDStopping struct {
 
 func (x *OSDStopping) Reset() {
 	*x = OSDStopping{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2081,7 @@ func (x *OSDStopping) String() string {
 func (*OSDStopping) ProtoMessage() {}
 
 func (x *OSDStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2094,7 @@ func (x *OSDStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDStopping.ProtoReflect.Descriptor instead.
 func (*OSDStopping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OSDStopping) GetId() int32 {
@@ -1931,7 +2129,7 @@ type PGChange struct {
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2141,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2154,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PGChange) GetPool() uint32 {
@@ -2025,7 +2223,7 @@ type MonPropose struct {
 
 func (x *MonPropose) Reset() {
 	*x = MonPropose{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2235,7 @@ func (x *MonPropose) String() string {
 func (*MonPropose) ProtoMessage() {}
 
 func (x *MonPropose) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2248,7 @@ func (x *MonPropose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonPropose.ProtoReflect.Descriptor instead.
 func (*MonPropose) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MonPropose) GetCommand() []byte {
@@ -2070,7 +2268,7 @@ type MonProposed struct {
 
 func (x *MonProposed) Reset() {
 	*x = MonProposed{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2280,7 @@ func (x *MonProposed) String() string {
 func (*MonProposed) ProtoMessage() {}
 
 func (x *MonProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2293,7 @@ func (x *MonProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonProposed.ProtoReflect.Descriptor instead.
 func (*MonProposed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MonProposed) GetResult() []byte {
@@ -2121,7 +2319,7 @@ type UserGet struct {
 
 func (x *UserGet) Reset() {
 	*x = UserGet{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2331,7 @@ func (x *UserGet) String() string {
 func (*UserGet) ProtoMessage() {}
 
 func (x *UserGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2344,7 @@ func (x *UserGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserGet.ProtoReflect.Descriptor instead.
 func (*UserGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UserGet) GetAccessKey() string {
@@ -2168,7 +2366,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2378,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2391,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *User) GetName() string {
@@ -2234,7 +2432,7 @@ type AccessKey struct {
 
 func (x *AccessKey) Reset() {
 	*x = AccessKey{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2444,7 @@ func (x *AccessKey) String() string {
 func (*AccessKey) ProtoMessage() {}
 
 func (x *AccessKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2457,7 @@ func (x *AccessKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
 func (*AccessKey) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AccessKey) GetAccessKey() string {
@@ -2288,7 +2486,7 @@ type ServiceBeacon struct {
 
 func (x *ServiceBeacon) Reset() {
 	*x = ServiceBeacon{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2498,7 @@ func (x *ServiceBeacon) String() string {
 func (*ServiceBeacon) ProtoMessage() {}
 
 func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2511,7 @@ func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceBeacon.ProtoReflect.Descriptor instead.
 func (*ServiceBeacon) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ServiceBeacon) GetKind() string {
@@ -2357,7 +2555,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2567,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2580,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -2428,7 +2626,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2638,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2651,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -2508,7 +2706,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2718,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2731,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -2560,7 +2758,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2770,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2783,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -2622,7 +2820,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2832,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2845,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -2737,7 +2935,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2947,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2960,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -2863,7 +3061,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +3073,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +3086,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -3300,7 +3498,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3510,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3523,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -3343,7 +3541,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3553,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3566,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 type PGInfo struct {
@@ -3390,7 +3588,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +3600,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +3613,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -3509,7 +3707,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3521,7 +3719,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3534,7 +3732,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -3580,7 +3778,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3592,7 +3790,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3605,7 +3803,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 type PGReplicate struct {
@@ -3622,7 +3820,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3832,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3845,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -3701,7 +3899,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3713,7 +3911,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3726,7 +3924,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -3764,7 +3962,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +3974,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +3987,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -3924,7 +4122,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3936,7 +4134,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3949,7 +4147,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -3995,7 +4193,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4205,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4218,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -4074,7 +4272,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4086,7 +4284,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4099,7 +4297,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -4118,7 +4316,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4328,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4341,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -4162,7 +4360,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4174,7 +4372,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4187,7 +4385,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -4207,7 +4405,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4219,7 +4417,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4232,7 +4430,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -4260,7 +4458,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4470,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4483,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -4319,7 +4517,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4331,7 +4529,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4344,7 +4542,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -4373,7 +4571,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +4583,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +4596,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -4430,7 +4628,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4442,7 +4640,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4455,7 +4653,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 type PGForgotten struct {
@@ -4466,7 +4664,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4478,7 +4676,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4491,7 +4689,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -4510,7 +4708,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4522,7 +4720,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4535,7 +4733,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -4600,7 +4798,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4612,7 +4810,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4625,7 +4823,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -4721,7 +4919,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4733,7 +4931,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4746,7 +4944,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -4803,7 +5001,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4815,7 +5013,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4828,7 +5026,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -4880,7 +5078,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4892,7 +5090,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4905,7 +5103,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -5006,7 +5204,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5018,7 +5216,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5031,7 +5229,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -5082,7 +5280,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5094,7 +5292,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5107,7 +5305,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -5157,7 +5355,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5169,7 +5367,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5182,7 +5380,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -5223,7 +5421,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5235,7 +5433,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5248,7 +5446,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -5266,7 +5464,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5278,7 +5476,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5291,7 +5489,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 type KV struct {
@@ -5304,7 +5502,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +5514,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5329,7 +5527,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *KV) GetKey() []byte {
@@ -5365,7 +5563,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5377,7 +5575,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5390,7 +5588,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -5487,7 +5685,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5499,7 +5697,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5512,7 +5710,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -5593,7 +5791,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5605,7 +5803,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5618,7 +5816,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -5681,7 +5879,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5693,7 +5891,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5706,7 +5904,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -5745,7 +5943,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5757,7 +5955,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5770,7 +5968,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -5818,7 +6016,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5830,7 +6028,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5843,7 +6041,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -5870,7 +6068,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5882,7 +6080,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5895,7 +6093,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -5921,7 +6119,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5933,7 +6131,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5946,7 +6144,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -5971,7 +6169,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5983,7 +6181,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5996,7 +6194,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -6045,7 +6243,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6057,7 +6255,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6070,7 +6268,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -6105,7 +6303,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6117,7 +6315,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6130,7 +6328,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -6209,7 +6407,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6221,7 +6419,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6234,7 +6432,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -6278,7 +6476,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6290,7 +6488,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6303,7 +6501,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{70}
+	return file_wire_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -6340,7 +6538,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"wire.proto\x12\n" +
-	"cairn.wire\"\xe0\r\n" +
+	"cairn.wire\"\xba\x0e\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\bR\x05reply\x12\x14\n" +
@@ -6377,11 +6575,24 @@ const file_wire_proto_rawDesc = "" +
 	"\apg_list\x184 \x01(\v2\x12.cairn.wire.PGListH\x00R\x06pgList\x12=\n" +
 	"\rpg_list_reply\x185 \x01(\v2\x17.cairn.wire.PGListReplyH\x00R\vpgListReply\x12@\n" +
 	"\x0epg_query_state\x186 \x01(\v2\x18.cairn.wire.PGQueryStateH\x00R\fpgQueryState\x12P\n" +
-	"\x14pg_query_state_reply\x187 \x01(\v2\x1d.cairn.wire.PGQueryStateReplyH\x00R\x11pgQueryStateReply\x12@\n" +
+	"\x14pg_query_state_reply\x187 \x01(\v2\x1d.cairn.wire.PGQueryStateReplyH\x00R\x11pgQueryStateReply\x120\n" +
+	"\bperf_get\x18x \x01(\v2\x13.cairn.wire.PerfGetH\x00R\aperfGet\x12&\n" +
+	"\x04perf\x18y \x01(\v2\x10.cairn.wire.PerfH\x00R\x04perf\x12@\n" +
 	"\x0epg_scrub_start\x18} \x01(\v2\x18.cairn.wire.PGScrubStartH\x00R\fpgScrubStart\x12R\n" +
 	"\x14pg_inconsistent_list\x18~ \x01(\v2\x1e.cairn.wire.PGInconsistentListH\x00R\x12pgInconsistentListB\x06\n" +
 	"\x04body\"\x05\n" +
-	"\x03Ack\"\"\n" +
+	"\x03Ack\"\t\n" +
+	"\aPerfGet\"\xb7\x01\n" +
+	"\x04Perf\x12\x17\n" +
+	"\auser_ns\x18\x01 \x01(\x03R\x06userNs\x12\x1b\n" +
+	"\tsystem_ns\x18\x02 \x01(\x03R\bsystemNs\x12%\n" +
+	"\x0eresident_bytes\x18\x03 \x01(\x03R\rresidentBytes\x12\x1d\n" +
+	"\n" +
+	"peak_bytes\x18\x04 \x01(\x03R\tpeakBytes\x123\n" +
+	"\bcounters\x18\x05 \x03(\v2\x17.cairn.wire.PerfCounterR\bcounters\"7\n" +
+	"\vPerfCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value\"\"\n" +
 	"\fMonSubscribe\x12\x12\n" +
 	"\x04have\x18\x01 \x01(\x04R\x04have\"3\n" +
 	"\tMonGetMap\x12\x12\n" +
@@ -6904,192 +7115,198 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
 	(*Header)(nil),             // 2: cairn.wire.Header
 	(*Ack)(nil),                // 3: cairn.wire.Ack
-	(*MonSubscribe)(nil),       // 4: cairn.wire.MonSubscribe
-	(*MonGetMap)(nil),          // 5: cairn.wire.MonGetMap
-	(*MapUpdate)(nil),          // 6: cairn.wire.MapUpdate
-	(*OSDRegister)(nil),        // 7: cairn.wire.OSDRegister
-	(*LocationPart)(nil),       // 8: cairn.wire.LocationPart
-	(*OSDRegistered)(nil),      // 9: cairn.wire.OSDRegistered
-	(*OSDBoot)(nil),            // 10: cairn.wire.OSDBoot
-	(*OSDFailure)(nil),         // 11: cairn.wire.OSDFailure
-	(*OSDReport)(nil),          // 12: cairn.wire.OSDReport
-	(*DeviceLatency)(nil),      // 13: cairn.wire.DeviceLatency
-	(*PGStat)(nil),             // 14: cairn.wire.PGStat
-	(*OSDStopping)(nil),        // 15: cairn.wire.OSDStopping
-	(*PGChange)(nil),           // 16: cairn.wire.PGChange
-	(*MonPropose)(nil),         // 17: cairn.wire.MonPropose
-	(*MonProposed)(nil),        // 18: cairn.wire.MonProposed
-	(*UserGet)(nil),            // 19: cairn.wire.UserGet
-	(*User)(nil),               // 20: cairn.wire.User
-	(*AccessKey)(nil),          // 21: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),      // 22: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),          // 23: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 24: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 25: cairn.wire.Position
-	(*ReqID)(nil),              // 26: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 27: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 28: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 29: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 30: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 31: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 32: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 33: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 34: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 35: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 36: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 37: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 38: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 39: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 40: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 41: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 42: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 43: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 44: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 45: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 46: cairn.wire.PGReject
-	(*PGForget)(nil),           // 47: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 48: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 49: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 50: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 51: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 52: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 53: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 54: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 55: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 56: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 57: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 58: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 59: cairn.wire.KV
-	(*ObjOp)(nil),              // 60: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 61: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 62: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 63: cairn.wire.OpReply
-	(*PGList)(nil),             // 64: cairn.wire.PGList
-	(*PGListReply)(nil),        // 65: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 66: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 67: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 68: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 69: cairn.wire.PGInconsistentList
-	(*Hello)(nil),              // 70: cairn.wire.Hello
-	(*Welcome)(nil),            // 71: cairn.wire.Welcome
-	(*Confirm)(nil),            // 72: cairn.wire.Confirm
+	(*PerfGet)(nil),            // 4: cairn.wire.PerfGet
+	(*Perf)(nil),               // 5: cairn.wire.Perf
+	(*PerfCounter)(nil),        // 6: cairn.wire.PerfCounter
+	(*MonSubscribe)(nil),       // 7: cairn.wire.MonSubscribe
+	(*MonGetMap)(nil),          // 8: cairn.wire.MonGetMap
+	(*MapUpdate)(nil),          // 9: cairn.wire.MapUpdate
+	(*OSDRegister)(nil),        // 10: cairn.wire.OSDRegister
+	(*LocationPart)(nil),       // 11: cairn.wire.LocationPart
+	(*OSDRegistered)(nil),      // 12: cairn.wire.OSDRegistered
+	(*OSDBoot)(nil),            // 13: cairn.wire.OSDBoot
+	(*OSDFailure)(nil),         // 14: cairn.wire.OSDFailure
+	(*OSDReport)(nil),          // 15: cairn.wire.OSDReport
+	(*DeviceLatency)(nil),      // 16: cairn.wire.DeviceLatency
+	(*PGStat)(nil),             // 17: cairn.wire.PGStat
+	(*OSDStopping)(nil),        // 18: cairn.wire.OSDStopping
+	(*PGChange)(nil),           // 19: cairn.wire.PGChange
+	(*MonPropose)(nil),         // 20: cairn.wire.MonPropose
+	(*MonProposed)(nil),        // 21: cairn.wire.MonProposed
+	(*UserGet)(nil),            // 22: cairn.wire.UserGet
+	(*User)(nil),               // 23: cairn.wire.User
+	(*AccessKey)(nil),          // 24: cairn.wire.AccessKey
+	(*ServiceBeacon)(nil),      // 25: cairn.wire.ServiceBeacon
+	(*Heartbeat)(nil),          // 26: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 27: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 28: cairn.wire.Position
+	(*ReqID)(nil),              // 29: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 30: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 31: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 32: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 33: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 34: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 35: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 36: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 37: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 38: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 39: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 40: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 41: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 42: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 43: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 44: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 45: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 46: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 47: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 48: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 49: cairn.wire.PGReject
+	(*PGForget)(nil),           // 50: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 51: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 52: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 53: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 54: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 55: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 56: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 57: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 58: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 59: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 60: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 61: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 62: cairn.wire.KV
+	(*ObjOp)(nil),              // 63: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 64: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 65: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 66: cairn.wire.OpReply
+	(*PGList)(nil),             // 67: cairn.wire.PGList
+	(*PGListReply)(nil),        // 68: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 69: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 70: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 71: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 72: cairn.wire.PGInconsistentList
+	(*Hello)(nil),              // 73: cairn.wire.Hello
+	(*Welcome)(nil),            // 74: cairn.wire.Welcome
+	(*Confirm)(nil),            // 75: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
-	4,   // 1: cairn.wire.Header.mon_subscribe:type_name -> cairn.wire.MonSubscribe
-	6,   // 2: cairn.wire.Header.map_update:type_name -> cairn.wire.MapUpdate
-	5,   // 3: cairn.wire.Header.mon_get_map:type_name -> cairn.wire.MonGetMap
-	7,   // 4: cairn.wire.Header.osd_register:type_name -> cairn.wire.OSDRegister
-	9,   // 5: cairn.wire.Header.osd_registered:type_name -> cairn.wire.OSDRegistered
-	10,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
-	11,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
-	12,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
-	15,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
-	16,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
-	17,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
-	18,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
-	19,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
-	20,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	22,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	7,   // 1: cairn.wire.Header.mon_subscribe:type_name -> cairn.wire.MonSubscribe
+	9,   // 2: cairn.wire.Header.map_update:type_name -> cairn.wire.MapUpdate
+	8,   // 3: cairn.wire.Header.mon_get_map:type_name -> cairn.wire.MonGetMap
+	10,  // 4: cairn.wire.Header.osd_register:type_name -> cairn.wire.OSDRegister
+	12,  // 5: cairn.wire.Header.osd_registered:type_name -> cairn.wire.OSDRegistered
+	13,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
+	14,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
+	15,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
+	18,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
+	19,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
+	20,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
+	21,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
+	22,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
+	23,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
+	25,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	23,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	24,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	29,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	30,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	62,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	63,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	64,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	65,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	66,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	67,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
-	68,  // 27: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	69,  // 28: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	8,   // 29: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
-	8,   // 30: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	14,  // 31: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	13,  // 32: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
-	21,  // 33: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	25,  // 34: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	26,  // 35: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	31,  // 36: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	32,  // 37: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	33,  // 38: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	34,  // 39: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	35,  // 40: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	36,  // 41: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	37,  // 42: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	38,  // 43: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	39,  // 44: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	40,  // 45: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	41,  // 46: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	42,  // 47: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	43,  // 48: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	44,  // 49: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	46,  // 50: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	47,  // 51: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	48,  // 52: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	49,  // 53: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	50,  // 54: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	51,  // 55: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	52,  // 56: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	57,  // 57: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	58,  // 58: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	25,  // 59: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	25,  // 60: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	25,  // 61: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	25,  // 62: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	25,  // 63: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	27,  // 64: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	25,  // 65: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	27,  // 66: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	25,  // 67: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	25,  // 68: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	27,  // 69: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	25,  // 70: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	25,  // 71: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	28,  // 72: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	25,  // 73: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	25,  // 74: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	59,  // 75: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	59,  // 76: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	25,  // 77: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	25,  // 78: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	27,  // 79: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	25,  // 80: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	25,  // 81: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	25,  // 82: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	45,  // 83: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	25,  // 84: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	25,  // 85: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	59,  // 86: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	59,  // 87: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	49,  // 88: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	53,  // 89: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	25,  // 90: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	55,  // 91: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	56,  // 92: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	53,  // 93: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	54,  // 94: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 95: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 96: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	59,  // 97: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	26,  // 98: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	60,  // 99: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	61,  // 100: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,   // 101: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	70,  // 102: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 103: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	104, // [104:104] is the sub-list for method output_type
-	104, // [104:104] is the sub-list for method input_type
-	104, // [104:104] is the sub-list for extension type_name
-	104, // [104:104] is the sub-list for extension extendee
-	0,   // [0:104] is the sub-list for field type_name
+	26,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	27,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	32,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	33,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	65,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	66,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	67,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	68,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	69,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	70,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	4,   // 27: cairn.wire.Header.perf_get:type_name -> cairn.wire.PerfGet
+	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
+	71,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	72,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	6,   // 31: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
+	11,  // 32: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
+	11,  // 33: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
+	17,  // 34: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	16,  // 35: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	24,  // 36: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	28,  // 37: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	29,  // 38: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	34,  // 39: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	35,  // 40: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	36,  // 41: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	37,  // 42: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	38,  // 43: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	39,  // 44: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	40,  // 45: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	41,  // 46: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	42,  // 47: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	43,  // 48: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	44,  // 49: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	45,  // 50: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	46,  // 51: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	47,  // 52: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	49,  // 53: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	50,  // 54: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	51,  // 55: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	52,  // 56: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	53,  // 57: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	54,  // 58: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	55,  // 59: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	60,  // 60: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	61,  // 61: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	28,  // 62: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	28,  // 63: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	28,  // 64: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	28,  // 65: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	28,  // 66: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	30,  // 67: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	28,  // 68: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	30,  // 69: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	28,  // 70: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	28,  // 71: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	30,  // 72: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	28,  // 73: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	28,  // 74: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	31,  // 75: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	28,  // 76: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	28,  // 77: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	62,  // 78: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	62,  // 79: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	28,  // 80: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	28,  // 81: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	30,  // 82: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	28,  // 83: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	28,  // 84: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	28,  // 85: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	48,  // 86: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	28,  // 87: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	28,  // 88: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	62,  // 89: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	62,  // 90: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	52,  // 91: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	56,  // 92: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	28,  // 93: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	58,  // 94: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	59,  // 95: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	56,  // 96: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	57,  // 97: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 98: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 99: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	62,  // 100: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	29,  // 101: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	63,  // 102: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	64,  // 103: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	0,   // 104: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	73,  // 105: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 106: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	107, // [107:107] is the sub-list for method output_type
+	107, // [107:107] is the sub-list for method input_type
+	107, // [107:107] is the sub-list for extension type_name
+	107, // [107:107] is the sub-list for extension extendee
+	0,   // [0:107] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -7124,10 +7341,12 @@ func file_wire_proto_init() {
 		(*Header_PgListReply)(nil),
 		(*Header_PgQueryState)(nil),
 		(*Header_PgQueryStateReply)(nil),
+		(*Header_PerfGet)(nil),
+		(*Header_Perf)(nil),
 		(*Header_PgScrubStart)(nil),
 		(*Header_PgInconsistentList)(nil),
 	}
-	file_wire_proto_msgTypes[27].OneofWrappers = []any{
+	file_wire_proto_msgTypes[30].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -7158,7 +7377,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   71,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,30 @@
+package osd
+
+import (
+	"github.com/cairnstore/cairn/internal/process"
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+)
+
+// onPerf answers what the process has used and what the OSD has done.
+func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
+	u, err := process.Self()
+	if err != nil {
+		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s: %v", d.id, err)
+		return
+	}
+	p := u.Perf()
+	for _, n := range []struct {
+		name  string
+		value uint64
+	}{
+		{"commit_latency_us", uint64(max(d.commitUs.Load(), 0))}, // a recent average, the one that does not count up
+		{"read_ops", d.stats.readOps.Load()},
+		{"write_ops", d.stats.writeOps.Load()},
+		{"read_bytes", d.stats.readBytes.Load()},
+		{"write_bytes", d.stats.writeBytes.Load()},
+	} {
+		p.Counters = append(p.Counters, &wirepb.PerfCounter{Name: n.name, Value: n.value})
+	}
+	c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Perf{Perf: p}}})
+}
