@@ -36,11 +36,11 @@ func (d *Disk) Check(ctx context.Context, found func(Problem)) (Report, error) {
 	}
 	defer d.life.RUnlock()
 	d.view.RLock()
-	c := checker{d: d, ctx: ctx, snap: d.db.NewSnapshot(), seq: d.applied.seq, names: map[uint64]Key{}, found: found}
+	c := checker{d: d, ctx: ctx, snap: d.db.NewSnapshot(), seq: d.applied.seq, names: map[uint64]Key{}, inline: map[uint64]uint64{}, found: found}
 	used, waiting, _ := d.alloc.counts()
 	d.view.RUnlock()
 	defer c.snap.Close()
-	for _, step := range []func() error{c.heads, c.segments, c.entries} {
+	for _, step := range []func() error{c.heads, c.inlines, c.segments, c.entries} {
 		if err := step(); err != nil {
 			return c.report, fmt.Errorf("check store %s: %w", d.dir, corrupt(err))
 		}
@@ -59,8 +59,9 @@ type checker struct {
 	ctx    context.Context
 	snap   *pebble.Snapshot
 	seq    uint64
-	names  map[uint64]Key // by object number
-	blocks int64          // that objects own
+	names  map[uint64]Key    // by object number
+	inline map[uint64]uint64 // sizes of the objects whose bytes are in the index
+	blocks int64             // that objects own
 	found  func(Problem)
 	report Report
 }
@@ -103,6 +104,9 @@ func (c *checker) heads() error {
 			c.problem(k, 0, fmt.Errorf("objects %s and %s have the same number %d: %w", k, other, h.oid, ErrCorrupt))
 		}
 		c.names[h.oid] = k
+		if h.inline {
+			c.inline[h.oid] = h.size
+		}
 		c.d.view.RLock()
 		if gen == c.d.gens[s] {
 			c.report.Objects++

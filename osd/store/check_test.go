@@ -31,14 +31,14 @@ func TestCheckWhilePurging(t *testing.T) {
 	pg := placement.PGID{Pool: 1}
 	b := &Batch{}
 	for i := range 5 {
-		b.Ops = append(b.Ops, Op{Kind: OpWrite, Key: Key{PG: pg, Name: fmt.Sprint("o", i)}, Data: []byte("small")})
+		b.Ops = append(b.Ops, Op{Kind: OpWrite, Key: Key{PG: pg, Name: fmt.Sprint("o", i)}, Data: make([]byte, 4096)})
 	}
 	if err := Apply(d, b); err != nil {
 		t.Fatal(err)
 	}
 	var problems []Problem
 	d.view.RLock()
-	c := checker{d: d, ctx: t.Context(), snap: d.db.NewSnapshot(), seq: d.applied.seq, names: map[uint64]Key{},
+	c := checker{d: d, ctx: t.Context(), snap: d.db.NewSnapshot(), seq: d.applied.seq, names: map[uint64]Key{}, inline: map[uint64]uint64{},
 		found: func(p Problem) { problems = append(problems, p) }}
 	d.view.RUnlock()
 	defer c.snap.Close()

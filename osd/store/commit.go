@@ -339,6 +339,7 @@ func (d *Disk) show(seq uint64, b *pebble.Batch, rec *redo) error {
 		}
 		d.gens[sp] = p.gens[sp]
 	}
+	d.inlineBytes.Store(p.inline)
 	d.applied = checkpoint{pos: j.pos, seq: seq + 1, link: j.link}
 	return nil
 }

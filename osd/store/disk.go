@@ -91,15 +91,16 @@ type Disk struct {
 	journalBytes int64 // of the superblock, the rest of which is superMu's
 	limitBytes   int64 // its capacity
 
-	reserve    atomic.Uint64 // blocks kept back for deletes
-	capacity   atomic.Int64
-	indexBytes atomic.Int64 // measured at the last checkpoint, plus what came since
-	omapBytes  atomic.Int64 // of indexBytes, measured
-	measured   atomic.Int64 // indexBytes at the last checkpoint
-	freeBytes  atomic.Int64 // of the file system, when last asked
-	freeSince  atomic.Int64 // indexBytes then
-	failure    atomic.Pointer[error]
-	failedCh   chan struct{} // closed with failure
+	reserve     atomic.Uint64 // blocks kept back for deletes
+	capacity    atomic.Int64
+	indexBytes  atomic.Int64 // measured at the last checkpoint, plus what came since
+	omapBytes   atomic.Int64 // of indexBytes, measured
+	inlineBytes atomic.Int64 // of small objects, in the index
+	measured    atomic.Int64 // indexBytes at the last checkpoint
+	freeBytes   atomic.Int64 // of the file system, when last asked
+	freeSince   atomic.Int64 // indexBytes then
+	failure     atomic.Pointer[error]
+	failedCh    chan struct{} // closed with failure
 
 	superMu sync.Mutex // guards super and the writing of superFile
 	super   superblock
@@ -489,7 +490,9 @@ func (d *Disk) Usage() Usage {
 	u := Usage{Capacity: d.capacity.Load(), Data: int64(used-waiting-1) * blockBytes}
 	index := d.indexBytes.Load()
 	u.Omap = min(d.omapBytes.Load(), index)
-	u.Meta = d.fixedBytes() + blockBytes + index - u.Omap
+	inline := d.inlineBytes.Load()
+	u.Data += inline
+	u.Meta = d.fixedBytes() + blockBytes + max(0, index-u.Omap-inline)
 	u.Used = u.Data + u.Omap + u.Meta
 	inFile := int64(d.alloc.size()-used+waiting) * blockBytes // free within the data file
 	u.Available = max(0, min(u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used, d.freeBytes.Load()-d.fsKeep()+inFile))

@@ -119,16 +119,16 @@ func TestDataErrorsFailOneBatch(t *testing.T) {
 
 func TestWriteBackErrorStopsTheStore(t *testing.T) {
 	d, l := newFault(t)
-	apply(t, d, writeOp("a", 0, []byte("aaaa")))
+	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 5000)))
 	l.setFault(failing("write", dataName, syscall.EIO))
 	d.keeper.await(d)
 	l.setFault(nil)
 	if err := Apply(d, &Batch{Ops: []Op{writeOp("a", 0, []byte("x"))}}); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("got %v, want EIO", err)
 	}
-	wantRead(t, d, "a", 'a', 4)
+	wantRead(t, d, "a", 'a', 5000)
 	d.Close()
-	wantRead(t, openFault(t, l), "a", 'a', 4)
+	wantRead(t, openFault(t, l), "a", 'a', 5000)
 }
 
 // flip damages one byte of a file.
@@ -358,14 +358,21 @@ func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"newer format", "newer", func(l *faultLayer) {
 			for i := range superCopies {
 				b := file(l, superName)[i*blockBytes:][:blockBytes]
-				b[12] = 2
+				b[12] = superVersion + 1
 				copy(b[blockBytes-4:], le32(checksum(b[:blockBytes-4])))
 			}
 		}},
 		{"newer format in one copy", "newer", func(l *faultLayer) {
 			b := file(l, superName)[:blockBytes]
-			b[12] = 2
+			b[12] = superVersion + 1
 			copy(b[blockBytes-4:], le32(checksum(b[:blockBytes-4])))
+		}},
+		{"older format", "earlier development version: format 1", func(l *faultLayer) {
+			for i := range superCopies {
+				b := file(l, superName)[i*blockBytes:][:blockBytes]
+				b[8], b[12] = 1, 1
+				copy(b[blockBytes-4:], le32(checksum(b[:blockBytes-4])))
+			}
 		}},
 		{"other content", "something else", func(l *faultLayer) { copy(file(l, superName), bytes.Repeat([]byte("LABELONE"), 1024)) }},
 		{"empty superblock", "superblock", func(l *faultLayer) { l.files[crashDir+"/"+superName].data = nil }},
@@ -487,7 +494,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		}
 		return r, all
 	}
-	if r, all := check(); r != (Report{Objects: 2, Keys: 2, Bytes: 51 * blockBytes}) || all != "" {
+	if r, all := check(); r != (Report{Objects: 2, Keys: 2, Bytes: 50*blockBytes + 1}) || all != "" {
 		t.Errorf("a sound store: %+v, %s", r, all)
 	}
 	d.keeper.await(d)

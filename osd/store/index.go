@@ -247,6 +247,9 @@ func (d *Disk) scanHeads() error {
 			return
 		}
 		d.planner.oid = max(d.planner.oid, h.oid)
+		if h.inline {
+			d.planner.inline += int64(h.size)
+		}
 		if gen == d.gens[s] {
 			st := d.stats[s]
 			d.stats[s] = spaceStat{st.objects + 1, st.bytes + int64(h.size)}
@@ -255,6 +258,7 @@ func (d *Disk) scanHeads() error {
 	for s, st := range d.stats {
 		d.planner.stats[s] = st
 	}
+	d.inlineBytes.Store(d.planner.inline)
 	if err == nil {
 		err = bad
 	}
@@ -285,7 +289,7 @@ func (d *Disk) compactIndex() {
 	const pieces = 16
 	step := d.planner.oid/pieces + 1
 	ranges := [][2][]byte{{{keyHead}, {keyHead + 1}}}
-	for _, kind := range []byte{keyAttr, keyOmap, keySeg} {
+	for _, kind := range []byte{keyAttr, keyInline, keyOmap, keySeg} {
 		for i := range uint64(pieces) {
 			ranges = append(ranges, [2][]byte{appendKV(nil, kind, i*step, nil), appendKV(nil, kind, (i+1)*step, nil)})
 		}

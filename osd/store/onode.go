@@ -21,6 +21,7 @@ const (
 	keyMeta   = 'M' // "Mstore": whose index this is
 	keyHead   = 'H' // pool, shard, space, generation, name -> head
 	keySeg    = 'S' // object number, segment number -> segment
+	keyInline = 'I' // object number -> the bytes of a small object
 	keyAttr   = 'A' // object number, name -> value
 	keyOmap   = 'O' // object number, key -> value
 	keyGen    = 'G' // pool, shard, space -> generation of the space
@@ -117,10 +118,11 @@ type head struct {
 	omapMax  uint64 // upper bound of the number of omap keys
 	hasAttrs bool
 	hasOmap  bool
+	inline   bool // its bytes are in the index
 }
 
 const (
-	headVersion = 1
+	headVersion = 2
 	segVersion  = 1
 )
 
@@ -131,6 +133,9 @@ func (h *head) append(b []byte) []byte {
 	}
 	if h.hasOmap {
 		flags |= 2
+	}
+	if h.inline {
+		flags |= 4
 	}
 	b = append(b, headVersion, flags)
 	b = binary.AppendUvarint(b, h.oid)
@@ -145,13 +150,13 @@ func decodeHead(b []byte) (h head, err error) {
 	if len(b) < 2 || b[0] != headVersion {
 		return h, fmt.Errorf("index entry of unknown version: %w", ErrCorrupt)
 	}
-	h.hasAttrs, h.hasOmap = b[1]&1 != 0, b[1]&2 != 0
+	h.hasAttrs, h.hasOmap, h.inline = b[1]&1 != 0, b[1]&2 != 0, b[1]&4 != 0
 	d := varDecoder{b: b[2:]}
 	h.oid, h.size = d.uvarint(), d.uvarint()
 	h.version.Term, h.version.Seq = placement.Term(d.uvarint()), d.uvarint()
 	h.mtime = d.varint()
 	h.omapMax = d.uvarint()
-	if d.bad || h.oid == 0 || h.size > MaxObjectBytes {
+	if d.bad || h.oid == 0 || h.size > MaxObjectBytes || h.inline && (h.size == 0 || h.size > inlineMax) {
 		return head{}, fmt.Errorf("index entry cannot be read: %w", ErrCorrupt)
 	}
 	return h, nil

@@ -70,6 +70,10 @@ func TestGoldenGroup(t *testing.T) {
 	r.kv = appendKVSet(r.kv, appendHeadKey(nil, &k, 1), h.append(nil))
 	r.kv = appendKVSet(r.kv, appendSegKey(nil, 5, 3), seg.append(nil))
 	r.kv = appendKVSet(r.kv, appendKV(nil, keyOmap, 5, []byte("key")), []byte("value"))
+	small := head{oid: 6, size: 4, version: Version{3, 901}, inline: true}
+	ks := Key{placement.PGID{Pool: 2, Shard: 0x1f}, Objects, "small"}
+	r.kv = appendKVSet(r.kv, appendHeadKey(nil, &ks, 0), small.append(nil))
+	r.kv = appendKVSet(r.kv, appendInlineKey(nil, 6), append(le32(checksum([]byte("tiny"))), "tiny"...))
 	r.kv = appendKVDelete(r.kv, appendKV(nil, keyAttr, 5, []byte("attr")))
 	r.kv = appendKVDelRange(r.kv, appendKV(nil, keyOmap, 4, nil), keyAfter(appendKV(nil, keyOmap, 4, nil)))
 	r.kv = appendKVSet(r.kv, appendGenKey(nil, k.space()), []byte{0, 0, 0, 1})
@@ -91,8 +95,10 @@ func TestGoldenGroup(t *testing.T) {
 	if !bytes.Equal(got.kv, r.kv) || !slices.Equal(got.frees, r.frees) || len(got.blocks) != 2 || string(got.blocks[0].data) != "content of a block" {
 		t.Errorf("decoded %+v", got)
 	}
-	if h2, err := decodeHead(h.append(nil)); err != nil || h2 != h {
-		t.Errorf("head: %+v, %v", h2, err)
+	for _, h := range []head{h, small} {
+		if h2, err := decodeHead(h.append(nil)); err != nil || h2 != h {
+			t.Errorf("head: %+v, %v", h2, err)
+		}
 	}
 	if s2, err := decodeSegment(seg.append(nil)); err != nil || *s2 != *seg {
 		t.Errorf("segment: %+v, %v", s2, err)
@@ -111,6 +117,8 @@ func FuzzDecode(f *testing.F) {
 	seg.set(5, 77, 1)
 	h := head{oid: 5, size: 1, version: Version{3, 900}}
 	f.Add(seg.append(nil))
+	f.Add(h.append(nil))
+	h.inline = true
 	f.Add(h.append(nil))
 	r := &redo{blocks: []blockWrite{{1000, []byte("x")}}, frees: []run{{7, 3}}, kv: appendKVSet(nil, []byte("k"), []byte("v"))}
 	f.Add(r.append(nil))

@@ -13,12 +13,13 @@ import (
 // It keeps the objects it has touched in a cache, which is always the state
 // after the last planned batch, as nobody else changes objects.
 type planner struct {
-	d     *Disk
-	cache map[Key]*onode
-	segs  int // segments in the cache, about
-	gens  map[spaceKey]uint32
-	stats map[spaceKey]spaceStat
-	oid   uint64 // the last object number given out
+	d      *Disk
+	cache  map[Key]*onode
+	segs   int // segments in the cache, about
+	gens   map[spaceKey]uint32
+	stats  map[spaceKey]spaceStat
+	oid    uint64 // the last object number given out
+	inline int64  // bytes of objects in the index
 
 	// The group being planned.
 	rec       redo
@@ -40,7 +41,10 @@ type planner struct {
 	blocks uint64 // blocks this batch adds
 }
 
-type planMark struct{ kv, blocks, frees, dirty, arena, later int }
+type planMark struct {
+	kv, blocks, frees, dirty, arena, later int
+	inline                                 int64
+}
 
 // spaceStat counts the objects of a space and the sum of their sizes.
 type spaceStat struct{ objects, bytes int64 }
@@ -67,6 +71,9 @@ type body struct {
 	omapCut  bool   // the group deleted omap keys
 	low      []byte // no omap key in the index is below it
 	headDone bool   // the head in the index is up to date
+	inDirty  bool   // the group changed the bytes in the index
+	inData   []byte // what they become; nil: as in the index
+	inBad    bool   // inData was made of damaged bytes
 }
 
 type undoRec struct {
@@ -133,6 +140,7 @@ func (p *planner) reset() {
 			}
 		}
 		on.dirtyIdx, on.newOmap, on.newAttrs, on.omapCut = nil, nil, nil, false
+		on.inDirty, on.inData, on.inBad = false, nil, false
 	}
 	clear(p.dirty)
 	p.dirty = p.dirty[:0]
@@ -201,7 +209,7 @@ func (p *planner) begin() {
 	p.txn++
 	p.undo, p.allocs = p.undo[:0], p.allocs[:0]
 	p.adds, p.blocks = 0, 0
-	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later}
+	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later, p.inline}
 }
 
 func (p *planner) rollback() {
@@ -243,7 +251,7 @@ func (p *planner) rollback() {
 		on.dirty = false
 	}
 	p.dirty = p.dirty[:p.mark.dirty]
-	p.arena.n, p.later = p.mark.arena, p.mark.later
+	p.arena.n, p.later, p.inline = p.mark.arena, p.mark.later, p.mark.inline
 	p.d.alloc.release(p.allocs)
 	p.allocs = p.allocs[:0]
 }
@@ -308,8 +316,16 @@ func (p *planner) op(op *Op, pre *bigWrite) error {
 	case OpWrite:
 		return p.write(on, op.Off, op.Data, pre)
 	case OpZero:
-		return p.zero(on, op.Off, min(op.Off+op.Len, on.size))
+		end := min(op.Off+op.Len, on.size)
+		if on.inline {
+			p.zeroInline(on, op.Off, end)
+			return nil
+		}
+		return p.zero(on, op.Off, end)
 	case OpTruncate:
+		if on.inline {
+			return p.truncateInline(on, op.Off)
+		}
 		if op.Off < on.size {
 			if err := p.zero(on, op.Off, on.size); err != nil {
 				return err
@@ -381,7 +397,7 @@ func (p *planner) get(k Key) (*onode, error) {
 		return nil, fmt.Errorf("object %s: %w", k, err)
 	}
 	if ok {
-		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, headDone: true, omapN: h.omapMax}
+		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, all: h.inline, headDone: true, omapN: h.omapMax}
 	}
 	p.cache[k] = on
 	return on, nil
@@ -536,6 +552,13 @@ func (p *planner) removeStored(on *onode) error {
 		p.scratch = appendSegKey(p.scratch[:0], on.oid, i)
 		p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
 	}
+	if on.inline || on.inDirty {
+		p.scratch = appendInlineKey(p.scratch[:0], on.oid)
+		p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
+	}
+	if on.inline {
+		p.inline -= int64(on.size)
+	}
 	if on.hasAttrs {
 		if _, err := p.rmKeys(keyAttr, on.oid, nil, nil, on.newAttrs); err != nil {
 			return fmt.Errorf("object %s: %w", on.key, err)
@@ -659,6 +682,9 @@ func (p *planner) finish() *redo {
 			p.scratch = on.head.append(p.scratch)
 			p.rec.kv = appendKVSet(p.rec.kv, p.scratch[:n], p.scratch[n:])
 			on.headDone = true
+		}
+		if on.inDirty {
+			p.finishInline(on)
 		}
 		for _, i := range on.dirtyIdx {
 			p.scratch = appendSegKey(p.scratch[:0], on.oid, i)

@@ -27,6 +27,9 @@ func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error
 	if len(data) == 0 {
 		return nil
 	}
+	if done, err := p.writeInline(on, off, data); done || err != nil {
+		return err
+	}
 	end, size := off+uint64(len(data)), on.size
 	var s *segment
 	segIdx := ^uint32(0)
@@ -230,7 +233,7 @@ func (p *planner) purgeSome(sp spaceKey, gen uint32, n int) (done bool, err erro
 			return
 		}
 		on := &onode{key: Key{sp.pg, sp.sp, string(name)}, gen: gen}
-		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, headDone: true}
+		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, all: h.inline, headDone: true}
 		victims = append(victims, on)
 	})
 	if err == nil {

@@ -120,6 +120,12 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 		return nil
 	}
 	n = min(n, h.size-off)
+	if h.inline {
+		if r.out, err = d.readInline(&h, off, n, r.mem); err != nil {
+			return fmt.Errorf("object %s: %w", *k, err)
+		}
+		return nil
+	}
 	r.first = off / blockBytes
 	last := (off + n - 1) / blockBytes
 	if size := int(last-r.first+1) * blockBytes; size <= len(r.mem) && off%blockBytes == 0 && isAligned(r.mem) {

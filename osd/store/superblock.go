@@ -14,8 +14,9 @@ import (
 const (
 	superMagic   = "CAIRNOSD"
 	dataMagic    = "CAIRNDAT"
-	superVersion = 1 // what this code writes
-	superOldest  = 1 // the oldest reader that understands what this code writes
+	superVersion = 2 // what this code writes
+	superOldest  = 2 // the oldest reader that understands what this code writes
+	superReads   = 2 // the oldest format that this code reads
 	superCopies  = 2 // slots of one block each
 	flagClean    = 1 // closed in order: the journal holds nothing
 )
@@ -74,6 +75,7 @@ var (
 	errNotSuper  = errors.New("no cairn superblock")
 	errBadSuper  = errors.New("superblock damaged: checksum mismatch")
 	errNewFormat = errors.New("format newer than this program")
+	errOldFormat = errors.New("made by an earlier development version")
 )
 
 func decodeSuperblock(b []byte) (*superblock, error) {
@@ -87,6 +89,10 @@ func decodeSuperblock(b []byte) (*superblock, error) {
 	if oldest := le.Uint32(b[12:]); oldest > superVersion {
 		return nil, fmt.Errorf("%w: format %d needs a program that knows format %d, this one knows %d: install a newer cairn",
 			errNewFormat, le.Uint32(b[8:]), oldest, superVersion)
+	}
+	if v := le.Uint32(b[8:]); v < superReads {
+		return nil, fmt.Errorf("%w: format %d, this program reads %d: use the cairn that made it, or make this OSD anew from its peers",
+			errOldFormat, v, superReads)
 	}
 	s := &superblock{
 		generation: le.Uint64(b[16:]),
@@ -126,7 +132,7 @@ func readSuperblock(f file) (*superblock, error) {
 		}
 		s, err := decodeSuperblock(b)
 		switch {
-		case errors.Is(err, errNewFormat):
+		case errors.Is(err, errNewFormat), errors.Is(err, errOldFormat):
 			return nil, err // never fall back to an older copy of a newer store
 		case err != nil:
 			why = err

@@ -66,6 +66,10 @@ func (w *Workload) offset(limit int) uint64 {
 	return uint64(w.rng.IntN(limit))
 }
 
+func (w *Workload) smallOffset() uint64 {
+	return []uint64{0, 0, w.rng.Uint64N(100), w.rng.Uint64N(1200), w.rng.Uint64N(3000)}[w.rng.IntN(5)]
+}
+
 func (w *Workload) size() int {
 	switch w.rng.IntN(5) {
 	case 0:
@@ -93,7 +97,15 @@ func (w *Workload) Batch() *store.Batch {
 
 func (w *Workload) op() store.Op {
 	op := store.Op{Key: w.key()}
+	// Two names are mostly of small objects: around the size up to which a store may keep data elsewhere.
+	small := op.Key.Name <= "o1" && w.rng.IntN(8) > 0
 	switch r := w.rng.IntN(100); {
+	case r < 34 && small:
+		op.Kind, op.Off, op.Data = store.OpWrite, w.smallOffset(), w.bytes(w.rng.IntN(1500))
+	case r < 40 && small:
+		op.Kind, op.Off, op.Len = store.OpZero, w.smallOffset(), w.smallOffset()
+	case r < 46 && small:
+		op.Kind, op.Off = store.OpTruncate, w.smallOffset()
 	case r < 34:
 		op.Kind, op.Off, op.Data = store.OpWrite, w.offset(1<<20), w.bytes(w.size())
 	case r < 40:
