@@ -4,7 +4,8 @@
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
 #   MINUTES=60     make torture: how long instead
-#   SECONDS=60     make sim, make outage: how long
+#   STORE=1        make bench: only the store
+#   SECONDS=60     make sim, make outage, make bench STORE=1: how long
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
@@ -73,8 +74,8 @@ lint: ## golangci-lint, pinned; the first run builds it, which takes minutes
 lint-version: ## which golangci-lint is pinned
 	@$(GOLANGCI) version
 
-bench: ## all Go benchmarks, one package at a time
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 30m $(PKG)
+bench: ## all Go benchmarks, one package at a time; STORE=1: those of the store alone, its overwrites for SECONDS
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 30m $(if $(STORE),./osd/store -store.seconds=$(SECONDS),$(PKG))
 
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz.sh $(FUZZTIME)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,15 +8,21 @@ import (
 	"syscall"
 )
 
-// keeper is the state of the one goroutine that moves the checkpoint.
+// keeper is the state of the one goroutine that writes blocks home and moves
+// the checkpoint. The two are apart: memory is emptied often, in small sorted
+// pieces without a sync, and the checkpoint, which flushes the index, moves only
+// when the journal is half full. So index entries that change again and again
+// are written once in a long while.
 type keeper struct {
 	mu      sync.Mutex // guards below
 	cond    *sync.Cond // any change
-	wanted  bool
+	wanted  bool       // a checkpoint
+	relief  bool       // room in the overlay
 	stopped bool
 	ended   bool
 	begun   uint64     // checkpoints begun
 	over    uint64     // checkpoints ended: the last one begun is this one when equal
+	moved   uint64     // raised whenever there may be more room in overlay or journal
 	done    checkpoint // of the superblock: the tail of the journal
 }
 
@@ -33,9 +38,20 @@ func (k *keeper) ask() {
 	}
 }
 
+// askRelief wants the overlay to be written home soon.
+func (k *keeper) askRelief() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.relief {
+		k.relief = true
+		k.cond.Broadcast()
+	}
+}
+
 func (k *keeper) wake() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.moved++
 	k.cond.Broadcast()
 }
 
@@ -66,7 +82,7 @@ func (d *Disk) keepLoop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for {
-		for !k.wanted && !k.stopped {
+		for !k.wanted && !k.relief && !k.stopped {
 			k.cond.Wait()
 		}
 		if k.stopped {
@@ -74,16 +90,24 @@ func (d *Disk) keepLoop() {
 			k.cond.Broadcast()
 			return
 		}
-		k.wanted = false
-		k.begun++
+		full := k.wanted
+		k.wanted, k.relief = false, false
+		if full {
+			k.begun++
+		}
 		if d.failed() == nil {
 			k.mu.Unlock()
-			if err := d.checkpoint(); err != nil {
-				d.fail(fmt.Errorf("checkpoint: %w", err))
+			if full {
+				if err := d.checkpoint(); err != nil {
+					d.fail(fmt.Errorf("checkpoint: %w", err))
+				}
+			} else if err := d.relieve(); err != nil {
+				d.fail(fmt.Errorf("write back: %w", err))
 			}
 			k.mu.Lock()
 		}
 		k.over = k.begun
+		k.moved++
 		k.cond.Broadcast()
 	}
 }
@@ -91,23 +115,25 @@ func (d *Disk) keepLoop() {
 // waitRoom holds the committer back until a record of n blocks and total bytes
 // fits into the overlay and the journal.
 func (d *Disk) waitRoom(n, total int) error {
+	k := &d.keeper
 	for {
-		d.view.RLock()
-		dirty := d.overlay.len()
-		d.view.RUnlock()
-		k := &d.keeper
 		k.mu.Lock()
 		j := d.journal
 		fits := j.place(j.pos, total)+uint64(total)-k.done.pos <= j.size
-		seen := k.over
+		seen := k.moved
 		k.mu.Unlock()
-		if fits && (dirty == 0 || int64(dirty+n)*blockBytes <= d.opts.DirtyBytes) {
+		d.view.RLock()
+		dirty := d.overlay.len()
+		d.view.RUnlock()
+		holds := dirty == 0 || int64(dirty+n)*blockBytes <= d.opts.DirtyBytes
+		if fits && holds {
 			return nil
 		}
 		k.mu.Lock()
-		k.wanted = true
+		k.wanted = k.wanted || !fits
+		k.relief = k.relief || !holds
 		k.cond.Broadcast()
-		for k.over == seen && d.failed() == nil {
+		for k.moved == seen && d.failed() == nil {
 			k.cond.Wait()
 		}
 		k.mu.Unlock()
@@ -116,6 +142,10 @@ func (d *Disk) waitRoom(n, total int) error {
 		}
 	}
 }
+
+// freedBytes is how much freed room may wait for a checkpoint: large writes
+// free much and take little of the journal.
+const freedBytes = 1 << 30
 
 // afterCommit wakes the keeper when there is enough to do, or arranges that it
 // is woken once the store has been idle.
@@ -126,8 +156,12 @@ func (d *Disk) afterCommit() {
 	d.keeper.mu.Lock()
 	tail := d.keeper.done.pos
 	d.keeper.mu.Unlock()
-	if int64(dirty)*blockBytes > d.opts.DirtyBytes/2 || applied.pos-tail > d.journal.size/2 {
+	_, freed, blocks := d.alloc.counts()
+	switch {
+	case applied.pos-tail > d.journal.size/2, freed > min(freedBytes/blockBytes, blocks/16):
 		d.keeper.ask()
+	case int64(dirty)*blockBytes > d.opts.DirtyBytes/2:
+		d.keeper.askRelief()
 	}
 	if d.opts.IdleCheckpoint > 0 && d.idleOn.CompareAndSwap(false, true) {
 		d.idleSeq.Store(applied.seq)
@@ -149,19 +183,35 @@ func (d *Disk) idle() {
 	d.keeper.ask()
 }
 
+// relieve empties the overlay, but for what comes meanwhile. Nothing is synced:
+// the journal holds it all until the next checkpoint.
+func (d *Disk) relieve() error {
+	d.view.RLock()
+	list := d.overlay.blocks()
+	d.view.RUnlock()
+	return d.writeHome(list)
+}
+
 // checkpoint writes home what the journal holds, makes the index durable, and
 // moves the journal's tail. Nothing is given up before what replaces it is on
-// the medium: blocks, then index, then superblock, then reuse.
+// the medium: blocks and index, then superblock, then reuse.
 func (d *Disk) checkpoint() error {
-	d.view.Lock()
+	d.keeper.mu.Lock()
+	done := d.keeper.done
+	d.keeper.mu.Unlock()
+	d.view.RLock()
 	to := d.applied
-	var list []homing
-	if to.seq > d.keeper.done.seq {
-		list = d.overlay.beginHoming()
+	var list []uint64
+	if to.seq > done.seq {
+		list = d.overlay.blocks()
 	}
-	d.view.Unlock()
-	if to.seq <= d.keeper.done.seq {
+	d.view.RUnlock()
+	if to.seq <= done.seq {
 		return nil
+	}
+	flushed, err := d.db.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("flush index: %w", err)
 	}
 	if err := d.writeHome(list); err != nil {
 		return err
@@ -169,8 +219,10 @@ func (d *Disk) checkpoint() error {
 	if err := d.data.Sync(); err != nil {
 		return fmt.Errorf("data file: %w", err)
 	}
-	if err := d.flushIndex(); err != nil {
-		return err
+	select {
+	case <-flushed:
+	case <-d.failedCh: // Pebble retries a failed flush for ever
+		return d.failed()
 	}
 	d.view.RLock()
 	to.known = d.applied.seq - 1
@@ -178,9 +230,6 @@ func (d *Disk) checkpoint() error {
 	if err := d.writeSuper(func(s *superblock) { s.checkpoint = to }); err != nil {
 		return err
 	}
-	d.view.Lock()
-	d.overlay.endHoming(list)
-	d.view.Unlock()
 	d.alloc.checkpointed(to.seq - 1)
 	d.keeper.mu.Lock()
 	d.keeper.done = to
@@ -193,48 +242,44 @@ func (d *Disk) checkpoint() error {
 	return nil
 }
 
-// flushIndex makes everything applied to the index durable.
-func (d *Disk) flushIndex() error {
-	flushed, err := d.db.AsyncFlush()
-	if err != nil {
-		return fmt.Errorf("flush index: %w", err)
-	}
-	select {
-	case <-flushed:
-		return nil
-	case <-d.failedCh: // Pebble retries a failed flush for ever
-		return d.failed()
-	}
-}
-
-const homeBytes = 1 << 20 // longest single write back
+// homeBlocks is how many blocks are written home at a time. What waits for room
+// goes on after each.
+const homeBlocks = 256
 
 // writeHome writes blocks of the overlay to the data file, in order, rows of
-// neighbours at once. The slots do not change meanwhile: see overlay.put.
-func (d *Disk) writeHome(list []homing) error {
-	slices.SortFunc(list, func(a, b homing) int { return cmp.Compare(a.phys, b.phys) })
+// neighbours at once, and forgets them. A block that was changed since it was
+// listed goes home as it is now, and one that is gone does not: both are in the
+// journal, behind what the caller is about to give up.
+func (d *Disk) writeHome(blocks []uint64) error {
+	slices.Sort(blocks)
+	var list []homing
 	var buf []byte
-	for len(list) > 0 {
-		n := 1
-		for n < len(list) && n < homeBytes/blockBytes && list[n].phys == list[0].phys+uint64(n) {
-			n++
-		}
-		d.view.RLock() // the overlay may get new chunks; the content of homing slots is frozen
-		b := d.overlay.slot(list[0].slot)
-		if n > 1 {
-			if buf == nil {
-				buf = alignedBytes(homeBytes)
-			}
-			for i, h := range list[:n] {
-				copy(buf[i*blockBytes:], d.overlay.slot(h.slot))
-			}
-			b = buf[:n*blockBytes]
-		}
+	var writes []ioWrite
+	if len(blocks) > 0 {
+		buf = alignedBytes(min(homeBlocks, len(blocks)) * blockBytes)
+	}
+	for len(blocks) > 0 {
+		n := min(homeBlocks, len(blocks))
+		d.view.RLock()
+		list, buf = d.overlay.copyOut(blocks[:n], list[:0], buf[:0])
 		d.view.RUnlock()
-		if err := d.writeData(list[0].phys, b); err != nil {
-			return err
+		blocks = blocks[n:]
+		writes = writes[:0]
+		for i := 0; i < len(list); {
+			n := 1
+			for i+n < len(list) && list[i+n].phys == list[i].phys+uint64(n) {
+				n++
+			}
+			writes = append(writes, ioWrite{buf[i*blockBytes : (i+n)*blockBytes], int64(list[i].phys) * blockBytes})
+			i += n
 		}
-		list = list[n:]
+		if err := writeMany(d.data, writes); err != nil {
+			return fmt.Errorf("write back %d blocks to %s: %w", len(list), d.path(dataName), noSpace(err))
+		}
+		d.view.Lock()
+		d.overlay.home(list)
+		d.view.Unlock()
+		d.keeper.wake()
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type Options struct {
 
 func (o *Options) fill() {
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 8 << 20
+		o.CacheBytes = 48 << 20
 	}
 	if o.DirtyBytes <= 0 {
 		o.DirtyBytes = 32 << 20
@@ -170,7 +170,7 @@ func Open(dir string, o Options) (*Disk, error) {
 	}
 	go d.commitLoop() // ended by Close
 	go d.keepLoop()   // ended by Close
-	if d.overlay.len() > 0 {
+	if d.applied.seq > d.keeper.done.seq {
 		d.keeper.ask()
 	}
 	return d, nil
@@ -360,6 +360,9 @@ func (d *Disk) replay() error {
 		}
 		for _, w := range r.blocks {
 			d.overlay.put(w.phys, w.data)
+		}
+		if int64(d.overlay.len())*blockBytes > d.opts.DirtyBytes {
+			return d.relieve() // the journal may hold more than memory should
 		}
 		return nil
 	})

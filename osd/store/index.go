@@ -19,7 +19,9 @@ import (
 // cannot open.
 const indexFormat = pebble.FormatValueSeparation
 
-const indexMemTable = 4 << 20
+// indexMemTable is how much the index collects before it writes: what changes again meanwhile, as heads and
+// the log of a PG do, is written once. Pebble grows it from small.
+const indexMemTable = 16 << 20
 
 // pebbleLog passes Pebble's messages on; its chatter is for developers.
 type pebbleLog struct{ log *slog.Logger }

@@ -115,12 +115,17 @@ type osFile struct {
 	f      *os.File
 	direct bool
 	noRWF  bool // the file system refused RWF_DSYNC
+	aio    aio
 }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(p, off) }
 func (f *osFile) Direct() bool                             { return f.direct }
-func (f *osFile) Close() error                             { return f.f.Close() }
+
+func (f *osFile) Close() error {
+	f.aio.close()
+	return f.f.Close()
+}
 
 // WriteSync is one system call where RWF_DSYNC works: the write goes to the
 // medium before it returns, without the metadata nothing here changes.

@@ -4,15 +4,15 @@ package store
 // home in the data file. Its map and memory hold no pointers, so the garbage
 // collector does not look at it. It has no lock: Disk.view guards it.
 type overlay struct {
-	at      map[uint64]ovEntry // by block of the data file
-	chunks  [][]byte
-	spare   []uint32 // free slots
-	retired []uint32 // slots replaced while being written home
+	at     map[uint64]ovEntry // by block of the data file
+	chunks [][]byte
+	spare  []uint32 // free slots
+	puts   uint64   // so far
 }
 
 type ovEntry struct {
-	slot   uint32
-	homing bool // being written home: do not change in place
+	slot uint32
+	put  uint64 // which put it was: whether what was written home is still the newest
 }
 
 const ovChunkBlocks = 256 // 1 MiB
@@ -36,10 +36,6 @@ func (o *overlay) get(phys uint64) ([]byte, bool) {
 // put stores a copy, padded with zeros.
 func (o *overlay) put(phys uint64, data []byte) {
 	e, ok := o.at[phys]
-	if ok && e.homing {
-		o.retired = append(o.retired, e.slot)
-		ok = false
-	}
 	if !ok {
 		if len(o.spare) == 0 {
 			base := uint32(len(o.chunks) * ovChunkBlocks)
@@ -48,10 +44,12 @@ func (o *overlay) put(phys uint64, data []byte) {
 				o.spare = append(o.spare, base+ovChunkBlocks-1-i)
 			}
 		}
-		e = ovEntry{slot: o.spare[len(o.spare)-1]}
+		e.slot = o.spare[len(o.spare)-1]
 		o.spare = o.spare[:len(o.spare)-1]
-		o.at[phys] = e
 	}
+	o.puts++
+	e.put = o.puts
+	o.at[phys] = e
 	s := o.slot(e.slot)
 	clear(s[copy(s, data):])
 }
@@ -61,44 +59,46 @@ func (o *overlay) drop(r run) {
 	for p := r.start; p < r.end() && len(o.at) > 0; p++ {
 		if e, ok := o.at[p]; ok {
 			delete(o.at, p)
-			if e.homing {
-				o.retired = append(o.retired, e.slot)
-			} else {
-				o.spare = append(o.spare, e.slot)
-			}
+			o.spare = append(o.spare, e.slot)
 		}
 	}
 }
 
-type homing struct {
-	phys uint64
-	slot uint32
-}
-
-// beginHoming marks every block as being written home and lists them.
-func (o *overlay) beginHoming() []homing {
-	list := make([]homing, 0, len(o.at))
-	for p, e := range o.at {
-		e.homing = true
-		o.at[p] = e
-		list = append(list, homing{p, e.slot})
+// blocks lists all there is, in no order.
+func (o *overlay) blocks() []uint64 {
+	list := make([]uint64, 0, len(o.at))
+	for p := range o.at {
+		list = append(list, p)
 	}
 	return list
 }
 
-// endHoming forgets the listed blocks, except those changed meanwhile.
-func (o *overlay) endHoming(list []homing) {
-	for _, h := range list {
-		if e, ok := o.at[h.phys]; ok && e.homing && e.slot == h.slot {
-			delete(o.at, h.phys)
-			o.spare = append(o.spare, h.slot)
+// homing is a block on its way home: the put of it that is being written.
+type homing struct{ phys, put uint64 }
+
+// copyOut appends the listed blocks that are still there to list, and their
+// content to buf, in the same order.
+func (o *overlay) copyOut(phys []uint64, list []homing, buf []byte) ([]homing, []byte) {
+	for _, p := range phys {
+		if e, ok := o.at[p]; ok {
+			list = append(list, homing{p, e.put})
+			buf = append(buf, o.slot(e.slot)...)
 		}
 	}
-	o.spare = append(o.spare, o.retired...)
-	o.retired = nil
+	return list, buf
+}
+
+// home forgets blocks that were written home, except those changed meanwhile.
+func (o *overlay) home(list []homing) {
+	for _, h := range list {
+		if e, ok := o.at[h.phys]; ok && e.put == h.put {
+			delete(o.at, h.phys)
+			o.spare = append(o.spare, e.slot)
+		}
+	}
 	if len(o.at) == 0 { // idle: give the memory back
-		*o = *newOverlay()
+		*o = overlay{at: map[uint64]ovEntry{}, puts: o.puts}
 	}
 }
 
-func (o *overlay) len() int { return len(o.at) + len(o.retired) }
+func (o *overlay) len() int { return len(o.at) }

@@ -253,34 +253,31 @@ func TestOverlayHoming(t *testing.T) {
 	o.put(2, []byte("two, long"))
 	o.put(2, []byte("two"))
 	o.put(3, []byte("three"))
-	list := o.beginHoming()
-	frozen := map[uint64][]byte{}
-	for _, h := range list {
-		frozen[h.phys] = o.slot(h.slot)
+	list, buf := o.copyOut([]uint64{1, 2, 3, 9}, nil, nil)
+	for i, c := range []string{"one", "two", "three"} {
+		if got := string(bytes.TrimRight(buf[i*blockBytes:][:blockBytes], "\x00")); got != c || list[i].phys != uint64(i+1) {
+			t.Errorf("block %d on its way home: %q, want %q", list[i].phys, got, c)
+		}
 	}
 	o.put(1, []byte("uno")) // changed while on its way home
 	o.drop(run{2, 1})       // freed
 	o.put(4, []byte("four"))
-	for phys, c := range map[uint64]string{1: "one", 2: "two", 3: "three"} {
-		if got := string(bytes.TrimRight(frozen[phys], "\x00")); got != c {
-			t.Errorf("block %d changed under the write home: %q, want %q", phys, got, c)
-		}
-	}
+	want(3, "three") // until it is home
+	o.home(list)
 	want(1, "uno")
 	want(2, "")
-	o.endHoming(list)
-	want(1, "uno")
 	want(3, "")
 	want(4, "four")
 	if o.len() != 2 {
 		t.Errorf("%d blocks left, want 2", o.len())
 	}
-	list = o.beginHoming()
+	list, _ = o.copyOut([]uint64{4}, nil, nil)
 	o.put(4, []byte("x"))
 	o.put(4, []byte("y"))
-	o.endHoming(list)
+	o.home(list)
 	want(4, "y")
-	o.endHoming(o.beginHoming())
+	list, _ = o.copyOut(o.blocks(), nil, nil)
+	o.home(list)
 	if o.len() != 0 || len(o.chunks) != 0 {
 		t.Errorf("empty overlay keeps %d chunks", len(o.chunks))
 	}
