@@ -75,7 +75,8 @@ func copyOf(n *osd, id placement.PGID) pg.Copy {
 	copied := pg.CopyOn(n.disk.st, id)
 	for at := id; !copied.Exists && at.Shard > 0; {
 		at = parentOf(at)
-		if p := pg.CopyOn(n.disk.st, at); p.Exists && p.PGNum <= id.Shard {
+		p := pg.CopyOn(n.disk.st, at)
+		if p.Exists && p.PGNum <= id.Shard && (p.PGNum == 0 || placement.SplitParent(id.Shard, p.PGNum) == at.Shard) {
 			return p
 		}
 	}
