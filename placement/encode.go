@@ -11,8 +11,8 @@ import (
 // The formats are described in docs/formats/cluster-map.md. A change of either
 // raises its version and keeps the decoders of all earlier ones.
 var (
-	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 2}
-	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 2}
+	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 3}
+	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 3}
 )
 
 // ErrCorrupt is matched by errors about encodings that are damaged, cut off, or
@@ -141,7 +141,10 @@ const (
 
 	osdFullShift = 3 // two bits of fullness, since version 2
 	osdFullMask  = 3
-	osdBits      = osdBitsV1 | osdDraining | osdFullMask<<osdFullShift
+	osdBitsV2    = osdBitsV1 | osdDraining | osdFullMask<<osdFullShift
+
+	osdSlow = 1 << 5 // since version 3
+	osdBits = osdBitsV2 | osdSlow
 )
 
 const (
@@ -164,6 +167,9 @@ func encodeOSD(e *codec.Encoder, o *OSD) {
 	}
 	if o.Draining {
 		state |= osdDraining
+	}
+	if o.Slow {
+		state |= osdSlow
 	}
 	e.U8(state | uint8(o.Full&osdFullMask)<<osdFullShift)
 	e.Uvarint(uint64(o.Weight))
@@ -285,13 +291,16 @@ func (d *mapDecoder) osd() OSD {
 		Class:       d.String(MaxNameBytes),
 	}
 	state, known := d.U8(), uint8(osdBits)
-	if d.version < 2 {
+	switch {
+	case d.version < 2:
 		known = osdBitsV1
+	case d.version < 3:
+		known = osdBitsV2
 	}
 	if state&^known != 0 {
 		d.Failf("%s has state bits %#x, known are %#x", o.ID, state, known)
 	}
-	o.Up, o.AutoOut, o.Draining = state&osdUp != 0, state&osdAutoOut != 0, state&osdDraining != 0
+	o.Up, o.AutoOut, o.Draining, o.Slow = state&osdUp != 0, state&osdAutoOut != 0, state&osdDraining != 0, state&osdSlow != 0
 	o.Full = Fullness(state >> osdFullShift & osdFullMask)
 	o.Weight = d.Uvarint32()
 	o.UpFrom = Epoch(d.Uvarint())

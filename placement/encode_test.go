@@ -62,6 +62,7 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 			o := &m.OSDs[rapid.IntRange(0, len(m.OSDs)-1).Draw(t, "osd")]
 			o.Up, o.AutoOut = rapid.Bool().Draw(t, "up"), rapid.Bool().Draw(t, "auto out")
 			o.Draining, o.Full = rapid.Bool().Draw(t, "draining"), Fullness(rapid.IntRange(0, int(Full)).Draw(t, "full"))
+			o.Slow = rapid.Bool().Draw(t, "slow")
 			o.Incarnation = rapid.Uint64().Draw(t, "incarnation")
 			o.Weight = rapid.Uint32Range(0, WeightOne).Draw(t, "reweight")
 			o.Capacity = rapid.Int64Range(0, math.MaxInt64).Draw(t, "capacity")
@@ -166,7 +167,7 @@ func goldenMap(t fataler) *Map {
 		},
 		OSDs: []OSD{
 			{ID: 0, Incarnation: 5, Addr: "10.0.0.1:7000", Class: "ssd", Up: true, Weight: WeightOne, UpFrom: 280, DownAt: 270, Capacity: 1 << 40},
-			{ID: 1, Incarnation: 1, Addr: "10.0.0.2:7000", Class: "hdd", Up: true, Weight: WeightOne / 2, UpFrom: 3, Capacity: 4 << 40, Draining: true, Full: BackfillFull},
+			{ID: 1, Incarnation: 1, Addr: "10.0.0.2:7000", Class: "hdd", Up: true, Weight: WeightOne / 2, UpFrom: 3, Capacity: 4 << 40, Draining: true, Full: BackfillFull, Slow: true},
 			{ID: 2, Incarnation: 9, Addr: "10.0.0.3:7000", Class: "ssd", AutoOut: true, UpFrom: 7, DownAt: 299, Capacity: 1 << 40},
 		},
 		Crush: cm,
@@ -278,7 +279,7 @@ func TestNewerVersion(t *testing.T) {
 	_, deltaErr := DecodeDelta(seal(deltaFormat))
 	for what, err := range map[string]error{"cluster map": mapErr, "cluster map delta": deltaErr} {
 		var ve *VersionError
-		if !errors.As(err, &ve) || ve.What != what || ve.Got != 3 || ve.Max != 2 || !strings.Contains(err.Error(), "upgrade") {
+		if !errors.As(err, &ve) || ve.What != what || ve.Got != 4 || ve.Max != 3 || !strings.Contains(err.Error(), "upgrade") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}

@@ -60,7 +60,7 @@ func undump(t *testing.T, name string) []byte {
 func TestVersion1(t *testing.T) {
 	want := goldenMap(t)
 	want.Flags, want.Config = FlagNoOut, nil
-	want.OSDs[1].Draining, want.OSDs[1].Full = false, NotFull
+	want.OSDs[1].Draining, want.OSDs[1].Full, want.OSDs[1].Slow = false, NotFull, false
 	want.PGs[0].Records[2].Forced = false
 	for i := range want.Pools {
 		p := &want.Pools[i]
@@ -102,6 +102,32 @@ func TestVersion1(t *testing.T) {
 		if _, err := DecodeMap(resealedAs(1, b[10:len(b)-4])); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s with an unknown bit: %v", name, err)
 		}
+	}
+}
+
+// TestVersion2 reads the map and the delta that version 2 of the formats wrote.
+func TestVersion2(t *testing.T) {
+	want := goldenMap(t)
+	want.OSDs[1].Slow = false
+	m, err := DecodeMap(undump(t, "map-v2.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, m, sameMap); diff != "" {
+		t.Fatal(diff)
+	}
+	d, err := DecodeDelta(undump(t, "delta-v2.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Apply(d); !errors.Is(err, ErrDeltaMismatch) { // the sum of the result in version 2
+		t.Fatalf("apply: %v", err)
+	}
+	b := undump(t, "map-v2.hex")
+	i := bytes.Index(b, []byte("ssd")) + 3
+	b[i] |= osdSlow
+	if _, err := DecodeMap(resealedAs(2, b[10:len(b)-4])); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a bit that version 2 did not know: %v", err)
 	}
 }
 

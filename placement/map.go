@@ -165,10 +165,18 @@ type OSD struct {
 	Capacity    int64  // bytes
 	Draining    bool   // an administrator empties it: CRUSH does not choose it, it serves until it is empty
 	Full        Fullness
+	Slow        bool // its device is much slower than others of its class, as the leading monitor judges by the reports
 }
 
 // In reports whether CRUSH may choose the OSD.
 func (o *OSD) In() bool { return o.Weight > 0 && !o.Draining }
+
+// Shunned reports whether another member should lead a PG rather than this OSD: its
+// device is slow, and the configuration does not forbid to care.
+func (m *Map) Shunned(id OSDID) bool {
+	o := m.OSD(id)
+	return o != nil && o.Slow && m.ConfigSwitch(KeySlowAvoidPrimary)
+}
 
 // Fullness is how full an OSD is, as the leading monitor judges by its reports.
 type Fullness uint8

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,11 @@ const (
 	KeyFullRatio         = "full_ratio"
 	KeyNearFullRatio     = "nearfull_ratio"
 	KeyOutAfter          = "osd_out_after"
+	KeyReadErrorLimit    = "osd_read_error_limit"
+	KeyReadErrorOut      = "osd_read_error_out"
+	KeySlowAvoidPrimary  = "osd_slow_avoid_primary"
+	KeySlowFactor        = "osd_slow_factor"
+	KeySlowFloor         = "osd_slow_floor"
 	KeyRecoveryMaxActive = "recovery_max_active"
 	KeyRecoveryMaxPGs    = "recovery_max_pgs"
 	KeyScrubInterval     = "scrub_interval"
@@ -29,6 +35,7 @@ const (
 	KindNumber   SettingKind = "number"   // 0, 16
 	KindRatio    SettingKind = "ratio"    // 0.85
 	KindDuration SettingKind = "duration" // 90s, 24h, 7d
+	KindSwitch   SettingKind = "switch"   // on, off
 )
 
 // KnownSetting describes a key of the central configuration.
@@ -48,6 +55,11 @@ var knownSettings = []KnownSetting{
 	{KeyNearFullRatio, KindRatio, "0.85", "0.1", "0.99", "an OSD this full is warned about"},
 	{KeyFlapLimit, KindNumber, "5", "0", "15", "an OSD marked down more often within ten minutes has to wait; 0: never"},
 	{KeyOutAfter, KindDuration, "10m", "0s", "365d", "an OSD that is down this long is marked out; 0: never"},
+	{KeyReadErrorLimit, KindNumber, "10", "0", "1000000", "reads of an OSD's device that failed, or found damage, since it started, from which it is warned about; 0: never"},
+	{KeyReadErrorOut, KindSwitch, "off", "off", "on", "an OSD with so many read errors is marked out"},
+	{KeySlowAvoidPrimary, KindSwitch, "on", "off", "on", "an OSD with a slow device leads no PG that another member can lead"},
+	{KeySlowFactor, KindNumber, "5", "2", "1000", "an OSD whose device takes so many times as long as others of its class is slow"},
+	{KeySlowFloor, KindDuration, "5ms", "100us", "1m", "a device whose operations take less than this is not slow, however fast others are"},
 	{KeyRecoveryMaxActive, KindNumber, "16", "1", "1024", "objects an OSD copies to others at a time"},
 	{KeyRecoveryMaxPGs, KindNumber, "4", "1", "1024", "PGs an OSD recovers at a time"},
 	{KeyScrubInterval, KindDuration, "1d", "1s", "365d", "every PG is scrubbed this often, names, versions and sizes only"},
@@ -88,6 +100,29 @@ func CheckSetting(key, value string) error {
 	return nil
 }
 
+// CheckRatios says why a ratio may not be set to a value, or returns nil: an OSD is near full before it is
+// too full for backfill, and that before it is full. Were it not so, warnings would come too
+// late, or data would move to OSDs that take no writes.
+func (m *Map) CheckRatios(key, value string) error {
+	steps := []string{KeyNearFullRatio, KeyBackfillFullRatio, KeyFullRatio}
+	at := slices.Index(steps, key)
+	if at < 0 {
+		return nil
+	}
+	k, _ := known(key)
+	v, err := k.parse(value)
+	if err != nil {
+		return err
+	}
+	for i, other := range steps {
+		is := m.ConfigRatio(other)
+		if i < at && is > v || i > at && is < v {
+			return fmt.Errorf("configuration: %s %s, but %s is %v; want %s: change that first", key, value, other, is, strings.Join(steps, " <= "))
+		}
+	}
+	return nil
+}
+
 // parse returns a value as a number, durations in nanoseconds.
 func (k *KnownSetting) parse(s string) (float64, error) {
 	switch k.Kind {
@@ -96,6 +131,15 @@ func (k *KnownSetting) parse(s string) (float64, error) {
 	case KindDuration:
 		d, err := parseDuration(s)
 		return float64(d), err
+	}
+	if k.Kind == KindSwitch {
+		switch s {
+		case "on":
+			return 1, nil
+		case "off":
+			return 0, nil
+		}
+		return 0, fmt.Errorf("%q is neither on nor off", s)
 	}
 	n, err := strconv.ParseInt(s, 10, 32)
 	return float64(n), err
@@ -130,6 +174,9 @@ func (m *Map) ConfigNumber(key string) int { return int(m.value(key, KindNumber)
 
 // ConfigRatio returns the setting with that key, one of KindRatio, or its default.
 func (m *Map) ConfigRatio(key string) float64 { return m.value(key, KindRatio) }
+
+// ConfigSwitch returns whether the setting with that key, one of KindSwitch, is on.
+func (m *Map) ConfigSwitch(key string) bool { return m.value(key, KindSwitch) != 0 }
 
 // ConfigDuration returns the setting with that key, one of KindDuration, or its default.
 func (m *Map) ConfigDuration(key string) time.Duration {

@@ -159,6 +159,9 @@ func (c *ConfigSet) apply(t *txn) (Result, error) {
 	if err := placement.CheckSetting(c.Key, check); err != nil {
 		return Result{}, invalid("%v", err)
 	}
+	if err := t.m.CheckRatios(c.Key, check); err != nil {
+		return Result{}, invalid("%v", err)
+	}
 	i, found := slices.BinarySearchFunc(t.m.Config, c.Key, func(s placement.Setting, key string) int { return cmp.Compare(s.Key, key) })
 	switch {
 	case !found && c.Value == "", found && t.m.Config[i].Value == c.Value:

@@ -14,7 +14,7 @@ import (
 // CommandVersion is the newest version of the command encoding this package
 // writes and understands. It is raised when a body gains a field or a kind
 // changes its meaning.
-const CommandVersion = 2
+const CommandVersion = 3
 
 // MaxCommandBytes bounds an encoded command.
 const MaxCommandBytes = 1 << 20
@@ -73,6 +73,8 @@ func newBody(kind string) Body {
 		return &OSDRemove{}
 	case "osd-full":
 		return &OSDFull{}
+	case "osd-slow":
+		return &OSDSlow{}
 	case "crush-osd":
 		return &CrushOSD{}
 	case "crush-move":

@@ -38,6 +38,18 @@ type FullOSD struct {
 	Full placement.Fullness `json:"full"`
 }
 
+// OSDSlow says which OSDs have devices much slower than others of their class, or have not
+// any more.
+type OSDSlow struct {
+	OSDs []SlowOSD `json:"osds"`
+}
+
+// SlowOSD says whether one OSD's device is slow.
+type SlowOSD struct {
+	ID   placement.OSDID `json:"id"`
+	Slow bool            `json:"slow"`
+}
+
 // CrushOSD changes an OSD's class or weight in the CRUSH map. What a person has set,
 // a boot does not change.
 type CrushOSD struct {
@@ -56,6 +68,7 @@ type CrushMove struct {
 func (*OSDDrain) kind() string  { return "osd-drain" }
 func (*OSDRemove) kind() string { return "osd-remove" }
 func (*OSDFull) kind() string   { return "osd-full" }
+func (*OSDSlow) kind() string   { return "osd-slow" }
 func (*CrushOSD) kind() string  { return "crush-osd" }
 func (*CrushMove) kind() string { return "crush-move" }
 
@@ -160,6 +173,21 @@ func (c *OSDFull) apply(t *txn) (Result, error) {
 		if o := t.m.OSD(f.ID); o != nil && o.Full != f.Full {
 			t.osd(f.ID).Full = f.Full
 		}
+	}
+	return Result{}, nil
+}
+
+func (c *OSDSlow) apply(t *txn) (Result, error) {
+	if len(c.OSDs) > MaxOSDs {
+		return Result{}, invalid("speed of %d OSDs at once, at most %d are allowed", len(c.OSDs), MaxOSDs)
+	}
+	for _, s := range c.OSDs {
+		if o := t.m.OSD(s.ID); o != nil && o.Slow != s.Slow {
+			t.osd(s.ID).Slow = s.Slow
+		}
+	}
+	if t.changed {
+		t.replace(placement.NoOSD) // PGs without data get another primary; those with data hand over by themselves
 	}
 	return Result{}, nil
 }

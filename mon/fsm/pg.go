@@ -113,6 +113,11 @@ func (t *txn) pick(pool *placement.Pool, shard uint32) ([]placement.OSDID, place
 	if len(up) == 0 || len(up) < int(pool.MinSize) {
 		return up, placement.NoOSD
 	}
+	for _, id := range up {
+		if !t.m.Shunned(id) {
+			return up, id
+		}
+	}
 	return up, up[0]
 }
 
@@ -183,18 +188,20 @@ func (t *txn) promote(i, shard int, pool *placement.Pool, rec *placement.PGRecor
 }
 
 // successor returns the up in-sync member other than not that leads next, the
-// first in target order if one is there, or NoOSD.
+// first in target order if one is there, or NoOSD. One whose device is slow leads
+// only when there is no other.
 func (t *txn) successor(pool *placement.Pool, shard uint32, rec *placement.PGRecord, not placement.OSDID) placement.OSDID {
-	fit := func(id placement.OSDID) bool { return id != not && t.m.IsUp(id) && rec.Has(id) }
-	for _, id := range t.table.Target(placement.PGID{Pool: pool.ID, Shard: shard}) {
-		if fit(id) {
-			return id
+	slow := placement.NoOSD
+	for _, ids := range [][]placement.OSDID{t.table.Target(placement.PGID{Pool: pool.ID, Shard: shard}), rec.InSync} {
+		for _, id := range ids {
+			switch {
+			case id == not || !t.m.IsUp(id) || !rec.Has(id):
+			case !t.m.Shunned(id):
+				return id
+			case slow == placement.NoOSD:
+				slow = id
+			}
 		}
 	}
-	for _, id := range rec.InSync {
-		if fit(id) {
-			return id
-		}
-	}
-	return placement.NoOSD
+	return slow
 }

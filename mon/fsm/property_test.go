@@ -305,6 +305,7 @@ func golden(t *testing.T) *rig {
 	r.by("10.1.2.3", &PGForce{PG: PGID{Pool: 1, Shard: 3}, Term: rec.Term, Version: rec.Version, OSD: rec.Primary, Stuck: true, AcceptLoss: true})
 	r.ok(&OSDDrain{OSDs: []placement.OSDID{2}, On: true})
 	r.ok(&OSDFull{OSDs: []FullOSD{{ID: 2, Full: placement.NearFull}}})
+	r.ok(&OSDSlow{OSDs: []SlowOSD{{ID: 2, Slow: true}}})
 	half := uint32(0x8000)
 	r.by("10.1.2.3", &CrushOSD{ID: 2, Class: "hdd", Weight: &half})
 	r.ok(&CrushMove{Name: "h2", Location: []LocationPart{{"rack", "r1"}}})
@@ -385,7 +386,7 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"v":1,"k":"flag-set","t":1}`:           ErrMalformed,
 		`{"v":1,"k":"flag-set","t":1,"b":[]}`:    ErrMalformed,
 		`{"v":1,"k":"flag-set","b":{"new":1}}`:   ErrMalformed,
-		`{"v":3,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
+		`{"v":4,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
 		`{"v":1,"k":"time-travel","t":1,"b":{}}`: ErrUnknownCommand,
 		`{"v":1,"k":"osd-boot","b":{"store":"x"}}`:                                                    ErrMalformed,
 		`{"v":1,"k":"user-remove","t":1,"b":{"name":"` + strings.Repeat("x", MaxCommandBytes) + `"}}`: ErrMalformed,
@@ -442,10 +443,16 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
-// TestVersion1 applies the commands and restores the snapshot that version 1 of
+// TestEarlierVersions applies the commands and restores the snapshot that earlier versions of
 // both formats wrote. They give the same state.
-func TestVersion1(t *testing.T) {
-	snap, err := os.ReadFile(filepath.Join("testdata", "state-v1.snap"))
+func TestEarlierVersions(t *testing.T) {
+	for _, v := range []string{"v1", "v2"} {
+		t.Run(v, func(t *testing.T) { testVersion(t, v) })
+	}
+}
+
+func testVersion(t *testing.T, version string) {
+	snap, err := os.ReadFile(filepath.Join("testdata", "state-"+version+".snap"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +466,7 @@ func TestVersion1(t *testing.T) {
 	if err := restored.Map().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(filepath.Join("testdata", "commands-v1.jsonl"))
+	b, err := os.ReadFile(filepath.Join("testdata", "commands-"+version+".jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -474,6 +481,6 @@ func TestVersion1(t *testing.T) {
 		}
 	}
 	if !bytes.Equal(encoded(t, s), encoded(t, restored)) {
-		t.Fatal("commands and snapshot of version 1 give different states")
+		t.Fatal("commands and snapshot give different states")
 	}
 }

@@ -96,6 +96,7 @@ type Peer struct {
 	Up          bool
 	Incarnation uint64
 	Full        placement.Fullness
+	Shunned     bool // another should lead, its device is slow
 }
 
 func (v *View) up(id placement.OSDID) bool { return v.Peers[id].Up }

@@ -25,16 +25,26 @@ func (g *Group) proposeMove() {
 	}
 	if at, ok := g.homeAt(); ok && g.now >= at && g.cfg.Throttle.take(homing, g.now, g.id, 0) {
 		g.shares.homing = true
-		g.change(g.view.Record.InSync, g.view.Target[0])
+		g.change(g.view.Record.InSync, g.home())
 	}
 }
 
-// homeAt returns when the PG goes back to its first target, so that primaries are spread as
-// CRUSH has it after OSDs have failed and returned. It does so only when it is whole, and
-// not soon after the last change.
+// home is the OSD that should lead: the first target, or the first whose device is not slow.
+func (g *Group) home() placement.OSDID {
+	for _, id := range g.view.Target {
+		if !g.view.Peers[id].Shunned {
+			return id
+		}
+	}
+	return g.view.Target[0]
+}
+
+// homeAt returns when the PG goes back to the OSD that should lead it, so that primaries are
+// spread as CRUSH has it after OSDs have failed and returned, and leave one that has become
+// slow. It does so only when it is whole, and not soon after the last change.
 func (g *Group) homeAt() (clock.Mono, bool) {
 	ld, v := g.lead, &g.view
-	if !ld.serving || ld.pending != nil || len(v.Target) == 0 || v.Target[0] == g.cfg.Self || len(v.Record.InSync) < v.Size {
+	if !ld.serving || ld.pending != nil || len(v.Target) == 0 || g.home() == g.cfg.Self || len(v.Record.InSync) < v.Size {
 		return 0, false
 	}
 	for _, id := range v.Target {
@@ -82,7 +92,7 @@ func (g *Group) nextMove() (set []placement.OSDID, primary placement.OSDID, ok b
 		there = there && v.up(id) && rec.Has(id)
 	}
 	if there && !slices.Contains(v.Target, g.cfg.Self) {
-		return rec.InSync, v.Target[0], true
+		return rec.InSync, g.home(), true
 	}
 	if !there && len(rec.InSync) < setMax*v.Size {
 		return nil, placement.NoOSD, false

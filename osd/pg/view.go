@@ -16,7 +16,7 @@ func ViewOf(m *placement.Map, t *placement.Table, id placement.PGID) View {
 	for _, set := range [][]placement.OSDID{rec.InSync, v.Target} {
 		for _, member := range set {
 			if o := m.OSD(member); o != nil {
-				v.Peers[member] = Peer{Up: o.Up, Incarnation: o.Incarnation, Full: o.Full}
+				v.Peers[member] = Peer{Up: o.Up, Incarnation: o.Incarnation, Full: o.Full, Shunned: m.Shunned(member)}
 			}
 		}
 	}
