@@ -261,7 +261,7 @@ func TestSession(t *testing.T) {
 		{"osd crush move host9 rack=r1", 3, "host9"},
 		{"config set scrub_interval 12h", 0, "scrub_interval is 12h\n"},
 		{"config get scrub_interval", 0, "12h\n"},
-		{"config ls", 0, "scrub_interval       12h *"},
+		{"config ls", 0, "scrub_interval          12h *"},
 		{"config rm scrub_interval", 0, "scrub_interval has its default\n"},
 		{"config get scrub_interval", 0, "1d\n"},
 		{"config set colour red", 2, "the keys are backfillfull_ratio"},
