@@ -5,7 +5,10 @@
 #   KILLS=500      make torture: how many processes to kill at least
 #   MINUTES=60     make torture: how long instead
 #   STORE=1        make bench: only the store
-#   SECONDS=60     make sim, make outage, make bench STORE=1: how long
+#   OBJECT=1       make bench: a cluster of processes instead
+#   SECONDS=60     make sim, make outage, make bench STORE=1: how long; OBJECT=1: each measurement (10)
+#   REPS=3         make bench OBJECT=1: measurements of each row
+#   CEPH=DIR       make bench OBJECT=1: a running Ceph cluster to alternate with
 #   PKG=./...      make test-short, race, bench: which packages
 
 GO       ?= go
@@ -14,9 +17,13 @@ BENCH    ?= .
 FUZZTIME ?= 5s
 KILLS    ?= 500
 MINUTES  ?= 0
+REPS     ?= 3
 # Not ?=, since some shells export a SECONDS of their own.
+BENCHSECONDS := 10
 ifneq ($(origin SECONDS),command line)
 SECONDS  := 60
+else
+BENCHSECONDS := $(SECONDS)
 endif
 
 # A version only when the history has a tag; otherwise the program's own default.
@@ -74,8 +81,12 @@ lint: ## golangci-lint, pinned; the first run builds it, which takes minutes
 lint-version: ## which golangci-lint is pinned
 	@$(GOLANGCI) version
 
-bench: ## all Go benchmarks, one package at a time; STORE=1: those of the store alone, its overwrites for SECONDS
+bench: ## all Go benchmarks; STORE=1: the store's, its overwrites for SECONDS; OBJECT=1: a cluster of processes (CEPH=DIR, SECONDS, REPS)
+ifneq ($(filter-out 0 no false,$(OBJECT)),)
+	$(GO) run ./tools/bench/cmd --seconds $(BENCHSECONDS) --reps $(REPS) $(if $(CEPH),--ceph '$(CEPH)')
+else
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -p 1 -timeout 30m $(if $(STORE),./osd/store -store.seconds=$(SECONDS),$(PKG))
+endif
 
 fuzz: ## every fuzz target for FUZZTIME
 	./scripts/fuzz.sh $(FUZZTIME)

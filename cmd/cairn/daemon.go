@@ -21,10 +21,13 @@ import (
 type daemonFlags struct {
 	logLevel string
 	memory   string
+	debug    string
+	profiles *debugServer
 }
 
 func (f *daemonFlags) register(cmd *cobra.Command, memory string) {
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&f.debug, "debug-listen", "", "serve Go's profiles (/debug/pprof/) on this loopback address, such as 127.0.0.1:0 (default: nowhere)")
 	cmd.Flags().StringVar(&f.memory, "memory", memory, "memory the process aims to stay below, such as 512MiB")
 }
 
@@ -40,8 +43,17 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 	}
 	debug.SetMemoryLimit(limit)
 	debug.SetGCPercent(200) // few, cheap collections; the limit keeps the heap from growing with them
-	return slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level})), nil
+	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+	if f.debug != "" {
+		if f.profiles, err = startDebug(f.debug, log); err != nil {
+			return nil, err
+		}
+	}
+	return log, nil
 }
+
+// close ends what apply began.
+func (f *daemonFlags) close() { f.profiles.close() }
 
 // parseBytes reads sizes such as 64MiB, 2G or 1048576.
 func parseBytes(s string) (int64, error) {
@@ -90,6 +102,7 @@ A monitor that has run before needs neither: --data says everything.`,
 			if err != nil {
 				return err
 			}
+			defer f.close()
 			if o.Dir == "" || o.Name == "" {
 				return usageErrorf("cairn mon: --name and --data are required")
 			}
@@ -153,6 +166,7 @@ an OSD id of its own. A directory that has been used keeps its id for ever.
 			if err != nil {
 				return err
 			}
+			defer f.close()
 			if o.Dir == "" || len(o.Mons) == 0 {
 				return usageErrorf("cairn osd: --data and --mons are required")
 			}
@@ -224,6 +238,7 @@ buckets. The pool must exist:
 			if err != nil {
 				return err
 			}
+			defer f.close()
 			if len(o.Mons) == 0 {
 				return usageErrorf("cairn gateway s3: --mons is required")
 			}

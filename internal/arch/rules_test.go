@@ -175,7 +175,12 @@ var rules = []rule{
 			slices.DeleteFunc(slices.Clone(noIO), func(b ban) bool { return b.pkg == "math/rand" })), // its chance comes from a seed
 	},
 	{
-		name: "tools", dirs: []string{"tools"},
+		name: "bench", dirs: []string{"tools/bench"}, tests: true,
+		allow: []string{own + "tools/bench", own + "tools/torture", own + "client/bench", own + "internal/api", own + "internal/process"},
+		deny:  bans("a benchmark sees a cluster as its users do: as processes, commands and REST", own),
+	},
+	{
+		name: "tools", dirs: []string{"tools"}, except: []string{"tools/bench"},
 		deny: bans("a tool works on files or as a client; a whole cluster comes from the binary or from internal/testcluster", own+"cmd", own+"mon", own+"gateways"),
 	},
 	{

@@ -1,0 +1,82 @@
+// Command bench measures a cluster of processes on this machine; package bench
+// says what.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstore/cairn/tools/bench"
+	"github.com/cairnstore/cairn/tools/torture"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	var o bench.Options
+	var dir, rows, json string
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure a cluster of one monitor and three OSDs", Args: cobra.NoArgs, SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Rows, err = regexp.Compile(rows); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o, dir, json, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Cluster.Binary, "cairn", "", "cairn program (default: it is built)")
+	f.StringVar(&dir, "dir", "", "directory on the disk to measure (default: the temporary directory); all is removed afterwards")
+	f.StringVar(&o.Cluster.Journal, "journal", "256MiB", "journal of each OSD")
+	f.StringVar(&o.Cluster.Capacity, "capacity", "20GiB", "capacity of each OSD")
+	f.StringSliceVar(&o.Cluster.OSDArgs, "osd-args", nil, "more flags for every OSD")
+	f.StringVar(&rows, "rows", "", "rows to measure, a regular expression (default: all)")
+	f.Float64Var(&o.Seconds, "seconds", 10, "of each measurement")
+	f.IntVar(&o.Reps, "reps", 3, "measurements of each row")
+	f.Uint32Var(&o.PGs, "pgs", 32, "placement groups of the pool")
+	f.StringVar(&o.Ceph, "ceph", "", "directory of a running Ceph cluster, with ceph.conf and run/*.pid, to alternate with")
+	f.StringVar(&o.Profile, "profile", "", "directory for CPU profiles of the OSDs")
+	f.StringVar(&json, "json", "", "file for all measurements, a line of JSON each")
+	return cmd
+}
+
+func run(ctx context.Context, o bench.Options, dir, json string, out io.Writer) error {
+	tmp, err := os.MkdirTemp(dir, "cairn-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if o.Cluster.Binary == "" {
+		if o.Cluster.Binary, err = torture.Build(ctx, tmp); err != nil {
+			return err
+		}
+	}
+	o.Cluster.Dir, o.Out = filepath.Join(tmp, "cluster"), out
+	if json != "" {
+		f, err := os.Create(json)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		o.JSON = f
+	}
+	if err := bench.Run(ctx, o); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package bench
+
+import "regexp"
+
+// Row is one measurement.
+type Row struct {
+	Name     string
+	Kind     string // of `cairn bench object`
+	Size     string // of an operation; "": what wrote the run
+	InFlight int
+	Of       string // the run: rows that read say which row's objects
+	Ops      int64  // at most; 0: as many as the time allows
+	Object   string // size of an object, "": Size
+	NoCeph   bool   // rados bench cannot do it
+	PerGiB   bool   // CPU is told per GiB, not per operation
+}
+
+// Rows are the rows of docs/performance.md, in the order they run: reads read what
+// the row before has written.
+var Rows = []Row{
+	{Name: "4 KiB write, 16 in flight", Kind: "write", Size: "4096", InFlight: 16, Of: "small"},
+	{Name: "4 KiB random read, 16 in flight", Kind: "rand", InFlight: 16, Of: "small"},
+	{Name: "4 KiB write, 1 in flight", Kind: "write", Size: "4096", InFlight: 1, Of: "single"},
+	{Name: "4 KiB random read, 1 in flight", Kind: "rand", InFlight: 1, Of: "small"},
+	{Name: "64 KiB write, 16 in flight", Kind: "write", Size: "65536", InFlight: 16, Of: "middle"},
+	{Name: "64 KiB random read, 16 in flight", Kind: "rand", InFlight: 16, Of: "middle"},
+	{Name: "4 MiB write, 16 in flight", Kind: "write", Size: "4194304", InFlight: 16, Of: "large", PerGiB: true},
+	{Name: "4 MiB sequential read, 16 in flight", Kind: "seq", InFlight: 16, Of: "large", PerGiB: true},
+	{Name: "4 KiB random overwrite in 4 MiB objects, 16 in flight", Kind: "randwrite", Size: "4096", InFlight: 16, Of: "large", NoCeph: true},
+}
+
+// choose returns the rows whose names match, and those that write what they read.
+func choose(rows []Row, match *regexp.Regexp) (chosen []Row) {
+	wanted := map[string]bool{}
+	for i := len(rows) - 1; i >= 0; i-- {
+		r := rows[i]
+		if match.MatchString(r.Name) || r.Kind == "write" && wanted[r.Of] {
+			wanted[r.Of] = r.Kind != "write"
+			chosen = append([]Row{r}, chosen...)
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,253 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/tools/torture"
+
+	load "github.com/cairnstore/cairn/client/bench"
+)
+
+// Options configures Run. Zero values of the optional fields mean the defaults.
+type Options struct {
+	Cluster torture.Options // Binary and Dir are required
+	Rows    *regexp.Regexp  // which rows; default all
+	Seconds float64         // of each measurement; default 10
+	Reps    int             // measurements of each row; default 3
+	PGs     uint32          // of the pool; default 32
+	Ceph    string          // directory of a running Ceph cluster to alternate with; "": none
+	Profile string          // directory for a CPU profile of every daemon in every row; "": none
+	Out     io.Writer       // progress and table; required
+	JSON    io.Writer       // every measurement, one line each; nil: none
+}
+
+const poolName = "bench"
+
+// Sample is one measurement of a row.
+type Sample struct {
+	Row    string  `json:"row"`
+	System string  `json:"system"` // cairn or ceph
+	Rep    int     `json:"rep"`
+	Ops    int64   `json:"ops"`
+	Rate   float64 `json:"ops_per_s"`
+	MiB    float64 `json:"mib_per_s"`
+	Avg    float64 `json:"avg_ms"`
+	P50    float64 `json:"p50_ms"` // 0: not known
+	P99    float64 `json:"p99_ms"`
+	Max    float64 `json:"max_ms"`
+	Client float64 `json:"client_us_per_op"`
+	CPU    float64 `json:"us_per_op"` // client and all daemons
+	PerGiB float64 `json:"s_per_gib"` // the same
+	RSS    int64   `json:"largest_osd_bytes"`
+}
+
+// Run starts a cluster, measures all rows and prints the table of medians.
+func Run(ctx context.Context, o Options) (err error) {
+	if o.Rows == nil {
+		o.Rows = regexp.MustCompile("")
+	}
+	if o.Seconds <= 0 {
+		o.Seconds = 10
+	}
+	if o.Reps <= 0 {
+		o.Reps = 3
+	}
+	if o.PGs == 0 {
+		o.PGs = 32
+	}
+	rows := choose(Rows, o.Rows)
+	if len(rows) == 0 {
+		return fmt.Errorf("no row matches %q", o.Rows)
+	}
+	var ceph *cephCluster
+	if o.Ceph != "" {
+		if ceph, err = openCeph(ctx, o.Ceph, o.PGs); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, ceph.close(context.WithoutCancel(ctx))) }()
+	}
+	if o.Profile != "" {
+		o.Cluster.OSDArgs = append(o.Cluster.OSDArgs, "--debug-listen", "127.0.0.1:0")
+	}
+	if slices.ContainsFunc(rows, func(r Row) bool { return r.PerGiB }) {
+		raw, err := rawWrite(ctx, filepath.Dir(o.Cluster.Dir), rawTime)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Out, "the disk takes %.0f MiB/s of 4 MiB O_DIRECT writes, 4 in flight\n", raw)
+	}
+	c, err := torture.Start(ctx, o.Cluster)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: poolName, Size: 3, PGNum: o.PGs}); err != nil {
+		return err
+	}
+	if err := c.WaitClean(ctx); err != nil {
+		return err
+	}
+	var samples []Sample
+	for rep := 1; rep <= o.Reps; rep++ {
+		for _, row := range rows {
+			s, err := measure(ctx, &o, c, row, rep)
+			if err != nil {
+				return fmt.Errorf("%s: %w\n%s", row.Name, err, c.Tails(10))
+			}
+			took := []Sample{s}
+			if ceph != nil && !row.NoCeph {
+				if s, err = ceph.measure(ctx, row, rep, o.Seconds); err != nil {
+					return fmt.Errorf("%s: Ceph: %w", row.Name, err)
+				}
+				took = append(took, s)
+			}
+			for _, s := range took {
+				fmt.Fprintf(o.Out, "%d  %-5s  %-54s %8.0f/s %8.1f MiB/s  avg %.3f p50 %.3f p99 %.3f max %.1f ms  CPU %.1f us/op %.2f s/GiB\n",
+					rep, s.System, s.Row, s.Rate, s.MiB, s.Avg, s.P50, s.P99, s.Max, s.CPU, s.PerGiB)
+				if o.JSON != nil {
+					if err := json.NewEncoder(o.JSON).Encode(s); err != nil {
+						return err
+					}
+				}
+			}
+			samples = append(samples, took...)
+		}
+		if err := clean(ctx, c, rows, rep); err != nil {
+			return err
+		}
+		if ceph != nil {
+			if err := ceph.clean(ctx, rows, rep); err != nil {
+				return err
+			}
+		}
+	}
+	return table(o.Out, rows, samples)
+}
+
+// cairn runs one command and returns what it printed.
+func cairn(ctx context.Context, c *torture.Cluster, args ...string) ([]byte, error) {
+	r, err := c.Cairn(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	if r.Code != 0 {
+		return nil, fmt.Errorf("cairn %s: exit code %d: %s", strings.Join(args, " "), r.Code, r.Stderr)
+	}
+	return []byte(r.Stdout), nil
+}
+
+func runName(row Row, rep int) string { return fmt.Sprintf("%s-%d", row.Of, rep) }
+
+// measure runs one row once on our cluster.
+func measure(ctx context.Context, o *Options, c *torture.Cluster, row Row, rep int) (Sample, error) {
+	args := []string{"bench", "object", row.Kind, "-p", poolName, "-o", "json", "-t", strconv.Itoa(row.InFlight),
+		"--seconds", fmt.Sprint(o.Seconds), "--run-name", runName(row, rep)}
+	if row.Kind == "write" {
+		args = append(args, "--no-cleanup")
+	}
+	if row.Size != "" {
+		args = append(args, "--size", row.Size)
+	}
+	if row.Object != "" {
+		args = append(args, "--object-size", row.Object)
+	}
+	if row.Ops > 0 {
+		args = append(args, "--ops", strconv.FormatInt(row.Ops, 10))
+	}
+	wait := func() error { return nil }
+	if o.Profile != "" {
+		wait = profile(ctx, c, o.Profile, fmt.Sprintf("%s-%d-%s-%s", row.Of, row.InFlight, row.Kind, row.Size), o.Seconds)
+	}
+	out, err := cairn(ctx, c, args...)
+	if err = errors.Join(err, wait()); err != nil {
+		return Sample{}, err
+	}
+	var r load.Result
+	if err := json.Unmarshal(out, &r); err != nil {
+		return Sample{}, fmt.Errorf("what cairn bench printed: %w", err)
+	}
+	s := Sample{
+		Row: row.Name, System: "cairn", Rep: rep, Ops: r.Ops, Rate: r.OpsPerSec, MiB: r.MiBPerSec,
+		Avg: r.Latency.Avg, P50: r.Latency.P50, P99: r.Latency.P99, Max: r.Latency.Max,
+		Client: r.CPU.Client.PerOp, CPU: r.CPU.Total.PerOp, PerGiB: r.CPU.Total.PerGiB,
+	}
+	for _, d := range r.CPU.Daemons {
+		if d.Lost {
+			return s, fmt.Errorf("%s was started anew or does not answer", d.Name)
+		}
+		s.RSS = max(s.RSS, d.Resident)
+	}
+	return s, nil
+}
+
+func clean(ctx context.Context, c *torture.Cluster, rows []Row, rep int) error {
+	for _, row := range rows {
+		if row.Kind != "write" {
+			continue
+		}
+		if _, err := cairn(ctx, c, "bench", "object", "cleanup", "-p", poolName, "--run-name", runName(row, rep)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// profile takes a CPU profile of every OSD for most of a measurement.
+func profile(ctx context.Context, c *torture.Cluster, dir, name string, seconds float64) (wait func() error) {
+	var wg sync.WaitGroup
+	errs := make([]error, len(c.OSDs))
+	for i, p := range c.OSDs {
+		wg.Go(func() { // until the profile is there
+			errs[i] = fetchProfile(ctx, p, filepath.Join(dir, fmt.Sprintf("%s-osd%d.pprof", name, i)), max(1, int(seconds)-1))
+		})
+	}
+	return func() error {
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+}
+
+func fetchProfile(ctx context.Context, p *torture.Proc, file string, seconds int) error {
+	log, err := os.ReadFile(p.Log)
+	if err != nil {
+		return err
+	}
+	_, rest, ok := strings.Cut(string(log), `msg="profiles are served" url=`)
+	url, _, _ := strings.Cut(rest, "\n")
+	if !ok {
+		return fmt.Errorf("%s does not say where it serves profiles", p.Name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%sprofile?seconds=%d", url, seconds), nil)
+	if err != nil {
+		return err
+	}
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("profile of %s: %w", p.Name, err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err == nil && r.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", r.Status, b)
+	}
+	if err != nil {
+		return fmt.Errorf("profile of %s: %w", p.Name, err)
+	}
+	return os.WriteFile(file, b, 0o644)
+}
