@@ -497,6 +497,14 @@ func (m *Monitor) look(r *raft.Raft, w *watch) {
 		m.log.Info("OSDs are more or less full than before", "osds", v.full)
 		m.proposeLogged(r, &fsm.OSDFull{OSDs: v.full})
 	}
+	if len(v.slow) > 0 {
+		m.log.Warn("OSDs have slow devices, or have not any more", "osds", v.slow)
+		m.proposeLogged(r, &fsm.OSDSlow{OSDs: v.slow})
+	}
+	if v.bad != placement.NoOSD {
+		m.log.Warn("an OSD is marked out, its device fails", "osd", v.bad, "errors", v.errs)
+		m.proposeLogged(r, &fsm.OSDReweight{ID: v.bad})
+	}
 	for _, b := range w.grow(time.Now(), m.Map()) {
 		m.log.Info("a pool grows", "change", fsm.KindOf(b), "what", b)
 		m.proposeLogged(r, b)

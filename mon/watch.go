@@ -47,6 +47,9 @@ type osdWatch struct {
 
 	status  api.OSDStatus
 	samples []sample
+	speed   slowness
+	found   *api.SlowDevice // what it was last found slow in; never changed, only replaced
+	wasOut  uint64          // the incarnation that was out when it had too many errors
 }
 
 // accusation is a peer's report that an OSD does not answer.
@@ -164,6 +167,9 @@ type verdict struct {
 	out  []placement.OSDID
 	gone []placement.Service
 	full []fsm.FullOSD
+	slow []fsm.SlowOSD
+	bad  placement.OSDID // to be marked out for its device's errors, or NoOSD
+	errs uint64          // how many they are
 }
 
 // look goes through all OSDs and services.
@@ -212,6 +218,8 @@ func (w *watch) look(now time.Time, m *placement.Map) verdict {
 	}
 	v.gone = w.lost(now, m)
 	v.full = w.fullness(now, m)
+	v.slow = w.slow(now, m)
+	v.bad, v.errs = w.failing(now, m)
 	return v
 }
 
@@ -308,7 +316,9 @@ func (w *watch) reports() map[placement.OSDID]api.OSDStatus {
 	out := make(map[placement.OSDID]api.OSDStatus, len(w.osds))
 	for id, s := range w.osds {
 		if s.status.Report != nil {
-			out[id] = s.status
+			st := s.status
+			st.Slow = s.found
+			out[id] = st
 		}
 	}
 	return out

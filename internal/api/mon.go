@@ -52,6 +52,16 @@ type OSDStatus struct {
 	Report *wirepb.OSDReport
 	At     time.Time
 	Rates  OSDRates
+	Slow   *SlowDevice // what its device was last found slow in, nil if this leader has not
+}
+
+// SlowDevice is in what a device is slower than others of its class.
+type SlowDevice struct {
+	Kind          string // of work
+	P50, PeersP50 time.Duration
+	P99, PeersP99 time.Duration // zero: not compared
+	Peers         int
+	Since         time.Time
 }
 
 // OSDRates are averages over the last few reports, per second.
