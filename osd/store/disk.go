@@ -100,7 +100,8 @@ type Disk struct {
 	freeBytes   atomic.Int64 // of the file system, when last asked
 	freeSince   atomic.Int64 // indexBytes then
 	failure     atomic.Pointer[error]
-	failedCh    chan struct{} // closed with failure
+	forgive     func(FindingKind, error) bool // of an Inspector: whether to go on at damage; nil: never
+	failedCh    chan struct{}                 // closed with failure
 
 	superMu sync.Mutex // guards super and the writing of superFile
 	super   superblock
@@ -153,6 +154,21 @@ var metaStoreKey = []byte("Mstore")
 // stores made by a newer program, stores in use, and stores whose journal lost
 // acknowledged writes.
 func Open(dir string, o Options) (*Disk, error) {
+	d := newDisk(dir, o)
+	if err := d.open(); err != nil {
+		d.closeFiles()
+		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
+	}
+	go d.commitLoop() // ended by Close
+	go d.keepLoop()   // ended by Close
+	if d.applied.seq > d.keeper.done.seq {
+		d.keeper.ask()
+	}
+	return d, nil
+}
+
+// newDisk returns a Disk that has nothing open yet.
+func newDisk(dir string, o Options) *Disk {
 	o.fill()
 	d := &Disk{
 		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), meter: newMeter(o.Now),
@@ -164,16 +180,7 @@ func Open(dir string, o Options) (*Disk, error) {
 	d.idleT = time.AfterFunc(time.Hour, d.idle)
 	d.idleT.Stop()
 	d.planner = newPlanner(d)
-	if err := d.open(); err != nil {
-		d.closeFiles()
-		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
-	}
-	go d.commitLoop() // ended by Close
-	go d.keepLoop()   // ended by Close
-	if d.applied.seq > d.keeper.done.seq {
-		d.keeper.ask()
-	}
-	return d, nil
+	return d
 }
 
 // explain adds the next step to errors of the operating system.
@@ -191,7 +198,8 @@ func explain(err error) error {
 
 func (d *Disk) path(name string) string { return filepath.Join(d.dir, name) }
 
-func (d *Disk) open() error {
+// openSuper locks the store and reads whose it is.
+func (d *Disk) openSuper() error {
 	l := d.opts.layer
 	names, err := l.List(d.dir)
 	if err != nil {
@@ -215,6 +223,13 @@ func (d *Disk) open() error {
 	}
 	d.super = *sb
 	d.journalBytes, d.limitBytes = sb.journal, sb.capacity
+	return nil
+}
+
+func (d *Disk) open() error {
+	if err := d.openSuper(); err != nil {
+		return err
+	}
 	if err := d.openFiles(); err != nil {
 		return err
 	}
@@ -237,12 +252,18 @@ func (d *Disk) open() error {
 	return d.writeSuper(func(s *superblock) { s.clean = false })
 }
 
+// forgives reports whether opening goes on at damage. What belongs to another store, or is of
+// a newer format, is no damage.
+func (d *Disk) forgives(kind FindingKind, err error) bool {
+	return d.forgive != nil && errors.Is(err, ErrCorrupt) && d.forgive(kind, err)
+}
+
 func notAStore(names []string) error {
 	if len(names) == 0 {
-		return errors.New("the directory is empty: make a store in it first")
+		return fmt.Errorf("%w: the directory is empty: make a store in it first", ErrNotStore)
 	}
-	return fmt.Errorf("no store here: there is no file %q, but %s; check the path and that the right disk is mounted",
-		superName, strings.Join(names[:min(len(names), 5)], ", "))
+	return fmt.Errorf("%w: there is no file %q, but %s; check the path and that the right disk is mounted",
+		ErrNotStore, superName, strings.Join(names[:min(len(names), 5)], ", "))
 }
 
 func (d *Disk) openFiles() (err error) {
@@ -255,7 +276,7 @@ func (d *Disk) openFiles() (err error) {
 	if _, err := d.data.ReadAt(b, 0); err != nil {
 		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
 	}
-	if err := checkDataHeader(b, d.super.id.Store); err != nil {
+	if err := checkDataHeader(b, d.super.id.Store); err != nil && !d.forgives(FoundDataHeader, err) {
 		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
 	}
 	jf, err := l.OpenFile(d.path(journalName), direct)

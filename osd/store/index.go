@@ -50,6 +50,9 @@ func (d *Disk) openIndex() error {
 		L0CompactionThreshold: 4, L0StopWritesThreshold: 64,
 		MaxOpenFiles: 256, Logger: pebbleLog{d.log}, ErrorIfNotExists: true,
 	}
+	if _, ok := d.opts.layer.(watchLayer); ok { // what it writes is thrown away: as little as possible
+		o.DisableAutomaticCompactions, o.MemTableSize, o.L0StopWritesThreshold = true, 16<<20, 1<<20
+	}
 	o.EnsureDefaults()
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -76,7 +79,10 @@ func (d *Disk) openIndex() error {
 	case err != nil:
 		return err
 	case !ok || len(v) != 16:
-		return fmt.Errorf("it does not say which store it belongs to: %w", ErrCorrupt)
+		err := fmt.Errorf("it does not say which store it belongs to: %w", ErrCorrupt)
+		if !d.forgives(FoundIndexOwner, err) {
+			return err
+		}
 	case placement.UUID(v) != d.super.id.Store:
 		return fmt.Errorf("it belongs to store %s, the superblock to %s: the files of two stores are mixed up", placement.UUID(v), d.super.id.Store)
 	}

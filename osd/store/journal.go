@@ -24,6 +24,10 @@ type journal struct {
 	seq  uint64 // its sequence number
 	link uint32 // header checksum of the group before
 	buf  []byte // aligned, reused
+
+	onTorn func() // replay calls it when it cuts off a torn group; may be nil
+	at     uint64 // where the group that replay hands out lies
+	bytes  int    // its length
 }
 
 const (
@@ -133,6 +137,7 @@ func (j *journal) replay(from checkpoint, clean bool, log *slog.Logger, f func(s
 		if err != nil {
 			return fmt.Errorf("journal %s, group %d at offset %d: %w", j.path, j.seq, at%j.size, err)
 		}
+		j.at, j.bytes = at, roundUp(groupHeader+len(g))
 		if err := f(j.seq, r); err != nil {
 			return fmt.Errorf("replay journal group %d: %w", j.seq, err)
 		}
@@ -191,6 +196,9 @@ func (j *journal) checkEnd(from checkpoint, clean, torn bool, log *slog.Logger) 
 	}
 	if later > 0 {
 		return damaged(fmt.Sprintf("group %d after it is whole (offset %d)", later, at))
+	}
+	if torn && j.onTorn != nil {
+		j.onTorn()
 	}
 	if torn {
 		log.Info("journal: the last group was torn by a crash and is cut; it was never acknowledged",

@@ -24,7 +24,7 @@ func (osLayer) Lock(path string) (io.Closer, error) {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			pid := make([]byte, 32)
 			n, _ := f.Read(pid)
-			return nil, fmt.Errorf("%s: in use by process %s: stop it first", path, strings.TrimSpace(string(pid[:n])))
+			return nil, fmt.Errorf("%s: %w by process %s: stop it first", path, ErrInUse, strings.TrimSpace(string(pid[:n])))
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
