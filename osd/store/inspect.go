@@ -94,7 +94,9 @@ var (
 
 // Inspect opens the store in dir to look at it. It refuses directories that hold no
 // store, stores of a newer format and stores in use.
-func Inspect(dir string, o InspectOptions) (*Inspector, error) {
+func Inspect(dir string, o InspectOptions) (*Inspector, error) { return inspectWith(dir, o, 0) }
+
+func inspectWith(dir string, o InspectOptions, dirtyBytes int64) (*Inspector, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -105,7 +107,7 @@ func Inspect(dir string, o InspectOptions) (*Inspector, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 16 << 20
 	}
-	do := Options{CacheBytes: o.CacheBytes, IdleCheckpoint: -1, Log: o.Log, layer: o.layer}
+	do := Options{CacheBytes: o.CacheBytes, DirtyBytes: dirtyBytes, IdleCheckpoint: -1, Log: o.Log, layer: o.layer}
 	if !o.repair {
 		w := watchLayer{fileLayer: o.layer}
 		if !o.FilesOnly {

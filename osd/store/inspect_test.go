@@ -25,6 +25,7 @@ func inspected(t *testing.T) *faultLayer {
 	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 5000)), writeOp("b", 0, big), writeOp("c", 0, bytes.Repeat([]byte("c"), 5000)),
 		Op{Kind: OpSetAttr, Key: testKey("a"), Name: []byte("n"), Value: []byte("v")},
 		Op{Kind: OpSetAttr, Key: meta, Name: []byte("state"), Value: []byte("trusted")},
+		writeOp("s", 0, []byte("small")), writeOp("t", 0, []byte("tiny")),
 		Op{Kind: OpSetVersion, Key: testKey("a"), Version: Version{1, 7}})
 	for i := range 20 {
 		apply(t, d, Op{Kind: OpOmapSet, Key: testKey("o"), Name: []byte{byte(i)}, Value: []byte("value")})
@@ -213,6 +214,11 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 			h.hasAttrs = false
 			set(t, d, k, h.append(nil))
 		}},
+		{name: "inline bytes", kinds: []FindingKind{FoundOrphanBytes, FoundHidden}, break_: func(t *testing.T, _ *faultLayer, d *Disk) {
+			_, h := headOf(t, d, testKey("a"))
+			set(t, d, appendInlineKey(nil, h.oid), []byte("hidden"))
+			set(t, d, appendInlineKey(nil, 700), []byte("orphan"))
+		}},
 		{name: "omap count", kinds: []FindingKind{FoundOmapCount}, break_: func(t *testing.T, _ *faultLayer, d *Disk) {
 			k, h := headOf(t, d, testKey("o"))
 			h.omapMax = 3
@@ -329,6 +335,47 @@ func TestFsckBlocks(t *testing.T) {
 			!strings.Contains(r.Findings[0].Text, fmt.Sprint(segBytes+5*blockBytes)) {
 			t.Errorf("repair %t: %+v", repair, r.Findings)
 		}
+	}
+}
+
+// TestFsckInline: damage of a small object's bytes is left to the cluster, too.
+func TestFsckInline(t *testing.T) {
+	l := inspected(t)
+	editIndex(t, l, func(d *Disk) {
+		for name, v := range map[string][]byte{"s": []byte("1234small"), "t": nil} {
+			_, h := headOf(t, d, testKey(name))
+			key := appendInlineKey(nil, h.oid)
+			if v == nil {
+				_ = d.db.Delete(key, pebble.NoSync)
+			} else {
+				_ = d.db.Set(key, v, pebble.NoSync)
+			}
+		}
+	})
+	r := fsckFault(t, l, FsckOptions{Deep: true, Repair: true})
+	if got := kindsOf(r.Findings); !slices.Equal(got, []FindingKind{FoundBlock}) || len(r.Findings) != 2 || r.Changed || r.Findings[0].Key.Name == "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestInspectLargeJournal: what a long journal holds of blocks does not stay in memory.
+func TestInspectLargeJournal(t *testing.T) {
+	d, l := newFault(t)
+	for i := range 20 {
+		apply(t, d, writeOp(fmt.Sprint(i), 0, bytes.Repeat([]byte{'x'}, 5000)))
+	}
+	l = l.restart()
+	d.Close()
+	in, err := inspectWith(crashDir, InspectOptions{layer: l}, 16<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if n := in.d.overlay.len(); n > 8 {
+		t.Errorf("%d blocks in memory", n)
+	}
+	for i := range 20 {
+		wantRead(t, in.d, fmt.Sprint(i), 'x', 5000)
 	}
 }
 
