@@ -276,6 +276,9 @@ func overwrite(b *testing.B, stores, inflight int) {
 	ops = len(lats)
 	slices.Sort(lats)
 	per := func(i int) float64 { return float64(after[i]-before[i]) / float64(ops) / blockBytes }
+	if testing.Verbose() {
+		b.Logf("index of the first store:\n%s", xs[0].d.db.Metrics().StringForTests())
+	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(per(0)+per(1)+per(2)+per(3), "wa")
 	b.ReportMetric(per(0), "wa-journal")

@@ -24,6 +24,7 @@ type keeper struct {
 	over    uint64     // checkpoints ended: the last one begun is this one when equal
 	moved   uint64     // raised whenever there may be more room in overlay or journal
 	done    checkpoint // of the superblock: the tail of the journal
+	going   uint64     // position that the last checkpoint begun reaches
 }
 
 func (k *keeper) init() { k.cond = sync.NewCond(&k.mu) }
@@ -154,11 +155,11 @@ func (d *Disk) afterCommit() {
 	dirty, applied := d.overlay.len(), d.applied
 	d.view.RUnlock()
 	d.keeper.mu.Lock()
-	tail := d.keeper.done.pos
+	tail := max(d.keeper.done.pos, d.keeper.going) // one that is under way need not be asked for
 	d.keeper.mu.Unlock()
 	_, freed, blocks := d.alloc.counts()
 	switch {
-	case applied.pos-tail > d.journal.size/2, freed > min(freedBytes/blockBytes, blocks/16):
+	case applied.pos-tail > d.journal.size/2, freed > min(freedBytes/blockBytes, blocks/16) && applied.pos > tail:
 		d.keeper.ask()
 	case int64(dirty)*blockBytes > d.opts.DirtyBytes/2:
 		d.keeper.askRelief()
@@ -209,6 +210,9 @@ func (d *Disk) checkpoint() error {
 	if to.seq <= done.seq {
 		return nil
 	}
+	d.keeper.mu.Lock()
+	d.keeper.going = to.pos
+	d.keeper.mu.Unlock()
 	flushed, err := d.db.AsyncFlush()
 	if err != nil {
 		return fmt.Errorf("flush index: %w", err)

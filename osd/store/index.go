@@ -47,7 +47,8 @@ func (d *Disk) openIndex() error {
 	o := &pebble.Options{
 		FS: d.opts.layer.Pebble(), Cache: d.cache, DisableWAL: true, FormatMajorVersion: indexFormat,
 		MemTableSize: indexMemTable, MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold: 4, L0StopWritesThreshold: 64,
+		// Higher than Pebble's 4: a compaction of a small index writes all of it anew.
+		L0CompactionThreshold: 8, L0StopWritesThreshold: 64,
 		MaxOpenFiles: 256, Logger: pebbleLog{d.log}, ErrorIfNotExists: true,
 	}
 	if _, ok := d.opts.layer.(watchLayer); ok { // what it writes is thrown away: as little as possible

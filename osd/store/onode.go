@@ -12,7 +12,7 @@ import (
 // Naming by number makes a rename one small change whatever the object holds.
 
 const (
-	segBlocks = 64 // blocks one segment maps: a small write rewrites little
+	segBlocks = 16 // blocks one segment maps: a small write rewrites little
 	segBytes  = segBlocks * blockBytes
 )
 
@@ -123,7 +123,7 @@ type head struct {
 
 const (
 	headVersion = 2
-	segVersion  = 1
+	segVersion  = 2
 )
 
 func (h *head) append(b []byte) []byte {
@@ -199,7 +199,7 @@ func (d *varDecoder) take(n uint64) []byte {
 	return p
 }
 
-// segment maps 64 blocks of an object to blocks of the data file. Block 0 of
+// segment maps 16 blocks of an object to blocks of the data file. Block 0 of
 // the data file is never an object's, so it stands for a hole.
 type segment struct {
 	phys   [segBlocks]uint64

@@ -99,10 +99,10 @@ const (
 	undoStat
 )
 
-// The planner's cache is dropped between groups when it grows beyond these.
+// A part of the planner's cache is dropped between groups when it grows beyond these.
 const (
 	cacheObjects  = 8192
-	cacheSegments = 4096 // 800 bytes each
+	cacheSegments = 32768 // 220 bytes each
 )
 
 func newPlanner(d *Disk) *planner {
@@ -158,9 +158,20 @@ func (p *planner) reset() {
 	}
 	p.arena.n = 0
 	if len(p.cache) > cacheObjects || p.segs > cacheSegments {
-		clear(p.cache)
-		p.segs = 0
+		p.shrinkCache()
 	}
+}
+
+// shrinkCache forgets objects, no matter which, until half of the room is free.
+func (p *planner) shrinkCache() {
+	for k, on := range p.cache {
+		if len(p.cache) <= cacheObjects/2 && p.segs <= cacheSegments/2 {
+			return
+		}
+		p.segs -= len(on.segs)
+		delete(p.cache, k)
+	}
+	p.segs = 0
 }
 
 // empty reports whether the group changes nothing.
@@ -176,7 +187,7 @@ func (p *planner) cost() int {
 // What finish will add for an object, besides its name, and for a segment.
 const (
 	headCost = 160
-	segCost  = 880
+	segCost  = 260
 )
 
 // plan adds a batch to the group, or leaves the group as it was and says why.
