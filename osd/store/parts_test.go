@@ -63,7 +63,7 @@ func TestGoldenGroup(t *testing.T) {
 	seg := &segment{}
 	seg.set(0, 1000, 0x11111111)
 	seg.set(1, 1001, 0x22222222)
-	seg.set(63, 1<<40, 0x33333333)
+	seg.set(segBlocks-1, 1<<40, 0x33333333)
 	h := head{oid: 5, size: 1 << 20, version: Version{3, 900}, mtime: -1, omapMax: 8, hasAttrs: true, hasOmap: true}
 	k := Key{placement.PGID{Pool: 2, Shard: 0x1f}, Meta, "name"}
 	r := &redo{blocks: []blockWrite{{1000, []byte("content of a block")}, {1001, nil}}, frees: []run{{7, 3}, {1 << 40, 1}}}
