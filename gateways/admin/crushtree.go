@@ -171,6 +171,9 @@ func (v *View) osdNode(id int) api.TreeNode {
 	n := api.TreeNode{ID: id, Class: v.classOf(id), Name: placement.OSDID(id).String(), Type: "osd", Status: "DNE", PrimaryAffinity: 1}
 	if o := v.Map.OSD(placement.OSDID(id)); o != nil {
 		n.Exists, n.Status, n.Reweight = 1, "down", reweight(o.Weight)
+		if v.Map.Shunned(o.ID) {
+			n.PrimaryAffinity = 0
+		}
 		if o.Up {
 			n.Status = "up"
 		}
@@ -261,13 +264,14 @@ func (v *View) OSDs() []api.OSDInfo {
 		o := &v.Map.OSDs[i]
 		n := api.OSDInfo{
 			ID: int(o.ID), UUID: o.Store.String(), Class: v.classOf(int(o.ID)), Host: v.hostOf(int(o.ID), parents),
-			Addr: o.Addr, Up: o.Up, In: o.In(), AutoOut: o.AutoOut, Draining: o.Draining, Full: o.Full.String(), Reweight: reweight(o.Weight),
-			CrushWeight: weights[int(o.ID)], UpFrom: uint64(o.UpFrom), DownAt: uint64(o.DownAt), Incarnation: o.Incarnation,
+			Addr: o.Addr, Up: o.Up, In: o.In(), AutoOut: o.AutoOut, Draining: o.Draining, Full: o.Full.String(), Slow: o.Slow, Reweight: reweight(o.Weight),
+			CrushWeight: weights[int(o.ID)], UpFrom: uint64(o.UpFrom), DownAt: uint64(o.DownAt), Incarnation: o.Incarnation, Device: deviceOf(nil),
 		}
 		if st, _ := v.report(o.ID); st.Report != nil {
 			r := st.Report
 			n.KB, n.KBUsed, n.KBAvail = r.GetCapacity()>>10, r.GetUsed()>>10, r.GetAvailable()>>10
 			n.PGs, n.CommitLatency, n.Reported = int(r.GetPgCount()), r.GetCommitLatencyUs(), unix(st.At)
+			n.Device = deviceOf(r)
 		}
 		out = append(out, n)
 	}

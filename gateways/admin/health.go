@@ -26,9 +26,12 @@ func (v *View) health(pgs []api.PG) api.Health {
 	v.checkFlags(h)
 	v.checkOSDsDown(h)
 	v.checkOSDsFull(h)
+	v.checkDevices(h)
 	v.checkOSDsSilent(h)
 	v.checkPools(h)
+	v.checkPoolsFull(h)
 	v.checkPGs(h, pgs)
+	checkPGsFull(h, pgs)
 	out := api.Health{Status: api.HealthOK, Checks: h}
 	for _, c := range h {
 		if c.Severity.Level() > out.Status.Level() {
@@ -143,11 +146,7 @@ func (v *View) checkOSDsFull(h checks) {
 	by := map[placement.Fullness][]string{}
 	for i := range v.Map.OSDs {
 		o := &v.Map.OSDs[i]
-		full := o.Full // what the leader has put into the map, for all to obey
-		if st, _ := v.report(o.ID); st.Report != nil && o.In() && st.Report.GetCapacity() > 0 {
-			full = max(full, v.fullness(1-ratio(st.Report.GetAvailable(), st.Report.GetCapacity())))
-		}
-		if full > placement.NotFull {
+		if full := v.fullOf(o); full > placement.NotFull {
 			by[full] = append(by[full], fmt.Sprintf("%s is %s", o.ID, map[placement.Fullness]string{
 				placement.NearFull: "near full", placement.BackfillFull: "backfill full", placement.Full: "full"}[full]))
 		}

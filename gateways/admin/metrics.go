@@ -108,6 +108,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(descOSDPGs, float64(o.PGs), id)
 			gauge(descOSDLatency, float64(o.CommitLatency)/1e6, id)
 		}
+		collectDevice(ch, &o, id)
 		if st, _ := v.report(placement.OSDID(o.ID)); st.Report != nil {
 			counter(descReadErrors, float64(st.Report.GetReadErrors()), id)
 			counter(descScrubFound, float64(st.Report.GetScrubFound()), id)

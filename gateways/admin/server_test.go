@@ -410,12 +410,22 @@ func TestNoLeader(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	b := admintest.New()
 	b.KillOSD(2)
+	b.Edit(func(s *admintest.State) {
+		s.Map.OSDs[1].Slow = true
+		r := s.Reports[0].Report
+		r.DeviceReadErrors, r.DeviceWriteErrors, r.DeviceRetries, r.ChecksumErrors, r.DeviceStalledUs = 1, 2, 3, 4, 5e6
+		r.Device = []*wirepb.DeviceLatency{{Op: 2, Count: 50, P50Us: 1500, P99Us: 8000}, {Op: 99, Count: 1}, nil}
+	})
 	a := do(t, newServer(t, admin.Options{Backend: b}), "GET", "/metrics", "")
 	for _, want := range []string{
 		"cairn_health_status 1\n", `cairn_health_check{check="OSD_DOWN",severity="HEALTH_WARN"} 1`, `cairn_osd_up{osd="0"} 1`,
 		`cairn_osd_up{osd="2"} 0`, `cairn_pgs{state="degraded"} 12`, `cairn_pgs{state="clean"} 0`, "cairn_pgs_total 12",
 		"cairn_cluster_capacity_bytes 6.442450944e+10", `cairn_pool_objects{pool="rbd"} 80`, "cairn_mon_leader 1",
 		`cairn_services{kind="s3"} 1`, "cairn_map_epoch ",
+		`cairn_osd_slow_device{osd="0"} 0`, `cairn_osd_slow_device{osd="1"} 1`, `cairn_osd_device_latency_seconds{op="journal",osd="0",quantile="0.99"} 0.008`,
+		`cairn_osd_device_window_operations{op="journal",osd="0"} 50`, `cairn_osd_device_read_errors_total{osd="0"} 1`,
+		`cairn_osd_device_write_errors_total{osd="0"} 2`, `cairn_osd_device_read_retries_total{osd="0"} 3`,
+		`cairn_osd_checksum_errors_total{osd="0"} 4`, `cairn_osd_device_stalled_seconds{osd="0"} 5`,
 	} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("metrics lack %q", want)

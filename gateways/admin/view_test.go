@@ -128,8 +128,58 @@ func TestHealth(t *testing.T) {
 					s.Reports[1].Report.Available = s.Reports[1].Report.Capacity * 5 / 100
 				})
 			},
-			want:   want{"OSD_NEARFULL": "1 nearfull osd(s)", "OSD_FULL": "1 full osd(s)"},
-			detail: map[string][]string{"OSD_NEARFULL": {"osd.0 is near full"}, "OSD_FULL": {"osd.1 is full"}},
+			want: want{"OSD_NEARFULL": "1 nearfull osd(s)", "OSD_FULL": "1 full osd(s)", "POOL_FULL": "2 pool(s) full"},
+			detail: map[string][]string{"OSD_NEARFULL": {"osd.0 is near full"}, "OSD_FULL": {"osd.1 is full"},
+				"POOL_FULL": {"pool 'rbd' is full (no space)", "pool 's3.data' is full (no space)"}},
+		},
+		{
+			name: "backfill full, and PGs that wait for space", status: api.HealthErr,
+			edit: func(b *admintest.Backend) {
+				b.Edit(func(s *admintest.State) {
+					s.Map.OSDs[2].Full = placement.BackfillFull
+					pgs := s.Reports[0].Report.Pgs
+					pgs[0].State, pgs[1].State = "active+remapped+backfill_toofull", "active+undersized+degraded+recovery_toofull"
+				})
+			},
+			want: want{
+				"OSD_BACKFILLFULL": "1 backfillfull osd(s)", "POOL_BACKFILLFULL": "2 pool(s) backfillfull",
+				"PG_BACKFILL_FULL": "Low space hindering backfill (add storage if this doesn't resolve itself): 1 pg backfill_toofull",
+				"PG_RECOVERY_FULL": "Full OSDs blocking recovery: 1 pg recovery_toofull",
+				"PG_DEGRADED":      "Degraded data redundancy: 1 pg degraded, 1 pg undersized",
+			},
+			detail: map[string][]string{"POOL_BACKFILLFULL": {"pool 'rbd' is backfillfull", "pool 's3.data' is backfillfull"}},
+		},
+		{
+			name: "slow devices", status: api.HealthWarn,
+			edit: func(b *admintest.Backend) {
+				b.Edit(func(s *admintest.State) {
+					s.Map.OSDs[0].Slow, s.Map.OSDs[1].Slow = true, true
+					st := s.Reports[0]
+					st.Slow = &api.SlowDevice{Kind: "journal writes", P50: 123456 * time.Microsecond, PeersP50: 2345 * time.Microsecond,
+						P99: 12300 * time.Millisecond, PeersP99: 999 * time.Microsecond, Peers: 7, Since: time.Unix(0, 0)}
+					s.Reports[0] = st
+				})
+			},
+			want: want{"OSD_SLOW_DEVICE": "2 osd(s) have slow devices"},
+			detail: map[string][]string{"OSD_SLOW_DEVICE": {
+				"osd.0 (class hdd) is slow in journal writes: a median of 123ms, its 7 peers 2.3ms; p99 12s, its peers 999µs; since 1970-01-01T00:00:00Z; " +
+					"see `cairn osd perf`, check its disk and kernel log; if it stays so, `cairn osd drain 0`",
+				"osd.1 (class hdd) is slow, as the last leading monitor found; see `cairn osd perf`, check its disk and kernel log; if it stays so, `cairn osd drain 1`",
+			}},
+		},
+		{
+			name: "devices with errors", status: api.HealthWarn,
+			edit: func(b *admintest.Backend) {
+				b.Edit(func(s *admintest.State) {
+					s.Reports[0].Report.DeviceReadErrors, s.Reports[0].Report.ChecksumErrors = 4, 6
+					s.Reports[1].Report.DeviceReadErrors, s.Reports[1].Report.DeviceRetries = 9, 10
+				})
+			},
+			want: want{"OSD_READ_ERRORS": "1 osd(s) have devices with read errors", "OSD_SPURIOUS_READ_ERRORS": "1 osd(s) have spurious read errors"},
+			detail: map[string][]string{
+				"OSD_READ_ERRORS":          {"osd.0 (class hdd) has had 4 failed reads and 6 damaged blocks since it started; check its disk, cable and kernel log, and replace it: `cairn osd drain 0`"},
+				"OSD_SPURIOUS_READ_ERRORS": {"osd.1 (class hdd) has had 10 reads that were good only when tried again; check its disk, cable and kernel log, and replace it: `cairn osd drain 1`"},
+			},
 		},
 		{
 			name: "silent OSD", status: api.HealthWarn,

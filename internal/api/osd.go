@@ -25,6 +25,7 @@ type OSDInfo struct {
 	AutoOut       bool    `json:"auto_out" doc:"Marked out by the monitors; comes in again by itself when it boots"`
 	Draining      bool    `json:"draining" doc:"An administrator empties it: CRUSH does not choose it, it serves on"`
 	Full          string  `json:"full" doc:"ok, nearfull, backfillfull or full"`
+	Slow          bool    `json:"slow" doc:"Its device is much slower than others of its class"`
 	Reweight      float64 `json:"reweight"`
 	CrushWeight   float64 `json:"crush_weight"`
 	UpFrom        uint64  `json:"up_from"`
@@ -36,6 +37,25 @@ type OSDInfo struct {
 	PGs           int     `json:"pgs"`
 	CommitLatency int64   `json:"commit_latency_us"`
 	Reported      int64   `json:"reported" doc:"Unix seconds of its newest report, 0 if there is none"`
+	Device        Device  `json:"device"`
+}
+
+// Device is how an OSD's device does. Errors are counted since the OSD started.
+type Device struct {
+	Latency        []DeviceLatency `json:"latency" doc:"Of the last seconds; kinds of work that there was none of are missing"`
+	ReadErrors     uint64          `json:"read_errors" doc:"Reads that failed for good"`
+	WriteErrors    uint64          `json:"write_errors" doc:"Writes and syncs that failed"`
+	Retries        uint64          `json:"read_retries" doc:"Reads that were good only when tried again"`
+	ChecksumErrors uint64          `json:"checksum_errors" doc:"Blocks that were not what had been written"`
+	Stalled        int64           `json:"stalled_us" doc:"How long the oldest operation under way has been waiting"`
+}
+
+// DeviceLatency is how long one kind of work took; that of 256 KiB of it, if operations are larger.
+type DeviceLatency struct {
+	Op    string `json:"op" enum:"read,journal,write,sync"`
+	Count uint64 `json:"count"`
+	P50   int64  `json:"p50_us"`
+	P99   int64  `json:"p99_us"`
 }
 
 // OSDTree is the CRUSH hierarchy, depth first, with the state of the OSDs.
@@ -57,7 +77,7 @@ type TreeNode struct {
 	Exists          int     `json:"exists,omitempty" doc:"1 for an OSD the map knows"`
 	Status          string  `json:"status,omitempty" doc:"up or down; OSDs only"`
 	Reweight        float64 `json:"reweight"`
-	PrimaryAffinity float64 `json:"primary_affinity,omitempty" doc:"Always 1: primaries are chosen by position"`
+	PrimaryAffinity float64 `json:"primary_affinity,omitempty" doc:"0 for an OSD with a slow device that leads only PGs which no other can lead, else 1"`
 }
 
 // IsOSD reports whether the node is an OSD.
