@@ -31,6 +31,9 @@ func newOSDCommand(e *env) *cobra.Command {
 		newOSDUndrainCommand(e),
 		newOSDRemoveCommand(e),
 		newOSDCrushCommand(e),
+		newRatioCommand(e, "nearfull", placement.KeyNearFullRatio, "there is a warning"),
+		newRatioCommand(e, "backfillfull", placement.KeyBackfillFullRatio, "it takes no copies that move"),
+		newRatioCommand(e, "full", placement.KeyFullRatio, "it takes no writes that need space"),
 		newFlagCommand(e, "set", true),
 		newFlagCommand(e, "unset", false),
 	)...)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairnstore/cairn/cmd/cairn/show"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
 )
 
 func parseOSDs(list []string) ([]int, error) {
@@ -210,6 +211,26 @@ func newConfigCommand(e *env) *cobra.Command {
 			return change(ctx, e, func(ctx context.Context, c *api.Client) error { return c.ConfigRemove(ctx, a[0]) }, "%s has its default", a[0])
 		}),
 	)
+}
+
+// newRatioCommand makes a command that sets how full an OSD must be for something, under the name it has in Ceph.
+func newRatioCommand(e *env, which, key, what string) *cobra.Command {
+	return e.leaf("set-"+which+"-ratio RATIO", "Set how full an OSD is when "+what+", such as "+settingDefault(key), args("RATIO"),
+		func(ctx context.Context, a []string) error {
+			if _, err := strconv.ParseFloat(a[0], 64); err != nil {
+				return usageErrorf("cairn osd set-%s-ratio: ratio %q: want a number such as %s", which, a[0], settingDefault(key))
+			}
+			return change(ctx, e, func(ctx context.Context, c *api.Client) error { return c.ConfigSet(ctx, key, a[0]) }, "%s is %s", key, a[0])
+		})
+}
+
+func settingDefault(key string) string {
+	for _, k := range placement.KnownSettings() {
+		if k.Key == key {
+			return k.Default
+		}
+	}
+	return ""
 }
 
 func runConfigList(ctx context.Context, e *env) error {

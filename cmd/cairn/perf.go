@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/client/bench"
+	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/process"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -115,6 +116,30 @@ type osdPerf struct {
 	Peak       int64             `json:"peak_bytes"`
 	Counters   map[string]uint64 `json:"counters"`
 	Unanswered bool              `json:"unanswered,omitempty"`
+	Slow       bool              `json:"slow"`   // as the monitors judge, against others of its class
+	Device     api.Device        `json:"device"` // as it last reported to the monitors
+}
+
+// latency returns what the device took for a kind of work, "-" if there was none.
+func (o *osdPerf) latency(op string) string {
+	for _, l := range o.Device.Latency {
+		if l.Op == op {
+			return fmt.Sprintf("%.2f/%.2f", float64(l.P50)/1e3, float64(l.P99)/1e3)
+		}
+	}
+	return "-"
+}
+
+// word is what there is to say of the device besides numbers.
+func (o *osdPerf) word() string {
+	var words []string
+	if o.Slow {
+		words = append(words, "slow")
+	}
+	if n := o.Device.ReadErrors + o.Device.WriteErrors + o.Device.ChecksumErrors; n > 0 {
+		words = append(words, fmt.Sprintf("%d errors", n))
+	}
+	return strings.Join(append(words, "ok")[:max(1, len(words))], ", ")
 }
 
 // osdPerfStats has Ceph's names. A write is applied when it is committed.
@@ -132,9 +157,24 @@ func runOSDPerf(ctx context.Context, e *env) error {
 		return err
 	}
 	defer d.close()
+	c, err := e.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	known, err := c.OSDs(ctx)
+	if err != nil {
+		return err
+	}
 	list := []osdPerf{}
 	for i, p := range d.all(ctx, d.osds) {
 		o := osdPerf{ID: d.osds[i].id, Counters: map[string]uint64{}, Unanswered: p == nil}
+		o.Device.Latency = []api.DeviceLatency{}
+		for _, k := range known {
+			if k.ID == o.ID {
+				o.Slow, o.Device = k.Slow, k.Device
+			}
+		}
 		u := process.FromPerf(p)
 		o.UserS, o.SystemS, o.Resident, o.Peak = u.User.Seconds(), u.System.Seconds(), u.Resident, u.Peak
 		for _, c := range p.GetCounters() {
@@ -151,14 +191,14 @@ func runOSDPerf(ctx context.Context, e *env) error {
 		return e.printJSON(map[string][]osdPerf{"osd_perf_infos": list})
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, "osd  commit_latency(ms)  apply_latency(ms)   user(s)  system(s)  rss(MiB)       reads      writes")
+	fmt.Fprintln(&b, "osd  commit_latency(ms)  apply_latency(ms)   user(s)  system(s)  rss(MiB)       reads      writes  journal p50/p99(ms)  read p50/p99(ms)  device")
 	for _, o := range list {
 		if o.Unanswered {
 			fmt.Fprintf(&b, "%3d  does not answer\n", o.ID)
 			continue
 		}
-		fmt.Fprintf(&b, "%3d  %18.2f  %17.2f  %8.2f  %9.2f  %8.1f  %10d  %10d\n", o.ID, float64(o.PerfStats.CommitNs)/1e6, float64(o.PerfStats.ApplyNs)/1e6,
-			o.UserS, o.SystemS, float64(o.Resident)/(1<<20), o.Counters["read_ops"], o.Counters["write_ops"])
+		fmt.Fprintf(&b, "%3d  %18.2f  %17.2f  %8.2f  %9.2f  %8.1f  %10d  %10d  %19s  %16s  %s\n", o.ID, float64(o.PerfStats.CommitNs)/1e6, float64(o.PerfStats.ApplyNs)/1e6,
+			o.UserS, o.SystemS, float64(o.Resident)/(1<<20), o.Counters["read_ops"], o.Counters["write_ops"], o.latency("journal"), o.latency("read"), o.word())
 	}
 	_, err = io.WriteString(e.stdout, b.String())
 	return err

@@ -456,6 +456,9 @@ func (b *Backend) ConfigSet(ctx context.Context, key, value string) error {
 		if err := placement.CheckSetting(key, value); err != nil {
 			return fmt.Errorf("%w: %w", api.ErrInvalid, err)
 		}
+		if err := m.CheckRatios(key, value); err != nil {
+			return fmt.Errorf("%w: %w", api.ErrInvalid, err)
+		}
 		m.Config = append(m.Config, placement.Setting{Key: key, Value: value})
 		return nil
 	})
