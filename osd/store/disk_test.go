@@ -96,14 +96,6 @@ func TestCreateRefusesWhatIsNotEmpty(t *testing.T) {
 	}
 }
 
-// TestDiskWithoutDirectIO runs on the page cache what TestDisk runs past it.
-func TestDiskWithoutDirectIO(t *testing.T) {
-	d, _ := newDisk(t, store.Options{NoODirect: true, DirtyBytes: 1 << 20, Log: quietLog()})
-	if err := storetest.Random(d, storetest.Seed(t), 100); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestFullOfOmap fills a store mostly with omap, whose room comes back only
 // when the index is compacted, and empties it, twice.
 func TestFullOfOmap(t *testing.T) {

@@ -142,14 +142,6 @@ func (w *Workload) op() store.Op {
 	return op
 }
 
-// Random applies n random batches to s, compares s with a model after every
-// few, and returns the first difference. Every batch must succeed, except one
-// whose rename has no source.
-func Random(s store.Store, seed uint64, n int) error {
-	w, m := NewWorkload(seed), newModel()
-	return random(s, w, m, n)
-}
-
 func random(s store.Store, w *Workload, m *model, n int) error {
 	for i := range n {
 		b := w.Batch()

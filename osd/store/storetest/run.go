@@ -61,7 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 		{"Data", testData}, {"Attrs", testAttrs}, {"Omap", testOmap}, {"List", testList}, {"Rename", testRename}, {"Split", testSplit},
 		{"RemoveSpace", testRemoveSpace}, {"Atomic", testAtomic}, {"BadInput", testBadInput}, {"Limits", testLimits},
 		{"Order", testOrder}, {"Aliasing", testAliasing}, {"Identity", testIdentity}, {"Usage", testUsage},
-		{"ReadInto", testReadInto}, {"Close", testClose}, {"Concurrent", testConcurrent}, {"Random", testRandom},
+		{"ReadInto", testReadInto}, {"Close", testClose}, {"Concurrent", testConcurrent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			st := s.open(t)
@@ -69,6 +69,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 			c.f(t, st)
 		})
 	}
+	t.Run("Random", s.testRandom)
 	if s.reopen != nil {
 		t.Run("Reopen", func(t *testing.T) { s.testRestart(t, s.reopen) })
 	}
@@ -573,14 +574,14 @@ func testClose(t *testing.T, s store.Store) {
 	s.PGUsage(pg)
 }
 
-func testRandom(t *testing.T, s store.Store) {
+func (su *suite) testRandom(t *testing.T) {
 	n := 400
 	if testing.Short() {
 		n = 120
 	}
-	if err := Random(s, Seed(t), n); err != nil {
-		t.Fatal(err)
-	}
+	Play(t, n, 0, func(*rand.Rand) []Variant {
+		return []Variant{{Name: "the store", Open: func() (store.Store, error) { return su.open(t), nil }}}
+	})
 }
 
 // testRestart goes through many lives of one store.
