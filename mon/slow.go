@@ -130,7 +130,7 @@ func (w *watch) slow(now time.Time, m *placement.Map) []fsm.SlowOSD {
 			s.speed.judged = s.status.At
 			w.compare(now, m, o, s, classes[o.Class])
 		}
-		if is := s.speed.is(now, o.Slow); is != o.Slow {
+		if is := w.isSlow(now, &s.speed, o.Slow); is != o.Slow {
 			changed = append(changed, fsm.SlowOSD{ID: o.ID, Slow: is})
 		}
 	}
@@ -194,16 +194,16 @@ func (w *watch) compare(now time.Time, m *placement.Map, o *placement.OSD, s *os
 	}
 }
 
-// is decides, given what the map says.
-func (p *slowness) is(now time.Time, was bool) bool {
+// isSlow decides, given what the map says. mu is held.
+func (w *watch) isSlow(now time.Time, p *slowness, was bool) bool {
 	if !was {
-		return !p.badSince.IsZero() && p.bad >= slowReports && now.Sub(p.badSince) >= slowAfter
+		return !p.badSince.IsZero() && p.bad >= slowReports && now.Sub(p.badSince) >= w.slowAfter
 	}
 	if p.heard.IsZero() {
 		p.heard = now // a new leader
 	}
 	switch {
-	case !p.well.IsZero() && now.Sub(p.well) >= slowClear, p.badSince.IsZero() && now.Sub(p.heard) >= slowExpire:
+	case !p.well.IsZero() && now.Sub(p.well) >= w.slowClear, p.badSince.IsZero() && now.Sub(p.heard) >= slowExpire:
 		p.kind = 0
 		return false
 	}

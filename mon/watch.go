@@ -27,7 +27,7 @@ const (
 type watch struct {
 	silenceMax, reportTimeout, outAfter, serviceTimeout time.Duration
 
-	growAfter time.Duration
+	growAfter, slowAfter, slowClear time.Duration
 
 	mu       sync.Mutex // guards below
 	since    time.Time  // this monitor leads since
@@ -70,7 +70,7 @@ func newWatch(o *Options, now time.Time) *watch {
 	return &watch{
 		silenceMax: o.SilenceMax, reportTimeout: o.ReportTimeout,
 		outAfter: o.OutAfter, serviceTimeout: o.ServiceTimeout,
-		growAfter: o.GrowAfter, growSince: make(map[placement.PoolID]time.Time),
+		growAfter: o.GrowAfter, slowAfter: o.SlowAfter, slowClear: o.SlowClear, growSince: make(map[placement.PoolID]time.Time),
 		since:    now,
 		osds:     make(map[placement.OSDID]*osdWatch),
 		services: make(map[serviceKey]api.ServiceStatus),

@@ -9,13 +9,14 @@ import (
 )
 
 const (
-	deviceWindow = 10 * time.Second // what is said of latencies is about the last so long
-	deviceStep   = 2 * time.Second  // how far the histograms that are kept lie apart
+	deviceWindow = 10 * time.Second // default of Options.DeviceWindow
+	deviceMarks  = 5                // histograms kept of it, evenly apart
 )
 
 // device follows how the store's device does. It belongs to the goroutine that reports.
 type device struct {
-	marks []deviceMark // oldest first, at most deviceWindow/deviceStep+1
+	window time.Duration
+	marks  []deviceMark // oldest first, at most deviceMarks+2
 }
 
 type deviceMark struct {
@@ -32,10 +33,10 @@ func (v *device) fill(r *wirepb.OSDReport, s store.Store, now clock.Mono) {
 	st := m.DeviceStats()
 	r.DeviceReadErrors, r.DeviceWriteErrors, r.DeviceRetries = st.ReadErrors, st.WriteErrors, st.Retries
 	r.ChecksumErrors, r.DeviceStalledUs = st.ChecksumErrors, st.Stalled.Microseconds()
-	if n := len(v.marks); n == 0 || now.Sub(v.marks[n-1].at) >= deviceStep {
+	if n := len(v.marks); n == 0 || now.Sub(v.marks[n-1].at) >= v.window/deviceMarks {
 		v.marks = append(v.marks, deviceMark{now, st})
 	}
-	for len(v.marks) > 1 && now.Sub(v.marks[1].at) >= deviceWindow {
+	for len(v.marks) > 1 && now.Sub(v.marks[1].at) >= v.window {
 		v.marks = v.marks[1:]
 	}
 	for op := range store.DeviceOps {

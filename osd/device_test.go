@@ -20,7 +20,7 @@ func (s *meteredSim) DeviceStats() store.DeviceStats { return s.stats }
 // TestDeviceReport: a report tells of the last seconds only, and of errors since the start.
 func TestDeviceReport(t *testing.T) {
 	s := &meteredSim{}
-	var v device
+	v := device{window: deviceWindow}
 	now := clock.Mono(time.Hour)
 	report := func() *wirepb.OSDReport {
 		r := &wirepb.OSDReport{}
@@ -43,7 +43,7 @@ func TestDeviceReport(t *testing.T) {
 		t.Errorf("errors: %v", r)
 	}
 	for i := 0; len(r.Device) > 0; i++ {
-		if i > int((deviceWindow+2*deviceStep)/time.Second) {
+		if i > int(3*deviceWindow/2/time.Second) {
 			t.Fatalf("still told of after %d s: %v", i, r.Device)
 		}
 		s.stats.Latency[store.DeviceRead].Add(time.Millisecond)
@@ -51,13 +51,13 @@ func TestDeviceReport(t *testing.T) {
 			t.Fatalf("after %d s: %v", i, r.Device)
 		}
 		if len(r.Device) == 1 && r.Device[0].Op == 1 {
-			if n := r.Device[0].Count; n > uint64((deviceWindow+deviceStep)/time.Second)+1 {
+			if n := r.Device[0].Count; n > uint64(3*deviceWindow/2/time.Second) {
 				t.Errorf("%d reads are told of, one was made a second", n)
 			}
 			break
 		}
 	}
-	if n := len(v.marks); n > int(deviceWindow/deviceStep)+2 {
+	if n := len(v.marks); n > deviceMarks+2 {
 		t.Errorf("%d states are kept", n)
 	}
 	v.fill(&wirepb.OSDReport{}, store.Store(nil), now) // a store that does not watch its device

@@ -47,6 +47,7 @@ type Options struct {
 	Lease          time.Duration // read lease; default 3 heartbeats
 	SilentAfter    time.Duration // a peer that does not answer for this long is reported; default 2.5 s
 	ReportEvery    time.Duration // default 1 s while something changes, five times that otherwise
+	DeviceWindow   time.Duration // what is reported of the device's latencies is about the last so long; default 10 s
 	ScrubEvery     time.Duration // how often it is looked whether a PG is due to be scrubbed; default 10 s
 	Shards         int           // goroutines that drive PGs; default 2
 	PG             pg.Config     // Self, Leases and Throttle are filled in
@@ -129,6 +130,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ReportEvery <= 0 {
 		o.ReportEvery = time.Second
+	}
+	if o.DeviceWindow <= 0 {
+		o.DeviceWindow = deviceWindow
 	}
 	if o.ScrubEvery <= 0 {
 		o.ScrubEvery = 10 * time.Second

@@ -19,7 +19,7 @@ func (d *OSD) reportLoop() {
 	defer timer.Stop()
 	var last *wirepb.OSDReport
 	var sent time.Duration
-	var dev device
+	dev := device{window: d.o.DeviceWindow}
 	start := d.clk.Mono()
 	for {
 		select {

@@ -33,7 +33,8 @@ type OSDOptions struct {
 	Capacity     int64 // of a new store; default: the file system's
 	CacheBytes   int64
 	DirtyBytes   int64
-	Tune         func(*osd.Options) // changes what is not listed here; tests
+	Tune         func(*osd.Options)   // changes what is not listed here; tests
+	TuneStore    func(*store.Options) // likewise
 }
 
 // OSD is a running OSD with what it stands on.
@@ -80,7 +81,11 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	if err := makeStore(o); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(o.Dir, store.Options{CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log})
+	so := store.Options{CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
+	if o.TuneStore != nil {
+		o.TuneStore(&so)
+	}
+	st, err := store.Open(o.Dir, so)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon"
 	"github.com/cairnstore/cairn/osd"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -38,8 +39,9 @@ type Options struct {
 	Capacity     int64 // of each OSD; default: as much as the file system gives
 	TuneMon      func(*mon.Options)
 	TuneOSD      func(*osd.Options)
-	Log          *slog.Logger // default slog.Default()
-	Progress     func(string) // told, in a few words, what is going on; default nothing
+	TuneStore    func(i int, o *store.Options) // of the OSD in that directory
+	Log          *slog.Logger                  // default slog.Default()
+	Progress     func(string)                  // told, in a few words, what is going on; default nothing
 }
 
 // layout is what cluster.json in the directory says: a new start finds the same
@@ -262,10 +264,14 @@ func (c *Cluster) StartMon(i int) error {
 
 // StartOSD starts an OSD that is not running.
 func (c *Cluster) StartOSD(ctx context.Context, i int) error {
+	var tuneStore func(*store.Options)
+	if f := c.o.TuneStore; f != nil {
+		tuneStore = func(o *store.Options) { f(i, o) }
+	}
 	n, err := node.StartOSD(ctx, node.OSDOptions{
 		Dir: filepath.Join(c.o.Dir, fmt.Sprintf("osd%d", i)), Mons: c.MonAddrs(), Listen: c.layout.OSDs[i],
 		Location: []osd.LocationPart{{Type: "host", Name: fmt.Sprintf("host%d", i)}, {Type: "root", Name: "default"}},
-		Log:      c.o.Log, JournalBytes: c.o.JournalBytes, Capacity: c.o.Capacity, Tune: c.o.TuneOSD,
+		Log:      c.o.Log, JournalBytes: c.o.JournalBytes, Capacity: c.o.Capacity, Tune: c.o.TuneOSD, TuneStore: tuneStore,
 	})
 	if err != nil {
 		return err
