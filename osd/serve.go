@@ -46,7 +46,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 			return
 		}
 		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
-		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
+		d.shardOf(id).post(forGroup{id: id, epoch: epoch, mem: m.Mem, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
 	case hd.GetHeartbeat() != nil:
 		d.onHeartbeat(c, m, hd.GetHeartbeat())
 	case hd.GetPgList() != nil:

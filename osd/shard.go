@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
@@ -36,6 +37,7 @@ type shard struct {
 	clients  map[pg.Handle]client
 	deferred []forGroup // waiting for a newer map
 	waiters  int        // those of them that are requests of clients
+	taking   *slab.Buf  // memory of the message that is being delivered
 	m        *placement.Map
 	table    *placement.Table
 }
@@ -59,6 +61,7 @@ type (
 		ev    pg.Event
 		to    *pg.Group  // of an answer: who asked; another group of the PG must not get it
 		from  client     // of an OpEvent
+		mem   *slab.Buf  // of a MsgEvent's payload, whose user this is; nil: none
 		since clock.Mono // when a request began to wait for its map
 	}
 	peerReset struct{ peer placement.OSDID }
@@ -271,7 +274,10 @@ func (s *shard) deliver(it forGroup) {
 			return
 		}
 	}
+	s.taking = it.mem
 	s.step(g, it.ev)
+	s.taking = nil
+	it.mem.Release()
 }
 
 func (s *shard) make(id placement.PGID) *pg.Group {
@@ -338,12 +344,16 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	d, id := s.d, g.ID()
 	for _, p := range fx.Persist {
 		began := d.clk.Mono()
+		users := s.use(p.Ops)
 		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
 			switch {
 			case err == nil:
 				d.commitUs.Store(d.clk.Mono().Sub(began).Microseconds()/8 + d.commitUs.Load()*7/8)
 			case !errors.Is(err, store.ErrNoSpace): // that is for the group to judge
 				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
+			}
+			for _, mem := range users {
+				mem.Release()
 			}
 			s.post(forGroup{id: id, to: g, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
 		})
@@ -405,6 +415,24 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	return again
 }
 
+// use makes the batch of these operations a user of the memory that their data lies in,
+// and returns that.
+func (s *shard) use(ops []store.Op) (users []*slab.Buf) {
+	for i := range ops {
+		op := &ops[i]
+		if op.Mem == nil && s.taking != nil && len(op.Data) > 0 {
+			if _, ok := s.taking.Holds(op.Data); ok {
+				op.Mem = s.taking
+			}
+		}
+		if op.Mem != nil && (len(users) == 0 || users[len(users)-1] != op.Mem) {
+			op.Mem.Retain()
+			users = append(users, op.Mem)
+		}
+	}
+	return users
+}
+
 // pieceSize is how much of an object is copied to another OSD in one message.
 var pieceSize = pg.PieceSize{Bytes: 2 << 20, Pairs: 1000}
 
@@ -460,7 +488,11 @@ func wrap(out pg.Out, epoch placement.Epoch) (*wire.Message, error) {
 		return &wire.Message{Header: h, Payload: join(append([][]byte{b}, out.Payload...))}, nil
 	}
 	h.Body = &wirepb.Header_Pg{Pg: out.Msg}
-	return &wire.Message{Header: h, Payload: join(out.Payload)}, nil
+	m := &wire.Message{Header: h, Payload: join(out.Payload)}
+	if len(out.Payload) == 1 {
+		m.Mem = out.Mem
+	}
+	return m, nil
 }
 
 // unwrap is the inverse of wrap.
@@ -510,7 +542,9 @@ func (s *shard) reply(r pg.Reply) {
 		s.d.stats.readOps.Add(1)
 		s.d.stats.readBytes.Add(uint64(len(r.Payload)))
 	}
-	c.conn.Reply(c.req, &wire.Message{Header: h, Payload: r.Payload}) // the client is gone if it fails
+	c.conn.Reply(c.req, &wire.Message{Header: h, Payload: r.Payload, Mem: r.Mem}) // the client is gone if it fails
+	r.Mem.Release()
+	c.req.Release() // batches and messages that carry its payload are users themselves
 }
 
 // exec evaluates a request. Writes read little and are evaluated here; reads go to the workers.
@@ -523,14 +557,28 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 	run := func() pg.ExecutedEvent {
 		out := objop.Execute(st, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
 		return pg.ExecutedEvent{
-			Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
+			Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload, Mem: out.Mem,
 			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
 		}
 	}
-	if objop.IsWrite(x.Op) {
-		return run(), true
+	var mem *slab.Buf // of the request's payload
+	if c, ok := s.clients[x.Handle]; ok {
+		mem = c.req.Mem
 	}
-	s.offload(func() { s.post(forGroup{id: id, to: g, ev: run()}) })
+	if objop.IsWrite(x.Op) {
+		ev := run()
+		for i := range ev.Ops {
+			if _, ok := mem.Holds(ev.Ops[i].Data); ok {
+				ev.Ops[i].Mem = mem
+			}
+		}
+		return ev, true
+	}
+	mem.Retain() // the group may answer before the worker has looked at it
+	s.offload(func() {
+		s.post(forGroup{id: id, to: g, ev: run()})
+		mem.Release()
+	})
 	return nil, false
 }
 

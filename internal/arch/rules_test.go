@@ -86,7 +86,7 @@ var rules = []rule{
 	},
 	{
 		name: "pg", dirs: []string{"osd/pg"},
-		allow: []string{own + "osd/pg", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/clock", own + "internal/codec"},
+		allow: []string{own + "osd/pg", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/clock", own + "internal/codec", own + "internal/slab"},
 		deny:  with(bans("the protocol of a PG is a state machine: drivers (the daemon, the simulation) turn its effects into the world", own), noIO),
 	},
 	{
@@ -96,16 +96,16 @@ var rules = []rule{
 	},
 	{
 		name: "objop", dirs: []string{"osd/objop"},
-		allow: []string{own + "osd/objop", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/codec"},
+		allow: []string{own + "osd/objop", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/codec", own + "internal/slab"},
 		deny:  with(bans("an object operation is a function of the stored object: nothing else may influence it", own), noIO),
 	},
 	{
-		name: "base", dirs: []string{"internal/clock", "internal/codec"},
+		name: "base", dirs: []string{"internal/clock", "internal/codec", "internal/slab"},
 		deny: with(bans("the lowest packages depend on nothing of the tree", own), noIO),
 	},
 	{
 		name: "store", dirs: []string{"osd/store"}, tests: true,
-		allow: []string{own + "osd/store", own + "placement", own + "internal/clock", own + "internal/codec", own + "internal/invariant", own + "internal/obs"},
+		allow: []string{own + "osd/store", own + "placement", own + "internal/clock", own + "internal/codec", own + "internal/invariant", own + "internal/obs", own + "internal/slab"},
 		deny:  with(bans("the store keeps what it is given: it knows no protocol and no cluster", own), bans("the store has no network", "net")),
 	},
 	{

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -173,35 +174,69 @@ func (r *frameReader) next() (prefix, []byte, error) {
 	return p, header, nil
 }
 
-// payload reads the payload of the frame that next returned; nil if it has none.
-func (r *frameReader) payload(p prefix) (*buffer, error) {
+// payload reads the payload of the frame that next returned into buf, which becomes
+// a Buf of it, and verifies it. It reports false if there is none. After an error
+// nobody uses buf.
+func (r *frameReader) payload(p prefix, buf *slab.Buf) (bool, error) {
 	r.discard(r.peeked)
 	r.peeked = 0
 	n := int(p.payload)
 	if n == 0 {
-		return nil, nil
+		return false, nil
 	}
-	var buf *buffer
-	if n <= bufferMax {
-		buf = getBuffer(n)
-		if got, err := io.ReadFull(r.br, buf.b); err != nil {
-			buf.release()
-			return nil, truncated(err, "payload", got, n)
-		}
-	} else {
-		b, err := r.readSteps(n, bufferMax, "payload")
+	if n > slab.MaxPooled {
+		b, err := r.readSteps(n, slab.MaxPooled, "payload")
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		buf = &buffer{b: b, class: -1}
+		buf.InitWith(b)
+	} else {
+		buf.Init(n)
 	}
-	if !p.unchecked {
-		if got := checksum(buf.b); got != p.payloadSum {
-			buf.release()
-			return nil, fmt.Errorf("%w: payload checksum %08x of %d bytes, frame says %08x", ErrBadFrame, got, n, p.payloadSum)
+	sum, err := r.fill(buf, n <= slab.MaxPooled, !p.unchecked)
+	if err == nil && !p.unchecked && sum != p.payloadSum {
+		err = fmt.Errorf("%w: payload checksum %08x of %d bytes, frame says %08x", ErrBadFrame, sum, n, p.payloadSum)
+	}
+	if err != nil {
+		buf.Release()
+		return false, err
+	}
+	return true, nil
+}
+
+// fill reads the Buf's bytes, if they are not there already, and checksums each block: as it
+// comes, since the processor still has it then. It returns the checksum of the whole.
+func (r *frameReader) fill(buf *slab.Buf, read, check bool) (uint32, error) {
+	b := buf.Bytes()
+	var sums []uint32
+	if check {
+		sums = buf.SumRoom()
+	}
+	got, done := 0, 0 // bytes that are there; blocks that have their checksum
+	if !read {
+		got = len(b)
+	}
+	for {
+		for ; done < len(sums); done++ {
+			end := min((done+1)*slab.BlockBytes, len(b))
+			if end > got {
+				break
+			}
+			sums[done] = checksum(b[done*slab.BlockBytes : end])
+		}
+		if got == len(b) {
+			break
+		}
+		n, err := r.br.Read(b[got:min(got+fillBytes, len(b))])
+		if got += n; err != nil && got < len(b) {
+			return 0, truncated(err, "payload", got, len(b))
 		}
 	}
-	return buf, nil
+	if !check {
+		return 0, nil
+	}
+	buf.SetSummed()
+	return slab.Join(sums, len(b)), nil
 }
 
 // readSteps reads n bytes into memory that grows with what really arrives, so
@@ -236,22 +271,23 @@ func truncated(err error, what string, got, want int) error {
 
 // message reads the rest of a frame whose header is a wirepb.Header.
 func (r *frameReader) message(p prefix, header []byte) (*Message, error) {
-	// One allocation for both; they live and die together.
-	both := &struct {
-		m Message
-		h wirepb.Header
+	// One allocation for all; they live and die together.
+	all := &struct {
+		m   Message
+		h   wirepb.Header
+		buf slab.Buf
 	}{}
-	m := &both.m
-	m.Header = &both.h
+	m := &all.m
+	m.Header = &all.h
 	if err := m.Header.UnmarshalVT(header); err != nil {
 		return nil, fmt.Errorf("%w: %v header does not decode: %w", ErrBadFrame, p.kind, err)
 	}
-	buf, err := r.payload(p)
+	some, err := r.payload(p, &all.buf)
 	if err != nil {
 		return nil, err
 	}
-	if buf != nil {
-		m.buf, m.Payload = buf, buf.b
+	if some {
+		m.Mem, m.Payload = &all.buf, all.buf.Bytes()
 	}
 	return m, nil
 }
@@ -263,13 +299,16 @@ type frame struct {
 	payload []byte  // a large payload, not ours
 	size    int     // bytes of all, for the limits
 	reply   bool    // answers a request of the peer: frees its place when written
-	sent    func()  // Message.Sent
+
+	mem  *slab.Buf // memory of payload, which we use; nil: somebody else sees to it
+	sent func()    // Message.Sent
 }
 
 // release gives the frame's memory back. It calls Message.Sent, so no lock may
 // be held.
 func (f *frame) release() {
 	f.buf.release()
+	f.mem.Release()
 	if f.sent != nil {
 		f.sent()
 	}
@@ -320,9 +359,10 @@ func encode(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
 
 func encodeFrame(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
 	var h *wirepb.Header
-	var payload []byte
+	var data []byte
+	var mem *slab.Buf
 	if m != nil {
-		h, payload = m.Header, m.Payload
+		h, data, mem = m.Header, m.Payload, m.Mem
 	}
 	size := 0
 	if h != nil {
@@ -331,12 +371,12 @@ func encodeFrame(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
 	if size+overridesMax > MaxHeader {
 		return frame{}, fmt.Errorf("%w: header of %d bytes, limit %d", ErrTooLarge, size, MaxHeader-overridesMax)
 	}
-	if len(payload) > MaxPayload {
-		return frame{}, fmt.Errorf("%w: payload of %d bytes, limit %d", ErrTooLarge, len(payload), MaxPayload)
+	if len(data) > MaxPayload {
+		return frame{}, fmt.Errorf("%w: payload of %d bytes, limit %d", ErrTooLarge, len(data), MaxPayload)
 	}
 	room := prefixLen + size + overridesMax
-	if len(payload) < copyMax {
-		room += len(payload)
+	if len(data) < copyMax {
+		room += len(data)
 	}
 	buf := getBuffer(room)
 	b := buf.b[:prefixLen+size]
@@ -347,17 +387,29 @@ func encodeFrame(k kind, m *Message, s stamp, unchecked bool) (frame, error) {
 		}
 	}
 	b = s.append(b, h)
-	p := prefix{kind: k, unchecked: unchecked, header: uint32(len(b) - prefixLen), payload: uint32(len(payload))}
+	p := prefix{kind: k, unchecked: unchecked, header: uint32(len(b) - prefixLen), payload: uint32(len(data))}
 	p.headerSum = checksum(b[prefixLen:])
-	if !unchecked && len(payload) > 0 {
-		p.payloadSum = checksum(payload)
+	if !unchecked && len(data) > 0 {
+		p.payloadSum = payloadSum(mem, data)
 	}
 	p.put(b)
-	f := frame{buf: buf, head: b, size: len(b) + len(payload), reply: s.reply}
-	if len(payload) < copyMax {
-		f.head = append(b, payload...)
+	f := frame{buf: buf, head: b, size: len(b) + len(data), reply: s.reply}
+	if len(data) < copyMax {
+		f.head = append(b, data...)
 	} else {
-		f.payload = payload
+		f.payload = data
+		if _, ok := mem.Holds(data); ok {
+			mem.Retain()
+			f.mem = mem
+		}
 	}
 	return f, nil
+}
+
+// payloadSum is the checksum of data, from those of its blocks if its memory has them.
+func payloadSum(mem *slab.Buf, data []byte) uint32 {
+	if sums := mem.SumsOf(data); sums != nil {
+		return slab.Join(sums, len(data))
+	}
+	return checksum(data)
 }

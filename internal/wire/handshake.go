@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -236,6 +237,6 @@ func (h *handshake) read(want kind, m vtMessage) error {
 	if err := m.UnmarshalVT(b); err != nil {
 		return fmt.Errorf("%w: %v does not decode: %w", ErrBadFrame, want, err)
 	}
-	_, err = h.fr.payload(p) // there is none; this frees the header's place
+	_, err = h.fr.payload(p, new(slab.Buf)) // there is none; this frees the header's place
 	return err
 }

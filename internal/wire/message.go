@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -12,10 +13,17 @@ import (
 // not copied when it is large: it must not change until the answer is there
 // (Call) or Sent has been called.
 //
-// When receiving, header and payload belong to the receiver.
+// When receiving, header and payload belong to the receiver: it is the user of Mem,
+// if that is not nil, and may end that with Release.
 type Message struct {
 	Header  *wirepb.Header
 	Payload []byte
+
+	// Mem is the counted memory that Payload lies in, with the checksums of its blocks. It may
+	// be nil, and is when there is no payload. When sending, the messenger is a user of Mem as
+	// long as it needs the payload, and its checksums save reading the payload for one; what
+	// the caller's use of it is worth to the caller, the messenger does not touch.
+	Mem *slab.Buf
 
 	// Sent, if not nil, is called once for each Send, Call, Reply or Peers.Send
 	// of the message, when the messenger no longer needs the payload: it has
@@ -23,30 +31,28 @@ type Message struct {
 	// block or use the connection. Any goroutine may call it, even before the
 	// sending call returns.
 	Sent func()
-
-	buf *buffer // the pooled memory of the payload
 }
 
-// NewMessage returns a message with a pooled payload of n bytes with arbitrary
-// content. To give the memory back after sending, set Sent to its Release.
+// NewMessage returns a message with a payload of n bytes with arbitrary content in counted
+// memory, whose user is the caller: Release, even directly after sending, gives it back.
 func NewMessage(h *wirepb.Header, n int) *Message {
 	if n == 0 {
 		return &Message{Header: h}
 	}
-	buf := getBuffer(n)
-	return &Message{Header: h, Payload: buf.b, buf: buf}
+	buf := slab.New(n)
+	return &Message{Header: h, Payload: buf.Bytes(), Mem: buf}
 }
 
-// Release gives the payload's memory back for reuse. It is optional: without
+// Release ends the caller's use of the payload's memory. It is optional: without
 // it the garbage collector takes the memory. The caller must hold no reference
-// to the payload. Release does nothing the second time and on nil.
+// to the payload, unless it has retained Mem. Release does nothing the second time and on nil.
 func (m *Message) Release() {
-	if m == nil || m.buf == nil {
+	if m == nil || m.Mem == nil {
 		return
 	}
-	b := m.buf
-	m.buf, m.Payload = nil, nil
-	b.release()
+	b := m.Mem
+	m.Mem, m.Payload = nil, nil
+	b.Release()
 }
 
 // unsent gives the payload of a message back that is not even encoded.

@@ -60,6 +60,7 @@ const (
 	helloMax       = 64 << 10    // bytes of a handshake message
 	handshakesMax  = 512         // handshakes a Server has under way at once
 	readBufferSize = 64 << 10
+	fillBytes      = 256 << 10 // of a payload read before they are checksummed: less than a processor's own cache
 )
 
 // withDefaults returns a filled copy.

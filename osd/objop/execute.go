@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 )
@@ -13,6 +14,8 @@ import (
 type Outcome struct {
 	Reply   *wirepb.OpReply // never nil, one result for each operation
 	Payload []byte          // data of READ results
+	// Mem is the counted memory of Payload, whose user the caller is; nil: the garbage collector's.
+	Mem *slab.Buf
 
 	Code wirepb.Code // OK, or why the request failed
 	Text string      // for people, empty when Code is OK
@@ -48,11 +51,13 @@ func Execute(r store.Reader, k store.Key, req *wirepb.OpRequest, payload []byte)
 		return failure(req, 0, e.readError(-1, "stat", err))
 	}
 	if err := e.run(); err != nil {
+		e.mem.Release()
 		return failure(req, e.before.Version.Seq, err)
 	}
 	out := Outcome{
 		Reply:   &wirepb.OpReply{Results: e.results, Version: e.before.Version.Seq},
 		Payload: e.out,
+		Mem:     e.mem,
 		Mutates: e.write,
 		Ops:     e.ops,
 	}
@@ -91,8 +96,9 @@ type executor struct {
 
 	results    []*wirepb.ObjResult
 	out        []byte
-	readBudget uint64 // bytes that reads may still return
-	inline     uint64 // bytes of results that travel in the header, as counted for MaxInlineBytes
+	mem        *slab.Buf // of out, unless nil
+	readBudget uint64    // bytes that reads may still return
+	inline     uint64    // bytes of results that travel in the header, as counted for MaxInlineBytes
 
 	exists bool   // as the writes so far leave it
 	size   uint64 // the same
@@ -291,24 +297,31 @@ func (e *executor) readData(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 	if err := e.spend(i, n, e.write, 0); err != nil {
 		return err
 	}
-	data, err := e.r.Read(e.k, op.Offset, n)
+	data, mem, err := store.ReadBuf(e.r, e.k, op.Offset, n)
 	if err != nil {
 		return e.readError(i, "data", err)
 	}
 	if uint64(len(data)) != n {
+		mem.Release()
 		// Stat and Read disagree: an answer that is silently short would look like the object's end.
 		return &Error{Code: wirepb.Code_INTERNAL, Index: i, Text: fmt.Sprintf("data of %s: %d bytes at %d, want %d", e.k, len(data), op.Offset, n)}
 	}
 	if e.write {
-		res.Value = data
+		res.Value = data // its memory is left to the garbage collector: the answer is kept for long
 		return nil
 	}
 	res.DataOff, res.DataLen = uint64(len(e.out)), n
-	if e.out == nil {
-		e.out = data // the common request with a single READ copies nothing
-	} else {
-		e.out = append(e.out, data...)
+	switch {
+	case e.out == nil:
+		e.out, e.mem = data, mem // the common request with a single READ copies nothing
+		return nil
+	case e.mem != nil: // out must grow, and that memory is another's afterwards
+		e.out = append(make([]byte, 0, len(e.out)+len(data)), e.out...)
+		e.mem.Release()
+		e.mem = nil
 	}
+	e.out = append(e.out, data...)
+	mem.Release()
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
@@ -109,7 +110,8 @@ type (
 	// MapEvent: the OSD acts on a newer map.
 	MapEvent struct{ View View }
 	// MsgEvent: a peer's message. The driver delivers it only when the OSD's map is at least
-	// as new as the sender's was (R5).
+	// as new as the sender's was (R5). The group uses Payload during the Step only; what is to be
+	// kept of it is in the Persist effects of that Step.
 	MsgEvent struct {
 		From    placement.OSDID
 		Msg     *wirepb.PGMsg
@@ -117,7 +119,9 @@ type (
 	}
 	// ResetEvent: the connection from or to a peer broke, or a send failed; messages may be lost.
 	ResetEvent struct{ Peer placement.OSDID }
-	// OpEvent: a client's operation (already validated), or a listing when Op is nil.
+	// OpEvent: a client's operation (already validated), or a listing when Op is nil. The group uses
+	// Payload, and the Ops that an ExecutedEvent made of it, until the Step that answers the
+	// Handle; its effects are the last that have to do with it.
 	OpEvent struct {
 		Handle  Handle
 		Op      *wirepb.OpRequest
@@ -139,6 +143,7 @@ type (
 		Reply   *wirepb.OpReply
 		List    *wirepb.PGListReply
 		Payload []byte
+		Mem     *slab.Buf  // memory of Payload, or nil; the Reply has it
 		Mutates bool       // it succeeded as a write: it needs a log entry even if Ops is empty
 		Ops     []store.Op // what it changes
 		Removed bool       // the object does not exist afterwards
@@ -230,11 +235,13 @@ type Persist struct {
 	Reserve bool
 }
 
-// Out is a message to a peer. Payload is sent in pieces without joining them.
+// Out is a message to a peer. Payload is sent in pieces without joining them. The driver must have
+// taken them, or become a user of Mem, before it carries out the Replies.
 type Out struct {
 	To      placement.OSDID
 	Msg     *wirepb.PGMsg
 	Payload [][]byte
+	Mem     *slab.Buf // memory that Payload lies in, as far as it is known
 }
 
 // Reply is the answer to a client's request.
@@ -245,6 +252,7 @@ type Reply struct {
 	Reply   *wirepb.OpReply
 	List    *wirepb.PGListReply
 	Payload []byte
+	Mem     *slab.Buf // memory of Payload, whose user the driver is; nil: the garbage collector's
 }
 
 // Exec asks the driver to evaluate a request against the store (osd/objop) and to answer with an ExecutedEvent.

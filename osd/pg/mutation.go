@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 )
@@ -27,6 +28,16 @@ func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
 		ms = append(ms, m)
 	}
 	return ms, payload
+}
+
+// memOf is the memory that the data of a request's changes lies in.
+func memOf(ops []store.Op) *slab.Buf {
+	for i := range ops {
+		if ops[i].Mem != nil {
+			return ops[i].Mem
+		}
+	}
+	return nil
 }
 
 // opsFromMutations is the inverse of mutationsOf for a received message.

@@ -28,6 +28,9 @@ type request struct {
 }
 
 func (g *Group) reply(handles []Handle, r Reply) {
+	if len(handles) > 1 {
+		r.Mem = nil // it has one user
+	}
 	for _, h := range handles {
 		r.Handle = h
 		g.fx.Reply = append(g.fx.Reply, r)
@@ -232,7 +235,7 @@ func (g *Group) releaseHeld() {
 	clear(ld.held[len(kept):])
 	ld.held = kept
 	for _, r := range done {
-		g.reply(r.handles, Reply{Code: r.done.Code, Text: r.done.Text, Reply: r.done.Reply, List: r.done.List, Payload: r.done.Payload})
+		g.reply(r.handles, Reply{Code: r.done.Code, Text: r.done.Text, Reply: r.done.Reply, List: r.done.List, Payload: r.done.Payload, Mem: r.done.Mem})
 		g.finish(r)
 	}
 }
@@ -346,6 +349,9 @@ func (g *Group) replicate(p *peer, w *write) {
 		m.Mutations, payload = mutationsOf(w.ops)
 	}
 	g.send(p, &wirepb.PGMsg_Replicate{Replicate: m}, payload)
+	if len(payload) > 0 {
+		g.fx.Send[len(g.fx.Send)-1].Mem = memOf(w.ops)
+	}
 }
 
 // commit acknowledges, in log order, the writes that everybody who is required has on disk (R1).

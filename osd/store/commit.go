@@ -378,17 +378,21 @@ func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 		w := bigWrite{op: i, first: first, runs: runs, phys: make([]uint64, 0, n), sums: make([]uint32, 0, n)}
 		out = append(out, w)
 		data := op.Data[first*blockBytes-op.Off:][:n*blockBytes]
+		known := op.Mem.SumsOf(data)
 		for _, r := range runs {
 			part := data[:r.count*blockBytes]
 			data = data[len(part):]
 			for j := range r.count {
 				w.phys = append(w.phys, r.start+j)
-				w.sums = append(w.sums, checksum(part[j*blockBytes:][:blockBytes]))
+				if known == nil {
+					w.sums = append(w.sums, checksum(part[j*blockBytes:][:blockBytes]))
+				}
 			}
 			if err := d.writeData(r.start, part); err != nil {
 				return out, fmt.Errorf("object %s: %w", op.Key, err)
 			}
 		}
+		w.sums = append(w.sums, known...)
 		out[len(out)-1] = w
 	}
 	return out, nil

@@ -325,7 +325,7 @@ func (p *planner) op(op *Op, pre *bigWrite) error {
 	}
 	switch op.Kind {
 	case OpWrite:
-		return p.write(on, op.Off, op.Data, pre)
+		return p.write(on, op, pre)
 	case OpZero:
 		end := min(op.Off+op.Len, on.size)
 		if on.inline {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+
+	"github.com/cairnstore/cairn/internal/slab"
 )
 
 // bigWrite is the whole-block part of an OpWrite that went to fresh blocks of
@@ -23,7 +25,8 @@ func (w *bigWrite) find(block uint64) (phys uint64, sum uint32, ok bool) {
 	return w.phys[block-w.first], w.sums[block-w.first], true
 }
 
-func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error {
+func (p *planner) write(on *onode, op *Op, pre *bigWrite) error {
+	off, data := op.Off, op.Data
 	if len(data) == 0 {
 		return nil
 	}
@@ -52,7 +55,7 @@ func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error
 				p.blocks++
 			}
 			s.set(i, phys, sum)
-		} else if err := p.writeBlock(on, s, i, pos, part, in == 0 && pos+n >= size); err != nil {
+		} else if err := p.writeBlock(on, s, i, pos, part, op.Mem, in == 0 && pos+n >= size); err != nil {
 			return err
 		}
 		pos += n
@@ -65,11 +68,15 @@ func (p *planner) write(on *onode, off uint64, data []byte, pre *bigWrite) error
 
 // writeBlock journals a small write. all says that it replaces everything the
 // block holds of the object.
-func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []byte, all bool) error {
+func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []byte, mem *slab.Buf, all bool) error {
 	content, seal := part, checksum
 	var sum uint32
 	if len(part) == blockBytes {
-		sum = checksum(part)
+		if known := mem.SumsOf(part); known != nil {
+			sum = known[0]
+		} else {
+			sum = checksum(part)
+		}
 	} else {
 		b, in := p.arena.block(), int(pos%blockBytes)
 		if s.phys[i] == 0 || all {

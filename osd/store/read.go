@@ -52,10 +52,10 @@ func (d *Disk) Stat(k Key) (Info, error) {
 }
 
 // Read implements Reader.
-func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) { return d.read(k, off, n, nil) }
+func (d *Disk) Read(k Key, off, n uint64) ([]byte, error) { return d.read(&reading{}, k, off, n) }
 
-// read reads into mem if that suits the disk, else into fresh memory.
-func (d *Disk) read(k Key, off, n uint64, mem []byte) ([]byte, error) {
+// read reads into r.mem if that suits the disk, else into fresh memory.
+func (d *Disk) read(r *reading, k Key, off, n uint64) ([]byte, error) {
 	if err := d.enter(); err != nil {
 		return nil, err
 	}
@@ -64,7 +64,6 @@ func (d *Disk) read(k Key, off, n uint64, mem []byte) ([]byte, error) {
 	// and used again. The checksum tells, and the read begins anew. The last attempt
 	// holds view, so that nothing moves and a mismatch is damage.
 	const attempts = 4
-	r := reading{mem: mem}
 	for i := 1; ; i++ {
 		hold := i == attempts
 		d.view.RLock()
@@ -93,25 +92,30 @@ func (d *Disk) read(k Key, off, n uint64, mem []byte) ([]byte, error) {
 
 // reading is a read in two steps: what memory knows, then what the disk holds.
 type reading struct {
-	mem      []byte // of the caller, to use when aligned; nil: none
-	buf      []byte // whole blocks
-	out      []byte // the part asked for
-	dirty    bool   // buf is not zero: holes must be cleared
-	first    uint64 // block of the object at buf[0]
+	mem      []byte   // of the caller, to use when aligned; nil: none
+	buf      []byte   // whole blocks
+	out      []byte   // the part asked for
+	dirty    bool     // buf is not zero: holes must be cleared
+	first    uint64   // block of the object at buf[0]
+	sums     []uint32 // of all blocks in buf; none if it was not read from blocks
 	parts    []part
 	mismatch bool // finish failed for a checksum
+
+	room [4]uint32 // for few sums
 }
+
+// holeSum is the checksum of a block of zeros.
+var holeSum = checksum(make([]byte, blockBytes))
 
 // part is a row of blocks to read from the data file.
 type part struct {
-	at   int // block in buf
-	run  run
-	sums []uint32
+	at  int // block in buf
+	run run
 }
 
 // prepare looks up the blocks and copies those in the overlay; the caller holds view.
 func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
-	r.parts, r.out = r.parts[:0], nil
+	r.parts, r.out, r.sums = r.parts[:0], nil, r.room[:0]
 	h, err := d.lookup(k)
 	if err != nil {
 		return err
@@ -134,6 +138,11 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 		r.buf, r.dirty = alignedBytes(size), false
 	}
 	r.out = r.buf[off-r.first*blockBytes:][:n:n]
+	if blocks := int(last-r.first) + 1; blocks <= len(r.room) {
+		r.sums = r.room[:blocks]
+	} else {
+		r.sums = make([]uint32, blocks)
+	}
 	var room [16]byte
 	for idx := uint32(r.first / segBlocks); idx <= uint32(last/segBlocks); idx++ {
 		s, err := d.getSegment(appendSegKey(room[:0], h.oid, idx))
@@ -148,8 +157,10 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 				if r.dirty {
 					clear(r.buf[at*blockBytes:][:blockBytes])
 				}
+				r.sums[at] = holeSum
 				continue
 			}
+			r.sums[at] = s.sum[i]
 			if b, ok := d.overlay.get(s.phys[i]); ok {
 				dst := r.buf[at*blockBytes:][:blockBytes]
 				copy(dst, b)
@@ -158,21 +169,20 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 				}
 				continue
 			}
-			r.add(at, s.phys[i], s.sum[i])
+			r.add(at, s.phys[i])
 		}
 	}
 	return nil
 }
 
-func (r *reading) add(at int, phys uint64, sum uint32) {
+func (r *reading) add(at int, phys uint64) {
 	if n := len(r.parts); n > 0 {
 		if p := &r.parts[n-1]; p.run.end() == phys && p.at+int(p.run.count) == at {
 			p.run.count++
-			p.sums = append(p.sums, sum)
 			return
 		}
 	}
-	r.parts = append(r.parts, part{at, run{phys, 1}, append(make([]uint32, 0, 8), sum)})
+	r.parts = append(r.parts, part{at, run{phys, 1}})
 }
 
 // finish reads and verifies the blocks that are only on disk.
@@ -187,7 +197,7 @@ func (r *reading) finish(d *Disk, k *Key) error {
 			}
 			return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k, (r.first+uint64(p.at))*blockBytes, off, d.path(dataName), err)
 		}
-		for i, sum := range p.sums {
+		for i, sum := range r.sums[p.at:][:p.run.count] {
 			if checksum(b[i*blockBytes:][:blockBytes]) != sum {
 				r.mismatch = true
 				return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k,

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -97,12 +98,16 @@ const (
 
 // Op is one change.
 type Op struct {
-	Kind    OpKind
-	Key     Key
-	To      Key    // OpRename
-	Off     uint64 // bytes
-	Len     uint64 // bytes
-	Data    []byte // OpWrite; the store does not keep or change it after done is called
+	Kind OpKind
+	Key  Key
+	To   Key    // OpRename
+	Off  uint64 // bytes
+	Len  uint64 // bytes
+	Data []byte // OpWrite; the store does not keep or change it after done is called
+	// Mem may say which counted memory Data lies in, whose checksums were computed from what arrived: the store
+	// keeps them and does not compute its own. Whoever submits the batch sees to it that the memory has a user
+	// until done is called.
+	Mem     *slab.Buf
 	Name    []byte // attribute name or omap key
 	Value   []byte
 	End     []byte
