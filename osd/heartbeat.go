@@ -52,7 +52,7 @@ func (h *heartbeats) follow(m *placement.Map) {
 			ctx, cancel := context.WithCancel(h.d.ctx)
 			b = &beat{id: o.ID, kick: make(chan struct{}, 1), cancel: cancel, addr: o.Addr, incarnation: o.Incarnation}
 			h.peers[o.ID] = b
-			h.d.peers.Retry(o.Addr) // it has just booted, whatever we saw before
+			h.retry(o.Addr) // it has just booted, whatever we saw before
 			h.d.wg.Add(1)
 			go h.run(ctx, b) // until the peer is down or Close ends ctx
 		case o.Up:
@@ -61,7 +61,7 @@ func (h *heartbeats) follow(m *placement.Map) {
 			b.addr, b.incarnation = o.Addr, o.Incarnation
 			b.mu.Unlock()
 			if news {
-				h.d.peers.Retry(o.Addr)
+				h.retry(o.Addr)
 			}
 		case b != nil:
 			b.cancel()
@@ -74,6 +74,12 @@ func (h *heartbeats) follow(m *placement.Map) {
 			delete(h.peers, id)
 		}
 	}
+}
+
+// retry has an address dialled again that did not answer.
+func (h *heartbeats) retry(addr string) {
+	h.d.peers.Retry(addr)
+	h.d.beatPeers.Retry(addr)
 }
 
 // probe asks a peer at once, because something made us doubt that it lives.
@@ -142,7 +148,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 	d.mu.Lock()
 	inc := d.incarnation
 	d.mu.Unlock()
-	r, err := d.peers.Call(ctx, addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{
+	r, err := d.beatPeers.Call(ctx, addr, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{
 		Heartbeat: &wirepb.Heartbeat{From: int32(d.id), Incarnation: inc, Asked: int64(asked), Acts: uint64(d.acts())}}}})
 	if err != nil {
 		return err

@@ -70,21 +70,26 @@ type OSD struct {
 	throttle *pg.Throttle
 	server   *wire.Server
 	peers    *wire.Peers
-	ctx      context.Context
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	shards   []*shard
-	reads    chan func()   // executed reads and recovery reads; bounded
-	booted   atomic.Bool   // groups exist, requests are taken
-	epoch    atomic.Uint64 // map the OSD acts on
-	handles  atomic.Uint64
-	fence    fence
-	stats    counters
-	nursery  nursery
-	beats    *heartbeats
-	scrubs   *scrubber
-	commitUs atomic.Int64
-	ratios   atomic.Pointer[ratios]
+	// beatPeers has the connections for heartbeats: an answer must not wait until what came before
+	// it on a connection has been worked off.
+	beatPeers *wire.Peers
+	ctx       context.Context
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	shards    []*shard
+	reads     chan func()   // executed reads and recovery reads; bounded
+	booted    atomic.Bool   // groups exist, requests are taken
+	epoch     atomic.Uint64 // map the OSD acts on
+	handles   atomic.Uint64
+	fence     fence
+	stats     counters
+	nursery   nursery
+	beats     *heartbeats
+	scrubs    *scrubber
+	commitUs  atomic.Int64
+
+	pending, pendingBytes atomic.Int64 // batches that the store has not answered yet, and their data
+	ratios                atomic.Pointer[ratios]
 
 	mu          sync.Mutex // guards below
 	incarnation uint64
@@ -182,7 +187,7 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	}
 	po := wo
 	po.Unreachable = d.unreachable
-	d.peers = wire.NewPeers(po)
+	d.peers, d.beatPeers = wire.NewPeers(po), wire.NewPeers(wo)
 	d.beats = newHeartbeats(d)
 	d.scrubs = newScrubber(d)
 	for i := 0; i < o.Shards; i++ {
@@ -474,6 +479,7 @@ func (d *OSD) stop(error) {
 		d.server.Close()
 	}
 	d.peers.Close()
+	d.beatPeers.Close()
 	for _, s := range d.shards {
 		s.wake()
 	}

@@ -46,14 +46,14 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 			return
 		}
 		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
-		d.shardOf(id).post(forGroup{id: id, epoch: epoch, mem: m.Mem, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
+		d.shardOf(id).put(forGroup{id: id, epoch: epoch, mem: m.Mem, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
 	case hd.GetHeartbeat() != nil:
 		d.onHeartbeat(c, m, hd.GetHeartbeat())
 	case hd.GetPgList() != nil:
 		l := hd.GetPgList()
 		id := placement.PGID{Pool: placement.PoolID(l.Pool), Shard: l.Shard}
 		ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), List: l}
-		d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m}})
+		d.shardOf(id).put(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m}})
 	case hd.GetPgQueryState() != nil:
 		q := hd.GetPgQueryState()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
@@ -69,6 +69,26 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	default:
 		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
 	}
+}
+
+// Idle implements wire.Idler: what has come is worked off here and now. Heartbeats
+// have connections of their own, so that work that takes long does not keep them.
+func (h handler) Idle(*wire.Conn) {
+	for _, s := range h.d.shards {
+		s.drive()
+	}
+}
+
+// Limits of what the store has been given and not answered, above which those who
+// bring work leave it to the shards' own goroutines. They are well below the store's
+// own, where giving it more means waiting.
+const (
+	pressedBatches = 1024
+	pressedBytes   = 32 << 20
+)
+
+func (d *OSD) pressed() bool {
+	return d.pending.Load() > pressedBatches || d.pendingBytes.Load() > pressedBytes
 }
 
 // onOp checks a client's operation and hands it to its PG.
@@ -100,7 +120,7 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 	if ev.Grows = write && grows(op); ev.Grows {
 		ev.Full = d.fullness() >= placement.Full
 	}
-	d.shardOf(id).post(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
+	d.shardOf(id).put(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
 }
 
 // refusal is the answer to a request that objop.Validate does not take. It names the
@@ -127,6 +147,9 @@ func grows(op *wirepb.OpRequest) bool {
 
 // Closed implements wire.Handler: messages to or from that peer may be lost.
 func (h handler) Closed(c *wire.Conn, _ error) {
+	for _, s := range h.d.shards {
+		s.wake() // what it brought last
+	}
 	peer, ok := osdOf(c.Peer())
 	if !ok || h.d.ctx.Err() != nil {
 		return

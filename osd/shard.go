@@ -20,17 +20,25 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// shard drives some of the PGs: one goroutine, one mailbox.
+// shard drives some of the PGs. What they are told goes through a mailbox, and one
+// goroutine at a time works it off: mostly the one that brought something
+// (drive), which is cheaper than waking another, else the shard's own (run).
 type shard struct {
 	d *OSD
 
 	mu     sync.Mutex // guards below
 	box    []any
-	signal chan struct{} // capacity 1: the mailbox is not empty, or the daemon stops
+	spare  []any         // memory for the next box
+	filled atomic.Bool   // the box is not empty; written with mu held
+	signal chan struct{} // capacity 1: there is something for the shard's own goroutine
 
-	acts atomic.Uint64 // all groups act on this map
+	acts    atomic.Uint64 // all groups act on this map
+	started atomic.Bool   // run has begun
+	armed   atomic.Int64  // when run wakes up by itself (clock.Mono)
 
-	// Only the shard's goroutine touches these.
+	own      sync.Mutex   // guards below: whoever holds it drives the groups
+	dirty    []*wire.Conn // connections with messages to be flushed
+	first    clock.Mono   // no group wants a tick before; 0: none wants one
 	groups   map[placement.PGID]*pg.Group
 	lines    map[placement.PGID]*store.Line // of all batches of a group: once one has failed, none that follow take effect
 	due      map[placement.PGID]clock.Mono  // when a group wants a tick
@@ -79,13 +87,39 @@ func (d *OSD) shardOf(id placement.PGID) *shard {
 	return d.shards[(uint64(id.Pool)*31+uint64(id.Shard))%uint64(len(d.shards))]
 }
 
-// post puts something into the mailbox. It never blocks: what may arrive is
-// bounded by the messenger's limits per connection and the groups' windows.
-func (s *shard) post(item any) {
+// put puts something into the mailbox; drive or wake must follow soon. It never blocks:
+// what may arrive is bounded by the messenger's limits per connection and the groups' windows.
+func (s *shard) put(item any) {
 	s.mu.Lock()
 	s.box = append(s.box, item)
+	s.filled.Store(true)
 	s.mu.Unlock()
+}
+
+// post puts something into the mailbox for the shard's own goroutine.
+func (s *shard) post(item any) {
+	s.put(item)
 	s.wake()
+}
+
+// What one goroutine that has other duties does for the shard before its own goroutine goes on.
+const driveRounds = 8
+
+// drive works off the mailbox, unless somebody else is at it. The caller must be
+// able to wait for a moment, so it is none of the store's goroutines, and none that
+// answers heartbeats: the store may be slow to take batches or to find an object.
+func (s *shard) drive() {
+	for n := 0; s.filled.Load() && s.started.Load(); n++ {
+		if n == driveRounds || s.d.pressed() {
+			s.wake()
+			return
+		}
+		if !s.own.TryLock() {
+			return // whoever holds it looks again after unlocking it
+		}
+		s.round()
+		s.own.Unlock()
+	}
 }
 
 func (s *shard) wake() {
@@ -118,30 +152,74 @@ func (s *shard) load(id placement.PGID) error {
 	return nil
 }
 
+// run works when nobody else does, and when time has passed.
 func (s *shard) run() {
 	defer s.d.wg.Done()
-	timer := time.NewTimer(time.Hour)
+	timer := time.NewTimer(0) // messages may have come before
 	defer timer.Stop()
+	s.started.Store(true)
 	for {
-		timer.Reset(s.untilDue())
 		select {
 		case <-s.signal:
 		case <-timer.C:
 		case <-s.d.ctx.Done():
 			return
 		}
-		s.mu.Lock()
-		items := s.box
-		s.box = nil
-		s.mu.Unlock()
-		for _, item := range items {
-			if s.d.ctx.Err() != nil {
-				return
-			}
-			s.handle(item)
+		s.own.Lock()
+		s.round()
+		wait := s.untilDue()
+		s.armed.Store(int64(s.d.clk.Mono().Add(wait)))
+		s.own.Unlock()
+		timer.Reset(wait)
+		if s.filled.Load() {
+			s.wake() // somebody relied on us
 		}
-		s.tick()
-		s.expire()
+	}
+}
+
+// flushEvery is how many items are handled before what they say leaves.
+const flushEvery = 16
+
+// round works off what is in the mailbox now. It is called with own held.
+func (s *shard) round() {
+	s.mu.Lock()
+	items := s.box
+	s.box, s.spare = s.spare[:0], nil
+	s.filled.Store(false)
+	s.mu.Unlock()
+	for i, item := range items {
+		if s.d.ctx.Err() != nil {
+			return
+		}
+		s.handle(item)
+		if i%flushEvery == flushEvery-1 {
+			s.flush()
+		}
+	}
+	s.tick()
+	s.expire()
+	s.flush()
+	clear(items)
+	if cap(items) <= 1024 { // a burst's memory is not kept
+		s.mu.Lock()
+		s.spare = items[:0]
+		s.mu.Unlock()
+	}
+}
+
+// flush sends what was queued. It is called with own held.
+func (s *shard) flush() {
+	for _, c := range s.dirty {
+		c.Flush()
+	}
+	clear(s.dirty)
+	s.dirty = s.dirty[:0]
+}
+
+// toFlush notes that a connection has messages to be flushed.
+func (s *shard) toFlush(c *wire.Conn) {
+	if !slices.Contains(s.dirty, c) {
+		s.dirty = append(s.dirty, c)
 	}
 }
 
@@ -150,25 +228,42 @@ func (s *shard) untilDue() time.Duration {
 	if s.waiters > 0 {
 		longest = time.Second
 	}
-	if len(s.due) == 0 {
+	if s.first == 0 {
 		return longest
 	}
-	first := clock.Mono(1<<63 - 1)
-	for _, t := range s.due {
-		first = min(first, t)
+	return min(longest, max(time.Millisecond, s.first.Sub(s.d.clk.Mono())))
+}
+
+// remind notes when a group wants a tick, zero for never.
+func (s *shard) remind(id placement.PGID, at clock.Mono) {
+	if at == 0 {
+		delete(s.due, id)
+		return
 	}
-	return min(longest, max(time.Millisecond, first.Sub(s.d.clk.Mono())))
+	s.due[id] = at
+	if s.first == 0 || at < s.first {
+		s.first = at
+		if int64(at) < s.armed.Load() {
+			s.wake()
+		}
+	}
 }
 
 func (s *shard) tick() {
-	if len(s.due) == 0 {
+	if s.first == 0 {
 		return
 	}
 	now := s.d.clk.Mono()
+	if now < s.first {
+		return
+	}
+	s.first = 0
 	var ids []placement.PGID
 	for id, t := range s.due {
 		if t <= now {
 			ids = append(ids, id)
+		} else if s.first == 0 || t < s.first {
+			s.first = t
 		}
 	}
 	for _, id := range ids {
@@ -186,7 +281,7 @@ func (s *shard) handle(item any) {
 		s.onMap(it)
 	case forGroup:
 		if s.m == nil || it.epoch > s.m.Epoch {
-			s.put(it)
+			s.later(it)
 			return
 		}
 		s.deliver(it)
@@ -207,15 +302,17 @@ const (
 	deferMax    = 10 * time.Second // of a client's request
 )
 
-// put keeps something until we have the map it was sent by. A lost message of a PG is found
+// later keeps something until we have the map it was sent by. A lost message of a PG is found
 // out by the PG; a client's request must be answered.
-func (s *shard) put(it forGroup) {
+func (s *shard) later(it forGroup) {
 	if len(s.deferred) >= deferredMax {
 		s.decline(it)
 		return
 	}
 	if it.from.conn != nil {
-		s.waiters++
+		if s.waiters++; s.waiters == 1 {
+			s.wake() // to look at the time
+		}
 		if it.since == 0 {
 			it.since = s.d.clk.Mono()
 		}
@@ -343,9 +440,13 @@ func (s *shard) follow(g *pg.Group, events []pg.Event) {
 func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	d, id := s.d, g.ID()
 	for _, p := range fx.Persist {
-		began := d.clk.Mono()
+		began, bytes := d.clk.Mono(), dataBytes(p.Ops)
 		users := s.use(p.Ops)
+		d.pending.Add(1)
+		d.pendingBytes.Add(bytes)
 		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
+			d.pending.Add(-1)
+			d.pendingBytes.Add(-bytes)
 			switch {
 			case err == nil:
 				d.commitUs.Store(d.clk.Mono().Sub(began).Microseconds()/8 + d.commitUs.Load()*7/8)
@@ -407,10 +508,8 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		delete(s.groups, id)
 		delete(s.lines, id)
 		delete(s.due, id)
-	case fx.Wake != 0:
-		s.due[id] = fx.Wake
 	default:
-		delete(s.due, id)
+		s.remind(id, fx.Wake)
 	}
 	return again
 }
@@ -464,7 +563,11 @@ func (s *shard) send(out pg.Out) {
 		d.fail(fmt.Errorf("encode a message to %s: %w", out.To, err))
 		return
 	}
-	if err := d.peers.Send(o.Addr, m); err != nil {
+	c, err := d.peers.Queue(o.Addr, m)
+	if c != nil {
+		s.toFlush(c)
+	}
+	if err != nil {
 		if !errors.Is(err, wire.ErrBackoff) {
 			d.log.Debug("message not sent", "to", out.To, "err", err)
 		}
@@ -542,7 +645,8 @@ func (s *shard) reply(r pg.Reply) {
 		s.d.stats.readOps.Add(1)
 		s.d.stats.readBytes.Add(uint64(len(r.Payload)))
 	}
-	c.conn.Reply(c.req, &wire.Message{Header: h, Payload: r.Payload, Mem: r.Mem}) // the client is gone if it fails
+	c.conn.QueueReply(c.req, &wire.Message{Header: h, Payload: r.Payload, Mem: r.Mem}) // the client is gone if it fails
+	s.toFlush(c.conn)
 	r.Mem.Release()
 	c.req.Release() // batches and messages that carry its payload are users themselves
 }
@@ -576,8 +680,9 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 	}
 	mem.Retain() // the group may answer before the worker has looked at it
 	s.offload(func() {
-		s.post(forGroup{id: id, to: g, ev: run()})
+		s.put(forGroup{id: id, to: g, ev: run()})
 		mem.Release()
+		s.drive()
 	})
 	return nil, false
 }
@@ -639,4 +744,12 @@ func (s *shard) query(id placement.PGID, c client) {
 		return
 	}
 	c.conn.Reply(c.req, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgQueryStateReply{PgQueryStateReply: &wirepb.PGQueryStateReply{Json: b}}}})
+}
+
+// dataBytes counts the bytes of objects in a batch.
+func dataBytes(ops []store.Op) (n int64) {
+	for i := range ops {
+		n += int64(len(ops[i].Data))
+	}
+	return n
 }

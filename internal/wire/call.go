@@ -124,10 +124,25 @@ func (c *Conn) Send(m *Message) error {
 	return c.pushSend(f, true)
 }
 
+// Queue is Send for somebody who sends several messages in a row: it leaves when
+// Flush is called, which it must be soon, or together with a message of another.
+func (c *Conn) Queue(m *Message) error {
+	f, err := encode(kindMessage, m, stamp{epoch: c.epoch()}, c.o.NoPayloadCheck)
+	if err != nil {
+		return fmt.Errorf("send to %v: %w", c, err)
+	}
+	return c.pushOne(f, false, true)
+}
+
+// QueueReply is to Reply what Queue is to Send.
+func (c *Conn) QueueReply(req *Message, m *Message) error { return c.answerTo(req, m, true) }
+
 // Reply answers the request req, which must have come from this connection and
 // not be answered yet. It never waits. A one-way message has no answer: then
 // nothing is sent. m may be nil: OK and nothing else.
-func (c *Conn) Reply(req *Message, m *Message) error {
+func (c *Conn) Reply(req *Message, m *Message) error { return c.answerTo(req, m, false) }
+
+func (c *Conn) answerTo(req *Message, m *Message, later bool) error {
 	tag := req.Header.GetTag()
 	if tag == 0 {
 		m.unsent()
@@ -139,11 +154,11 @@ func (c *Conn) Reply(req *Message, m *Message) error {
 		// The peer must not wait for ever because our answer is too large.
 		sorry := &wirepb.Header{Code: wirepb.Code_INTERNAL, Error: err.Error()}
 		if f, e := encode(kindMessage, &Message{Header: sorry}, s, true); e == nil {
-			_ = c.pushReply(f, tag)
+			_ = c.pushReply(f, tag, later)
 		}
 		return fmt.Errorf("reply to %v: %w", c, err)
 	}
-	return c.pushReply(f, tag)
+	return c.pushReply(f, tag, later)
 }
 
 // ReplyError answers the request req with an error code and a text for people.

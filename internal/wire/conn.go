@@ -24,6 +24,8 @@ type Conn struct {
 	moreInput atomic.Bool  // the reader has more bytes at hand: a busy connection
 	lastWrite atomic.Int64 // when the last write ended, nanoseconds since clockBase
 	inHandle  atomic.Bool  // the reader is inside a Handler call
+	handled   bool         // Handle was called since Idle was; the reader goroutine's
+	idler     Idler        // the handler, if it is one
 
 	framesIn, bytesIn atomic.Uint64 // written by the reader
 
@@ -35,6 +37,7 @@ type Conn struct {
 	pending map[uint64]*call // our unanswered requests
 
 	queue         []frame // to be written, in order
+	spare         []frame // memory for the next queue
 	queuedBytes   int     // of queue and of what is being written
 	queuedFrames  int
 	writing       bool          // somebody is writing; others only queue
@@ -81,6 +84,7 @@ func startConn(nc net.Conn, fr *frameReader, a agreed, o *Options, finished func
 		writeDone: make(chan struct{}),
 		finished:  make(chan struct{}),
 	}
+	c.idler, _ = o.Handler.(Idler)
 	c.calls.New = func() any { return &call{result: make(chan result, 1)} }
 	c.writable.L, c.readable.L = &c.mu, &c.mu
 	c.lastWrite.Store(int64(time.Since(clockBase)) - int64(time.Second)) // quiet
@@ -169,6 +173,7 @@ func (c *Conn) flush() {
 	}
 	flushed := make(chan struct{})
 	c.flushed = flushed
+	c.wakeWriter() // what was queued for Flush leaves, too
 	c.mu.Unlock()
 	_ = c.nc.SetWriteDeadline(time.Now().Add(flushTimeout)) // a write that runs into it fails the connection
 	select {

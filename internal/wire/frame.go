@@ -134,6 +134,17 @@ type frameReader struct {
 	peeked     int // bytes of br that the last header still occupies
 }
 
+// whole reports whether the next frame can be read without waiting for the peer.
+// It says so of some that turn out to be damaged, too.
+func (r *frameReader) whole() bool {
+	n := r.br.Buffered()
+	if n < prefixLen {
+		return false
+	}
+	b, _ := r.br.Peek(prefixLen) // cannot fail: they are buffered
+	return uint64(n) >= prefixLen+uint64(binary.LittleEndian.Uint32(b[4:]))+uint64(binary.LittleEndian.Uint32(b[8:]))
+}
+
 // next reads a frame's prefix and header. The header's bytes are valid until
 // the next call of payload or next. io.EOF means that the stream ended between
 // two frames.

@@ -83,3 +83,10 @@ type Handler interface {
 	Handle(c *Conn, m *Message)
 	Closed(c *Conn, err error)
 }
+
+// Idler is a Handler that would rather work on several messages together. Idle is
+// called on the reader goroutine after one or more calls of Handle, before the reader
+// waits for anything; if the connection ends before, only Closed is.
+type Idler interface {
+	Idle(c *Conn)
+}

@@ -126,6 +126,15 @@ func (p *Peers) Send(addr string, m *Message) error {
 	return p.queue(addr, f)
 }
 
+// Queue is Send for somebody who sends several messages in a row: Flush of the
+// connection that it returns must be called soon. There is none while a dial is under way.
+func (p *Peers) Queue(addr string, m *Message) (*Conn, error) {
+	if conn := p.Live(addr); conn != nil {
+		return conn, conn.Queue(m)
+	}
+	return nil, p.Send(addr, m)
+}
+
 // queue keeps f until the dial to addr has ended. The dial may have ended while
 // f was encoded.
 func (p *Peers) queue(addr string, f frame) error {

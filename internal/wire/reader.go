@@ -60,7 +60,27 @@ func (c *Conn) readFrames() error {
 				return err
 			}
 		}
+		if c.handled && !c.fr.whole() {
+			c.idle()
+		}
 	}
+}
+
+// idle tells the handler that what it was given is all for now.
+func (c *Conn) idle() {
+	if !c.handled || c.idler == nil {
+		return
+	}
+	c.handled = false
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.inHandle.Store(true)
+	c.mu.Unlock()
+	c.idler.Idle(c)
+	c.inHandle.Store(false)
 }
 
 // pong answers a ping, unless our queue is full: then the peer, which does not
@@ -99,11 +119,17 @@ func (c *Conn) handle(m *Message) error {
 		m.Release()
 	}
 	c.inHandle.Store(false)
+	c.handled = true
 
 	if tag == 0 {
 		return nil
 	}
 	c.mu.Lock()
+	if c.inCount >= c.o.InflightMax || c.inBytes >= c.o.InflightBytes {
+		c.mu.Unlock()
+		c.idle() // the answers that are waited for may depend on it
+		c.mu.Lock()
+	}
 	for c.err == nil && (c.inCount >= c.o.InflightMax || c.inBytes >= c.o.InflightBytes) {
 		c.readable.Wait()
 	}

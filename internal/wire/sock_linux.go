@@ -25,7 +25,7 @@ func tuneSocket(fd int, stall time.Duration) {
 type tryWriter struct {
 	rc   syscall.RawConn
 	fn   func(fd uintptr) bool // made once: a closure per write would be an allocation
-	bufs [2][]byte
+	bufs [][]byte
 	n    int
 	err  error
 }
@@ -47,10 +47,10 @@ func newTryWriter(nc net.Conn) *tryWriter {
 
 func (w *tryWriter) try(fd uintptr) bool {
 	for {
-		if len(w.bufs[1]) == 0 {
+		if len(w.bufs) == 1 {
 			w.n, w.err = unix.Write(int(fd), w.bufs[0])
 		} else {
-			w.n, w.err = unix.Writev(int(fd), w.bufs[:])
+			w.n, w.err = unix.Writev(int(fd), w.bufs)
 		}
 		if w.err != unix.EINTR {
 			return true // never wait, whatever came out
@@ -60,9 +60,31 @@ func (w *tryWriter) try(fd uintptr) bool {
 
 // write takes as much of a and b as the socket has room for now.
 func (w *tryWriter) write(a, b []byte) (int, error) {
-	w.bufs[0], w.bufs[1] = a, b
+	w.add(a)
+	w.add(b)
+	return w.run()
+}
+
+// writeFrames takes as much of the frames as the socket has room for now.
+func (w *tryWriter) writeFrames(fs []frame) (int, error) {
+	for i := range fs {
+		w.add(fs[i].head)
+		w.add(fs[i].payload)
+	}
+	return w.run()
+}
+
+func (w *tryWriter) add(b []byte) {
+	if len(b) > 0 {
+		w.bufs = append(w.bufs, b)
+	}
+}
+
+func (w *tryWriter) run() (int, error) {
+	w.n, w.err = 0, nil
 	err := w.rc.Write(w.fn)
-	w.bufs[0], w.bufs[1] = nil, nil
+	clear(w.bufs)
+	w.bufs = w.bufs[:0]
 	if err != nil {
 		return 0, err
 	}

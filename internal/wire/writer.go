@@ -11,6 +11,8 @@ import (
 const (
 	groupFrames = 256     // frames written by one system call at most
 	groupBytes  = 1 << 20 // and bytes, as far as frames allow
+	flushFrames = 64      // Flush writes no more frames itself
+	flushBytes  = 160 << 10
 	pieceBytes  = 4 << 20 // a larger frame is written in pieces, so that progress shows
 )
 
@@ -36,7 +38,10 @@ func (c *Conn) full(size int) bool {
 }
 
 // pushSend queues a one-way frame or fails.
-func (c *Conn) pushSend(f frame, inline bool) error {
+func (c *Conn) pushSend(f frame, inline bool) error { return c.pushOne(f, inline, false) }
+
+// pushOne is pushSend; later leaves the frame to Flush.
+func (c *Conn) pushOne(f frame, inline, later bool) error {
 	c.mu.Lock()
 	if err := c.usable(); err != nil {
 		c.mu.Unlock()
@@ -48,6 +53,11 @@ func (c *Conn) pushSend(f frame, inline bool) error {
 		c.mu.Unlock()
 		f.release()
 		return err
+	}
+	if later {
+		c.queueLater(f)
+		c.mu.Unlock()
+		return nil
 	}
 	inline = inline && f.size <= inlineMax && len(c.pending) == 0 && !c.moreInput.Load() &&
 		time.Since(clockBase)-time.Duration(c.lastWrite.Load()) > quiet
@@ -75,7 +85,7 @@ func (c *Conn) pushAll(frames []frame) []frame {
 // pushReply queues the answer to an inbound request. Its place among the
 // unanswered requests is freed when it has been written, so a peer that asks
 // and does not read cannot fill our memory.
-func (c *Conn) pushReply(f frame, tag uint64) error {
+func (c *Conn) pushReply(f frame, tag uint64, later bool) error {
 	c.mu.Lock()
 	if err := c.usable(); err != nil {
 		c.mu.Unlock()
@@ -90,6 +100,11 @@ func (c *Conn) pushReply(f frame, tag uint64) error {
 	}
 	delete(c.inbound, tag)
 	c.inBytes += f.size - asked
+	if later {
+		c.queueLater(f)
+		c.mu.Unlock()
+		return nil
+	}
 	c.push(f, f.size <= inlineMax && c.inCount == 1 && !c.moreInput.Load())
 	return nil
 }
@@ -141,6 +156,73 @@ func (c *Conn) push(f frame, inline bool) {
 	c.mu.Unlock()
 }
 
+// queueLater puts a frame into the queue without waking anybody: Flush does.
+// It is called with mu held.
+func (c *Conn) queueLater(f frame) {
+	c.queuedFrames++
+	c.queuedBytes += f.size
+	c.queue = append(c.queue, f)
+}
+
+// Flush writes what Queue and QueueReply have put into the queue, as far as the
+// socket has room for it now. The rest, and what is too much to be written by a
+// goroutine that has other things to do, is left to the writer goroutine.
+func (c *Conn) Flush() {
+	c.mu.Lock()
+	if c.err != nil || c.writing || len(c.queue) == 0 {
+		c.mu.Unlock() // whoever is writing takes the queue next
+		return
+	}
+	size := 0
+	for i := range c.queue {
+		size += c.queue[i].size
+	}
+	if c.try == nil || len(c.queue) > flushFrames || size > flushBytes {
+		c.wakeWriter()
+		c.mu.Unlock()
+		return
+	}
+	batch := c.queue
+	c.queue, c.spare = c.spare[:0], nil
+	c.writing = true
+	c.mu.Unlock()
+
+	n, err := c.try.writeFrames(batch)
+	if err != nil {
+		c.fail(fmt.Errorf("write: %w", err))
+	}
+	c.lastWrite.Store(int64(time.Since(clockBase)))
+	c.mu.Lock()
+	c.writing = false
+	c.progress++
+	done := len(batch) // frames that are done with
+	if c.err == nil {
+		done = 0
+		for done < len(batch) && n >= batch[done].size {
+			n -= batch[done].size
+			c.written(batch[done])
+			done++
+		}
+		if done < len(batch) {
+			rest := append(make([]frame, 0, len(batch)-done+len(c.queue)), batch[done:]...)
+			rest[0].skip(n)
+			c.queue = append(rest, c.queue...)
+		}
+	}
+	c.wakeWriter()
+	c.checkFlushed()
+	c.mu.Unlock()
+	for i := range done {
+		batch[i].release()
+	}
+	clear(batch)
+	c.mu.Lock()
+	if c.spare == nil {
+		c.spare = batch[:0]
+	}
+	c.mu.Unlock()
+}
+
 // wakeWriter is called with mu held.
 func (c *Conn) wakeWriter() {
 	if c.writerIdle && !c.writing && len(c.queue) > 0 {
@@ -181,15 +263,20 @@ func (c *Conn) writeInline(f frame) {
 // pushRest puts what is left of f after n bytes at the head of the queue, with
 // mu held.
 func (c *Conn) pushRest(f frame, n int) {
-	if n < len(f.head) {
-		f.head = f.head[n:]
-	} else {
-		f.payload = f.payload[n-len(f.head):]
-		f.head = nil
-	}
+	f.skip(n)
 	c.queue = append(c.queue, frame{})
 	copy(c.queue[1:], c.queue)
 	c.queue[0] = f
+}
+
+// skip drops the frame's first n bytes, which have left. Its size stays.
+func (f *frame) skip(n int) {
+	if n < len(f.head) {
+		f.head = f.head[n:]
+		return
+	}
+	f.payload = f.payload[n-len(f.head):]
+	f.head = nil
 }
 
 // written books a frame that has left, with mu held.

@@ -1,0 +1,128 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+)
+
+// inbox passes on what it is given.
+type inbox chan *Message
+
+func (r inbox) Handle(_ *Conn, m *Message) { r <- m }
+func (r inbox) Closed(*Conn, error)        {}
+
+// Messages that are queued leave with Flush and not before, in order, whatever
+// their sizes are: more than the socket or Flush takes at once goes to the writer.
+func TestQueueFlush(t *testing.T) {
+	seed := rand.Uint64()
+	chance := rand.New(rand.NewPCG(seed, 0))
+	got := make(inbox, 4096)
+	s := serve(t, Options{Handler: got})
+	c := dialTo(t, s, Options{})
+	sent := uint64(0)
+	for round := range 60 {
+		sizes := []int{10, 5000, 20_000, 300_000}
+		if round%3 > 0 {
+			sizes = sizes[:2]
+		}
+		before := c.Stats().FramesOut
+		var want [][]byte
+		for range 1 + chance.IntN(100) {
+			payload := bytes.Repeat([]byte{byte(chance.Uint64())}, sizes[chance.IntN(len(sizes))])
+			want = append(want, payload)
+			sent++
+			if err := c.Queue(&Message{Header: &wirepb.Header{Epoch: sent}, Payload: payload}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if st := c.Stats(); round == 0 && (st.FramesOut != before || st.Queued != len(want)) {
+			t.Errorf("seed %d: before Flush %d frames have left and %d wait, want 0 and %d", seed, st.FramesOut-before, st.Queued, len(want))
+		}
+		c.Flush()
+		for i, payload := range want {
+			m := <-got
+			if n := sent - uint64(len(want)) + uint64(i) + 1; m.Header.Epoch != n || !bytes.Equal(m.Payload, payload) {
+				t.Fatalf("seed %d, round %d: got message %d with %d bytes, want %d with %d", seed, round, m.Header.Epoch, len(m.Payload), n, len(payload))
+			}
+		}
+	}
+	c.Flush() // of nothing
+}
+
+// What is queued leaves together with somebody else's message, and before the connection is closed.
+func TestQueueWithoutFlush(t *testing.T) {
+	got := make(inbox, 10)
+	s := serve(t, Options{Handler: got})
+	c := dialTo(t, s, Options{})
+	for i, leave := range []func() error{
+		func() error { return c.Send(&Message{Header: &wirepb.Header{Epoch: 2}}) },
+		c.Close,
+	} {
+		if err := c.Queue(&Message{Header: &wirepb.Header{Epoch: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := leave(); err != nil {
+			t.Fatal(err)
+		}
+		if m := <-got; m.Header.Epoch != 1 {
+			t.Fatalf("%d: got epoch %d first", i, m.Header.Epoch)
+		}
+		if i == 0 {
+			<-got
+		}
+	}
+	if err := c.Queue(&Message{Header: &wirepb.Header{}}); err == nil {
+		t.Error("a closed connection takes messages")
+	}
+	c.Flush()
+}
+
+// lazy answers only when it is idle.
+type lazy struct {
+	reqs []*Message
+	most *int
+}
+
+func (l *lazy) Handle(_ *Conn, m *Message) { l.reqs = append(l.reqs, m) }
+func (l *lazy) Closed(*Conn, error)        {}
+func (l *lazy) Idle(c *Conn) {
+	*l.most = max(*l.most, len(l.reqs))
+	for _, m := range l.reqs {
+		_ = c.QueueReply(m, &Message{Header: &wirepb.Header{}})
+	}
+	l.reqs = nil
+	c.Flush()
+}
+
+// Idle comes whenever the reader is about to wait: for more bytes, with pings and
+// part of a frame behind the last request, and for answers at the limit of requests.
+func TestIdle(t *testing.T) {
+	most := 0
+	s := serve(t, Options{Handler: &lazy{most: &most}, InflightMax: 4})
+	c := dialTo(t, s, Options{})
+	done := make(chan error)
+	for range 50 {
+		go func() { // until it is answered
+			_, err := c.Call(context.Background(), &Message{Header: &wirepb.Header{}, Payload: make([]byte, 100)})
+			done <- err
+		}()
+		go func() { // until it is answered
+			_, err := c.Ping(context.Background())
+			done <- err
+		}()
+	}
+	for range 100 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Close()
+	s.Close() // the handler has ended
+	if most == 0 || most > 4 {
+		t.Errorf("%d requests were unanswered at a time, the limit is 4", most)
+	}
+}
