@@ -160,7 +160,11 @@ func newOSDDaemonCommand(e *env) *cobra.Command {
 
 An empty or missing data directory becomes a new store, which the monitors give
 an OSD id of its own. A directory that has been used keeps its id for ever.
-    cairn osd --data /var/lib/cairn/osd0 --mons 10.0.0.1:7400,10.0.0.2:7400 --listen 10.0.0.5:7410`,
+    cairn osd --data /var/lib/cairn/osd0 --mons 10.0.0.1:7400,10.0.0.2:7400 --listen 10.0.0.5:7410
+With --device journal and data are on a block device, or in one large file, and
+only the index is in the directory. The directory remembers the device; it need
+be named again only when it has another name.
+    cairn osd --data /var/lib/cairn/osd1 --device /dev/disk/by-id/nvme-X --mons 10.0.0.1:7400`,
 		func(ctx context.Context) error {
 			log, err := f.apply(e)
 			if err != nil {
@@ -196,6 +200,8 @@ an OSD id of its own. A directory that has been used keeps its id for ever.
 			return n.Close()
 		})
 	cmd.Flags().StringVar(&o.Dir, "data", "", "data directory")
+	cmd.Flags().StringVar(&o.Device, "device", "", "block device, or file, for journal and data (default: files in the data directory)")
+	cmd.Flags().StringVar(&o.WipeDevice, "wipe-device", "", "destroy what the device of a new store holds: the word of the error that refuses it, such as ext4, or a store's UUID")
 	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "messenger address, HOST:PORT")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address told to others, if it is not that of --listen")
@@ -203,7 +209,7 @@ an OSD id of its own. A directory that has been used keeps its id for ever.
 	cmd.Flags().StringVar(&host, "host", "", "CRUSH host (default: this machine's name)")
 	cmd.Flags().StringSliceVar(&location, "location", nil, "further CRUSH location, TYPE=NAME[,...] such as rack=r1 (default root=default)")
 	cmd.Flags().StringVar(&journal, "journal", "256MiB", "journal of a new store")
-	cmd.Flags().StringVar(&capacity, "capacity", "0", "capacity of a new store (default: the file system's)")
+	cmd.Flags().StringVar(&capacity, "capacity", "0", "capacity of a new store, and size of a --device file that is to be made (default: the file system's, or the device's)")
 	f.register(cmd, "512MiB")
 	return cmd
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -23,6 +22,8 @@ import (
 // OSDOptions configures StartOSD. Zero values of the optional fields mean the defaults.
 type OSDOptions struct {
 	Dir          string   // data directory; a new store is made in it when it is empty or missing
+	Device       string   // block device or file for journal and data; default: files of the directory
+	WipeDevice   string   // what a device may hold and lose when a store is made on it
 	Mons         []string // required: messenger addresses of some monitors
 	Listen       string   // default 127.0.0.1:0
 	Advertise    string
@@ -81,7 +82,7 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	if err := makeStore(o); err != nil {
 		return nil, err
 	}
-	so := store.Options{CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
+	so := store.Options{Device: o.Device, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
 	if o.TuneStore != nil {
 		o.TuneStore(&so)
 	}
@@ -147,13 +148,11 @@ func (n *OSD) complain(log *slog.Logger) (stop func()) {
 // anything else in it is refused by store.Create and left alone.
 func makeStore(o OSDOptions) error {
 	if fi, err := os.Stat(o.Dir); err == nil && !fi.IsDir() {
-		return fmt.Errorf("OSD data directory %s is not a directory: this version keeps its data in a directory; make a file system on the device, mount it and name the mount point", o.Dir)
+		return fmt.Errorf("OSD data directory %s is not a directory: name a directory, and the device or file with --device", o.Dir)
 	}
-	entries, err := os.ReadDir(o.Dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if vacant, err := store.Vacant(o.Dir, o.Device); err != nil {
 		return fmt.Errorf("OSD data directory: %w", err)
-	}
-	if len(entries) > 0 {
+	} else if !vacant {
 		return nil // store.Open tells whether it is ours
 	}
 	if err := os.MkdirAll(filepath.Dir(o.Dir), 0o755); err != nil {
@@ -161,6 +160,7 @@ func makeStore(o OSDOptions) error {
 	}
 	return store.Create(o.Dir, store.CreateOptions{
 		JournalBytes: o.JournalBytes, Capacity: o.Capacity, Log: o.Log, Identity: store.Identity{OSD: placement.NoOSD},
+		Device: o.Device, Wipe: o.WipeDevice,
 	})
 }
 

@@ -29,7 +29,10 @@ func seedOf(t *testing.T) uint64 {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-const crashDir = "/osd"
+const (
+	crashDir    = "/osd"
+	crashDevice = "/dev/disk"
+)
 
 func faultOptions(l *faultLayer) Options {
 	return Options{layer: l, DirtyBytes: 256 << 10, IdleCheckpoint: -1, Log: quiet()}
@@ -40,6 +43,10 @@ func createFault(t testing.TB, l *faultLayer) {
 	t.Helper()
 	o := CreateOptions{JournalBytes: 256 << 10 << (2 * l.rng.IntN(2)), Capacity: 64 << 20, Log: quiet(), layer: l, tinyJournal: true}
 	o.Identity.Store = placement.UUID{1, 2, 3}
+	if l.onDevice {
+		l.addDevice(crashDevice, 32<<20)
+		o.Device, o.Capacity = crashDevice, 0
+	}
 	if err := Create(crashDir, o); err != nil {
 		t.Fatal(err)
 	}
@@ -156,12 +163,20 @@ func dump(s Store) (string, error) {
 // first few entirely and the rest not at all.
 func TestDiskPowerCut(t *testing.T) {
 	seed := seedOf(t)
-	lives := 150
+	lives := 75
 	if testing.Short() {
-		lives = 40
+		lives = 20
 	}
+	t.Run("directory", func(t *testing.T) { powerCuts(t, newFaultLayer(seed), seed, lives) })
+	t.Run("device", func(t *testing.T) {
+		l := newFaultLayer(seed)
+		l.onDevice = true
+		powerCuts(t, l, seed, lives)
+	})
+}
+
+func powerCuts(t *testing.T, l *faultLayer, seed uint64, lives int) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	l := newFaultLayer(seed)
 	createFault(t, l)
 	m := mirror{NewSim(SimOptions{Manual: true})}
 	states := []string{""} // what the store holds after each batch of this life

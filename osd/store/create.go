@@ -21,6 +21,13 @@ type CreateOptions struct {
 	// Capacity in bytes, journal and index included; default 0: as much as the file system gives.
 	// Stores that share a file system should have one.
 	Capacity int64
+	// Device is the block device, or the file, that journal and data are to be on; only the
+	// index is in the directory then. Default: all are files of the directory. A file that does not
+	// exist is made, with Capacity bytes.
+	Device string
+	// Wipe names what the device holds and may be destroyed, in the word of the error that refuses
+	// it: a file system's, or a store's UUID. Default: a device that holds anything is refused.
+	Wipe string
 	// Log; default slog.Default().
 	Log *slog.Logger
 
@@ -32,6 +39,7 @@ type CreateOptions struct {
 const (
 	MinJournalBytes     = 32 << 20
 	DefaultJournalBytes = 256 << 20
+	maxJournalBytes     = 64 << 30
 )
 
 // Create makes an empty store in dir, which must be empty or not exist. The
@@ -47,7 +55,7 @@ func Create(dir string, o CreateOptions) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if o.JournalBytes < MinJournalBytes && !o.tinyJournal || o.JournalBytes%blockBytes != 0 || o.JournalBytes > 64<<30 {
+	if o.JournalBytes < MinJournalBytes && !o.tinyJournal || o.JournalBytes%blockBytes != 0 || o.JournalBytes > maxJournalBytes {
 		return fmt.Errorf("create store %s: %w", dir, invalid("journal of %d bytes: want a multiple of %d from %d up", o.JournalBytes, blockBytes, MinJournalBytes))
 	}
 	if o.Capacity < 0 || o.Capacity > 0 && o.Capacity < o.JournalBytes*5/4 {
@@ -60,10 +68,16 @@ func Create(dir string, o CreateOptions) error {
 		u := &o.Identity.Store
 		u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
 	}
-	if err := create(dir, &o); err != nil {
+	make := create
+	if o.Device != "" {
+		make = createOnDevice
+	} else if o.Wipe != "" {
+		return fmt.Errorf("create store %s: %w", dir, invalid("what may be wiped is given, but no device"))
+	}
+	if err := make(dir, &o); err != nil {
 		return fmt.Errorf("create store %s: %w", dir, explain(err))
 	}
-	o.Log.Info("store: created", "dir", dir, "store", o.Identity.Store, "journal", o.JournalBytes, "capacity", o.Capacity)
+	o.Log.Info("store: created", "dir", dir, "device", o.Device, "store", o.Identity.Store, "journal", o.JournalBytes, "capacity", o.Capacity)
 	return nil
 }
 
@@ -98,8 +112,27 @@ func create(dir string, o *CreateOptions) error {
 	if err := makeFile(l, filepath.Join(dir, journalName), func(f file) error { return zeroFill(f, o.JournalBytes) }); err != nil {
 		return err
 	}
+	if err := createIndex(dir, o); err != nil {
+		return err
+	}
+	if err := l.SyncDir(dir); err != nil {
+		return err
+	}
+	sb := &superblock{
+		generation: 1, id: o.Identity, clean: true, created: time.Now().UnixNano(),
+		journal: o.JournalBytes, capacity: o.Capacity, checkpoint: checkpoint{seq: 1},
+	}
+	err = makeFile(l, filepath.Join(dir, superName), func(f file) error { return writeSuperblock(f, superInFile, sb) })
+	if err != nil {
+		return err
+	}
+	return l.SyncDir(dir)
+}
+
+// createIndex makes an index that says whose it is.
+func createIndex(dir string, o *CreateOptions) error {
 	db, err := pebble.Open(filepath.Join(dir, indexName), &pebble.Options{
-		FS: l.Pebble(), DisableWAL: true, FormatMajorVersion: indexFormat, Logger: pebbleLog{o.Log}, ErrorIfExists: true,
+		FS: o.layer.Pebble(), DisableWAL: true, FormatMajorVersion: indexFormat, Logger: pebbleLog{o.Log}, ErrorIfExists: true,
 	})
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
@@ -114,18 +147,7 @@ func create(dir string, o *CreateOptions) error {
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	if err := l.SyncDir(dir); err != nil {
-		return err
-	}
-	sb := &superblock{
-		generation: 1, id: o.Identity, clean: true, created: time.Now().UnixNano(),
-		journal: o.JournalBytes, capacity: o.Capacity, checkpoint: checkpoint{seq: 1},
-	}
-	err = makeFile(l, filepath.Join(dir, superName), func(f file) error { return writeSuperblock(f, sb) })
-	if err != nil {
-		return err
-	}
-	return l.SyncDir(dir)
+	return nil
 }
 
 // checkEmpty refuses a directory in which something lives already.
@@ -133,7 +155,7 @@ func checkEmpty(names []string) error {
 	var found []string
 	for _, n := range names {
 		switch n {
-		case superName:
+		case superName, linkName:
 			return fmt.Errorf("a store is there already: open it, or remove it first if its data is not needed")
 		case "lost+found", lockName:
 		default:

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +27,10 @@ type Options struct {
 	// QueueBytes bounds the data of batches submitted and not yet durable; Submit blocks
 	// beyond. Default 128 MiB.
 	QueueBytes int64
+	// Device is where journal and data are, when that is not what the directory's link says: the
+	// device has another name now. The link is then changed. A store that has all in its
+	// directory is refused.
+	Device string
 	// NoODirect goes through the page cache.
 	NoODirect bool
 	// IdleCheckpoint is how long after the last batch memory and journal are emptied;
@@ -75,13 +78,13 @@ type Disk struct {
 	opts Options
 	log  *slog.Logger
 
-	lock      io.Closer
-	superFile file
-	data      file
-	meter     *meter // what data and journal go through
-	db        *pebble.DB
-	cache     *pebble.Cache
-	alloc     *allocator
+	lock  io.Closer
+	files *storeFiles
+	data  file
+	meter *meter // what data and journal go through
+	db    *pebble.DB
+	cache *pebble.Cache
+	alloc *allocator
 
 	journal *journal // the committer's, as is planner
 	planner *planner
@@ -103,7 +106,7 @@ type Disk struct {
 	forgive     func(FindingKind, error) bool // of an Inspector: whether to go on at damage; nil: never
 	failedCh    chan struct{}                 // closed with failure
 
-	superMu sync.Mutex // guards super and the writing of superFile
+	superMu sync.Mutex // guards super and the writing of it
 	super   superblock
 
 	queue queue
@@ -141,7 +144,7 @@ var _ Store = (*Disk)(nil)
 
 // Names in a data directory.
 const (
-	superName   = "superblock"
+	superName   = "superblock" // not when there is a device
 	lockName    = "lock"
 	journalName = "journal"
 	dataName    = "data"
@@ -196,8 +199,6 @@ func explain(err error) error {
 	return err
 }
 
-func (d *Disk) path(name string) string { return filepath.Join(d.dir, name) }
-
 // openSuper locks the store and reads whose it is.
 func (d *Disk) openSuper() error {
 	l := d.opts.layer
@@ -205,20 +206,28 @@ func (d *Disk) openSuper() error {
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(names, superName) {
+	if len(others(names)) == len(names) { // do not put a lock into a directory that is not ours
 		return notAStore(names)
 	}
-	if d.lock, err = l.Lock(d.path(lockName)); err != nil {
+	if d.lock, err = l.Lock(filepath.Join(d.dir, lockName)); err != nil {
 		return err
 	}
-	if d.superFile, err = l.OpenFile(d.path(superName), false); err != nil {
+	if d.opts.Device != "" {
+		if d.opts.Device, err = filepath.Abs(d.opts.Device); err != nil {
+			return err
+		}
+	}
+	if d.files, err = openSuper(l, d.dir, d.opts.Device, !d.opts.NoODirect); err != nil {
 		return err
 	}
-	sb, err := readSuperblock(d.superFile)
+	sb, err := readSuperblock(d.files.super, d.files.supers)
 	if err != nil {
 		if errors.Is(err, errNotSuper) {
-			return fmt.Errorf("%s holds something else, not a cairn superblock: choose another directory", d.path(superName))
+			return fmt.Errorf("%s holds something else, not a cairn superblock: choose another directory or device", d.path(superName))
 		}
+		return fmt.Errorf("%s: %w", d.path(superName), err)
+	}
+	if err := d.files.check(sb); err != nil {
 		return err
 	}
 	d.super = *sb
@@ -249,7 +258,24 @@ func (d *Disk) open() error {
 	}
 	d.refreshCapacity(size) // now that the index is measured
 	d.alloc.setMax(d.maxBlocks())
-	return d.writeSuper(func(s *superblock) { s.clean = false })
+	return d.opened()
+}
+
+// opened makes the start known: first the device's new name or size, then that
+// the store is in use.
+func (d *Disk) opened() error {
+	f := d.files
+	if f.device != nil && f.name != f.linked {
+		l := d.opts.layer
+		if err := errors.Join(l.WriteLink(f.name, filepath.Join(d.dir, linkName)), l.SyncDir(d.dir)); err != nil {
+			return fmt.Errorf("name the device in %s: %w", filepath.Join(d.dir, linkName), err)
+		}
+		d.log.Info("store: the device has another name now", "dir", d.dir, "device", f.name, "was", f.linked)
+	}
+	if old := d.super.device; f.device != nil && f.bytes > old {
+		d.log.Info("store: the device has grown", "dir", d.dir, "device", f.name, "bytes", f.bytes, "was", old)
+	}
+	return d.writeSuper(func(s *superblock) { s.clean, s.making, s.device = false, false, f.bytes })
 }
 
 // forgives reports whether opening goes on at damage. What belongs to another store, or is of
@@ -262,16 +288,16 @@ func notAStore(names []string) error {
 	if len(names) == 0 {
 		return fmt.Errorf("%w: the directory is empty: make a store in it first", ErrNotStore)
 	}
-	return fmt.Errorf("%w: there is no file %q, but %s; check the path and that the right disk is mounted",
+	return fmt.Errorf("%w: there is no file %q and no link to a device, but %s; check the path and that the right disk is mounted",
 		ErrNotStore, superName, strings.Join(names[:min(len(names), 5)], ", "))
 }
 
-func (d *Disk) openFiles() (err error) {
+func (d *Disk) openFiles() error {
 	l, direct := d.opts.layer, !d.opts.NoODirect
-	if d.data, err = l.OpenFile(d.path(dataName), direct); err != nil {
+	if err := d.files.open(l, d.dir, &d.super, direct); err != nil {
 		return err
 	}
-	d.data = d.meter.file(d.data, DeviceWrite)
+	d.data = d.meter.file(d.files.data, DeviceWrite)
 	b := alignedBytes(blockBytes)
 	if _, err := d.data.ReadAt(b, 0); err != nil {
 		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
@@ -279,11 +305,7 @@ func (d *Disk) openFiles() (err error) {
 	if err := checkDataHeader(b, d.super.id.Store); err != nil && !d.forgives(FoundDataHeader, err) {
 		return fmt.Errorf("data file %s: %w", d.path(dataName), err)
 	}
-	jf, err := l.OpenFile(d.path(journalName), direct)
-	if err != nil {
-		return err
-	}
-	jf = d.meter.file(jf, DeviceJournal)
+	jf := d.meter.file(d.files.journal, DeviceJournal)
 	d.journal = &journal{f: jf, path: d.path(journalName), size: uint64(d.super.journal), store: d.super.id.Store}
 	n, err := jf.Size()
 	if err != nil {
@@ -311,9 +333,12 @@ func (d *Disk) openFiles() (err error) {
 // what the superblock says, or else what we have plus that.
 func (d *Disk) refreshCapacity(dataSize int64) {
 	d.refreshFree()
-	c := d.limitBytes
-	if c == 0 {
-		c = d.journalBytes + dataSize + d.indexBytes.Load() + d.freeBytes.Load()
+	c := d.journalBytes + dataSize + d.indexBytes.Load() + d.freeBytes.Load()
+	if d.files.device != nil { // the index is elsewhere, but counts as used
+		c = d.files.bytes + d.indexBytes.Load()
+	}
+	if d.limitBytes > 0 && (d.files.device == nil || c > d.limitBytes) {
+		c = d.limitBytes
 	}
 	d.capacity.Store(c)
 	d.reserve.Store(uint64(min(max(c/64, 1<<20), 256<<20)) / blockBytes)
@@ -335,10 +360,20 @@ func (d *Disk) refreshFree() {
 	}
 }
 
-func (d *Disk) fixedBytes() int64 { return d.journalBytes + superCopies*blockBytes }
+// fixedBytes is what journal and superblock take.
+func (d *Disk) fixedBytes() int64 {
+	if d.files.device != nil {
+		return deviceData(d.journalBytes)
+	}
+	return d.journalBytes + superCopies*blockBytes
+}
 
 func (d *Disk) maxBlocks() uint64 {
-	return uint64(max(0, d.capacity.Load()-d.fixedBytes())) / blockBytes
+	n := uint64(max(0, d.capacity.Load()-d.fixedBytes())) / blockBytes
+	if s, ok := d.files.data.(*section); ok {
+		n = min(n, uint64(s.limit)/blockBytes)
+	}
+	return n
 }
 
 // grow extends the data file, leaving the file system some room for the index.
@@ -349,7 +384,7 @@ func (d *Disk) grow(blocks uint64) error {
 		return err
 	}
 	d.refreshFree()
-	if free, keep := d.freeBytes.Load(), d.fsKeep(); size-old > free-keep {
+	if free, keep := d.freeBytes.Load(), d.fsKeep(); d.files.device == nil && size-old > free-keep {
 		return fmt.Errorf("file system of %s: %d bytes free, %d kept back for the index: %w", d.dir, free, keep, ErrNoSpace)
 	}
 	err = d.data.Allocate(size)
@@ -432,7 +467,7 @@ func (d *Disk) writeSuper(change func(*superblock)) error {
 	next := d.super
 	change(&next)
 	next.generation++
-	if err := writeSuperblock(d.superFile, &next); err != nil {
+	if err := writeSuperblock(d.files.super, d.files.supers, &next); err != nil {
 		return fmt.Errorf("%s: %w", d.path(superName), err)
 	}
 	d.super = next
@@ -494,19 +529,16 @@ func (d *Disk) closeFiles() error {
 	if d.cache != nil {
 		d.cache.Unref()
 	}
-	if d.journal != nil {
-		errs = append(errs, d.journal.f.Close())
-	}
-	for _, f := range []file{d.data, d.superFile} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
-	}
+	errs = append(errs, d.files.close())
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
 	}
 	return errors.Join(errs...)
 }
+
+// indexShare is how many bytes of data on a device a byte of index may stand for at
+// least, when the directory's file system is what is running full.
+const indexShare = 16
 
 // Usage implements Store.
 func (d *Disk) Usage() Usage {
@@ -519,7 +551,13 @@ func (d *Disk) Usage() Usage {
 	u.Meta = d.fixedBytes() + blockBytes + max(0, index-u.Omap-inline)
 	u.Used = u.Data + u.Omap + u.Meta
 	inFile := int64(d.alloc.size()-used+waiting) * blockBytes // free within the data file
-	u.Available = max(0, min(u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used, d.freeBytes.Load()-d.fsKeep()+inFile))
+	fs := d.freeBytes.Load() - d.fsKeep()                     // what the file system of the directory can still take
+	if d.files.device == nil {
+		fs += inFile
+	} else {
+		fs *= indexShare
+	}
+	u.Available = max(0, min(u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used, fs))
 	d.view.RLock()
 	defer d.view.RUnlock()
 	for k, s := range d.stats {

@@ -16,10 +16,48 @@ import (
 
 func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
 	t.Helper()
+	return newDiskOn(t, inDirectory, 1<<30, o)
+}
+
+// layout makes a store of a size in a temporary directory and returns the directory.
+type layout struct {
+	name string
+	make func(t testing.TB, capacity int64) string
+}
+
+func createIn(t testing.TB, o store.CreateOptions) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "osd")
-	if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 1 << 30, Log: quietLog()}); err != nil {
+	o.JournalBytes, o.Log = store.MinJournalBytes, quietLog()
+	if err := store.Create(dir, o); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+var (
+	inDirectory = layout{"directory", func(t testing.TB, capacity int64) string {
+		return createIn(t, store.CreateOptions{Capacity: capacity})
+	}}
+	onFile = layout{"file", func(t testing.TB, capacity int64) string {
+		return createIn(t, store.CreateOptions{Capacity: capacity, Device: filepath.Join(t.TempDir(), "image")})
+	}}
+)
+
+// layouts are all that can be tested here.
+func layouts() []layout {
+	all := []layout{inDirectory, onFile}
+	if loopDevices() {
+		all = append(all, layout{"block device", func(t testing.TB, capacity int64) string {
+			return createIn(t, store.CreateOptions{Device: loopDevice(t, capacity, 4096)})
+		}})
+	}
+	return all
+}
+
+func newDiskOn(t testing.TB, l layout, capacity int64, o store.Options) (*store.Disk, string) {
+	t.Helper()
+	dir := l.make(t, capacity)
 	d, err := store.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -29,10 +67,49 @@ func newDisk(t testing.TB, o store.Options) (*store.Disk, string) {
 }
 
 func TestDisk(t *testing.T) {
+	for _, l := range []layout{inDirectory, onFile} {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			testDisk(t, l)
+		})
+	}
+}
+
+// TestLayoutsAgree does the same random work on every layout, with restarts between,
+// under other options each time, and compares with the model.
+func TestLayoutsAgree(t *testing.T) {
+	seed := storetest.Seed(t)
+	for i, l := range layouts() {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			opts := store.Options{DirtyBytes: int64(1+i) << 20, NoODirect: i == 0, Log: quietLog()}
+			d, dir := newDiskOn(t, l, 256<<20, opts)
+			if err := storetest.Random(d, seed, 60); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := store.Fsck(t.Context(), dir, store.FsckOptions{Deep: true}); err != nil || len(r.Findings) > 0 || r.Objects == 0 {
+				t.Errorf("fsck: %+v, %v", r, err)
+			}
+			d, err := store.Open(dir, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			if r, err := d.Check(t.Context(), func(p store.Problem) { t.Error(p) }); err != nil || r.Objects == 0 {
+				t.Errorf("check: %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+func testDisk(t *testing.T, l layout) {
 	opts := store.Options{DirtyBytes: 2 << 20, Log: quietLog()}
 	dirs := map[store.Store]string{}
 	open := func(t *testing.T) store.Store {
-		d, dir := newDisk(t, opts)
+		d, dir := newDiskOn(t, l, 256<<20, opts)
 		dirs[d] = dir
 		return d
 	}
@@ -50,14 +127,7 @@ func TestDisk(t *testing.T) {
 		return d
 	}
 	small := func(t *testing.T) store.Store {
-		dir := filepath.Join(t.TempDir(), "osd")
-		if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 64 << 20, Log: quietLog()}); err != nil {
-			t.Fatal(err)
-		}
-		d, err := store.Open(dir, opts)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d, _ := newDiskOn(t, l, 64<<20, opts)
 		return d
 	}
 	storetest.Run(t, open, storetest.WithReopen(reopen, nil), storetest.WithSmall(small))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -25,12 +26,15 @@ type faultLayer struct {
 	files map[string]*memFile
 	index *vfs.MemFS
 	locks map[string]bool
+	links map[string]memLink
 	total int64       // bytes of the file system; 0: plenty
 	ops   int         // changes so far
 	cutAt int         // lose power at this change; 0: never
 	cut   *faultLayer // the medium as it is after the cut
 
 	fault func(op, name string, off int64) error // nil: none
+
+	onDevice bool // createFault makes stores on a device
 }
 
 const sector = 512
@@ -45,11 +49,69 @@ type memFile struct {
 	old     map[int][]byte
 	synced  int  // durable size
 	durable bool // the directory entry is
+	device  bool // a device: it has its size for good
+}
+
+// memLink is a symbolic link; was is what it said before, until the directory is synced.
+type memLink struct {
+	target, was string
+	durable     bool
+}
+
+// addDevice makes an empty device, whose content survives power cuts as files' does.
+func (l *faultLayer) addDevice(name string, size int) *memFile {
+	f := &memFile{l: l, name: name, data: make([]byte, size), old: map[int][]byte{}, synced: size, durable: true, device: true}
+	l.files[name] = f
+	return f
+}
+
+// memDevice is a device opened for one process alone.
+type memDevice struct{ *memFile }
+
+func (f memDevice) Close() error {
+	f.l.mu.Lock()
+	defer f.l.mu.Unlock()
+	delete(f.l.locks, f.name)
+	return nil
+}
+
+func (l *faultLayer) OpenDevice(name string, _ bool) (file, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.files[name]
+	if f == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	if l.locks[name] {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EBUSY}
+	}
+	l.locks[name] = true
+	return memDevice{f}, nil
+}
+
+func (l *faultLayer) ReadLink(name string) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k, ok := l.links[name]; ok {
+		return k.target, nil
+	}
+	return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrNotExist}
+}
+
+func (l *faultLayer) WriteLink(target, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.tick() {
+		return errPower
+	}
+	l.links[name] = memLink{target: target, was: l.links[name].target}
+	return nil
 }
 
 func newFaultLayer(seed uint64) *faultLayer {
 	return &faultLayer{
 		rng: rand.New(rand.NewPCG(seed, 2)), files: map[string]*memFile{}, index: vfs.NewCrashableMem(), locks: map[string]bool{},
+		links: map[string]memLink{},
 	}
 }
 
@@ -68,12 +130,21 @@ func (l *faultLayer) tick() bool {
 }
 
 func (l *faultLayer) powerCut() {
-	n := &faultLayer{rng: l.rng, files: map[string]*memFile{}, locks: map[string]bool{}, total: l.total}
+	n := &faultLayer{rng: l.rng, files: map[string]*memFile{}, locks: map[string]bool{}, links: map[string]memLink{}, total: l.total, onDevice: l.onDevice}
 	// All or nothing of what the index has not synced: Pebble counts on directory entries
 	// becoming durable in order, as they do on journaling file systems.
 	n.index = l.index.CrashClone(vfs.CrashCloneCfg{
 		UnsyncedDataPercent: 100 * l.rng.IntN(2), RNG: rand.New(rand.NewPCG(l.rng.Uint64(), 3)),
 	})
+	for _, name := range slices.Sorted(maps.Keys(l.links)) {
+		k := l.links[name]
+		if !k.durable && l.rng.IntN(2) == 0 {
+			k.target = k.was
+		}
+		if k.durable = true; k.target != "" {
+			n.links[name] = k
+		}
+	}
 	var names []string
 	for name := range l.files {
 		names = append(names, name)
@@ -84,7 +155,7 @@ func (l *faultLayer) powerCut() {
 		if !f.durable && l.rng.IntN(2) == 0 {
 			continue
 		}
-		c := &memFile{l: n, name: name, data: slices.Clone(f.data), old: map[int][]byte{}, durable: true}
+		c := &memFile{l: n, name: name, data: slices.Clone(f.data), old: map[int][]byte{}, durable: true, device: f.device}
 		var sectors []int
 		for s := range f.old {
 			sectors = append(sectors, s)
@@ -154,6 +225,18 @@ func (l *faultLayer) List(dir string) (names []string, err error) {
 			names = append(names, path.Base(name))
 		}
 	}
+	for name := range l.links {
+		if strings.HasPrefix(name, dir+"/") {
+			names = append(names, path.Base(name))
+		}
+	}
+	if idx, err := l.index.List(dir); err == nil {
+		for _, name := range idx {
+			if !slices.Contains(names, path.Base(name)) {
+				names = append(names, path.Base(name))
+			}
+		}
+	}
 	slices.Sort(names)
 	return names, nil
 }
@@ -166,6 +249,10 @@ func (l *faultLayer) SyncDir(string) error {
 	}
 	for _, f := range l.files {
 		f.durable = true
+	}
+	for name, k := range l.links {
+		k.durable = true
+		l.links[name] = k
 	}
 	return nil
 }
@@ -205,7 +292,9 @@ func (l *faultLayer) space() (total, free int64, err error) {
 	}
 	free = l.total
 	for _, f := range l.files {
-		free -= int64(len(f.data))
+		if !f.device {
+			free -= int64(len(f.data))
+		}
 	}
 	return l.total, free, nil
 }
@@ -245,6 +334,9 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 func (f *memFile) aligned(p []byte, off int64) error {
 	if !isAligned(p) || len(p)%blockBytes != 0 || off%blockBytes != 0 {
 		return fmt.Errorf("%s: %d bytes at %d: not aligned: %w", f.name, len(p), off, syscall.EINVAL)
+	}
+	if f.device && int(off)+len(p) > len(f.data) {
+		return fmt.Errorf("%s: %d bytes at %d: beyond the end of the device: %w", f.name, len(p), off, syscall.ENOSPC)
 	}
 	return nil
 }

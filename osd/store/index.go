@@ -92,6 +92,9 @@ func (d *Disk) openIndex() error {
 		if !d.forgives(FoundIndexOwner, err) {
 			return err
 		}
+	case placement.UUID(v) != d.super.id.Store && d.files.device != nil:
+		return fmt.Errorf("it belongs to store %s, and device %s holds store %s: that is another OSD's; find the right device (lsblk, /dev/disk/by-id) and name it with --device",
+			placement.UUID(v), d.files.name, d.super.id.Store)
 	case placement.UUID(v) != d.super.id.Store:
 		return fmt.Errorf("it belongs to store %s, the superblock to %s: the files of two stores are mixed up", placement.UUID(v), d.super.id.Store)
 	}

@@ -179,10 +179,10 @@ func (in *Inspector) endJournal(err error) {
 // readCopies looks at every copy of the superblock.
 func (in *Inspector) readCopies() {
 	d := in.d
-	for i := range superCopies {
+	for i, at := range d.files.supers {
 		c := SuperCopy{Copy: i}
 		b := alignedBytes(blockBytes)
-		n, err := d.superFile.ReadAt(b, int64(i)*blockBytes)
+		n, err := d.files.super.ReadAt(b, at)
 		var sb *superblock
 		if n == blockBytes {
 			sb, err = decodeSuperblock(b)
@@ -282,7 +282,7 @@ type Layout struct {
 // Layout sums up where the store's bytes are. It reads all of the index that maps blocks.
 func (in *Inspector) Layout() (Layout, error) {
 	d := in.d
-	size, err := d.data.Size()
+	size, err := d.files.dataBytes()
 	if err != nil {
 		return Layout{}, err
 	}

@@ -202,6 +202,26 @@ func (l watchLayer) OpenFile(path string, direct bool) (file, error) {
 	return &scratchFile{watchFile: watchFile{f}, own: own, at: map[int64]bool{}}, nil
 }
 
+// OpenDevice opens a device to look at it. Whoever uses it has the directory's lock.
+func (l watchLayer) OpenDevice(path string, direct bool) (f file, err error) {
+	if _, ok := l.fileLayer.(osLayer); ok {
+		f, err = lookAtDevice(path)
+	} else {
+		f, err = l.fileLayer.OpenDevice(path, direct)
+	}
+	if err != nil || l.dir == "" {
+		return watchFile{f}, err
+	}
+	own, err := os.Create(filepath.Join(l.dir, dataName))
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &scratchFile{watchFile: watchFile{f}, own: own, at: map[int64]bool{}}, nil
+}
+
+func (l watchLayer) WriteLink(string, string) error { return errOnlyLooking }
+
 func (l watchLayer) open(path string, direct bool) (file, error) {
 	if _, ok := l.fileLayer.(osLayer); !ok {
 		return l.fileLayer.OpenFile(path, direct)

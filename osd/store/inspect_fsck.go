@@ -129,7 +129,7 @@ func fsckOnce(ctx context.Context, dir string, o FsckOptions, repair bool) (*fsc
 		left: map[leftSpace]int64{}, doubles: map[uint64]*double{}, twice: map[uint64]bool{}}
 	c.rep.Journal = in.journal
 	c.rep.Findings = slices.Clone(in.found)
-	size, err := d.data.Size()
+	size, err := d.files.dataBytes()
 	if err == nil {
 		c.inFile = uint64(size / blockBytes)
 		c.claims = &blockSet{limit: max(c.inFile, d.maxBlocks())}

@@ -22,6 +22,12 @@ type fileLayer interface {
 	// OpenFile opens an existing file for reading and writing, past the page cache when direct
 	// is wanted and the file system can.
 	OpenFile(path string, direct bool) (file, error)
+	// OpenDevice opens a block device, or a file used as one, for this process alone, past the page
+	// cache when direct is wanted and possible.
+	OpenDevice(path string, direct bool) (file, error)
+	// ReadLink and WriteLink treat symbolic links; WriteLink replaces one at once.
+	ReadLink(path string) (string, error)
+	WriteLink(target, path string) error
 	// Space is the size of the file system that holds dir and what is free there.
 	Space(dir string) (total, free int64, err error)
 	// Pebble is the file system of the index.

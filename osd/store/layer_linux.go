@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
@@ -114,7 +115,8 @@ func (osLayer) Pebble() vfs.FS { return vfs.Default }
 type osFile struct {
 	f      *os.File
 	direct bool
-	noRWF  bool // the file system refused RWF_DSYNC
+	noRWF  atomic.Bool // the file system refused RWF_DSYNC
+	size   int64       // of a device, which does not grow while it is open; 0: ask
 	aio    aio
 }
 
@@ -130,13 +132,13 @@ func (f *osFile) Close() error {
 // WriteSync is one system call where RWF_DSYNC works: the write goes to the
 // medium before it returns, without the metadata nothing here changes.
 func (f *osFile) WriteSync(p []byte, off int64) error {
-	for len(p) > 0 && !f.noRWF {
+	for len(p) > 0 && !f.noRWF.Load() {
 		n, err := unix.Pwritev2(int(f.f.Fd()), [][]byte{p}, off, unix.RWF_DSYNC)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
-			f.noRWF = true
+			f.noRWF.Store(true)
 		case err != nil:
 			return &os.PathError{Op: "write", Path: f.f.Name(), Err: err}
 		case n == 0:
@@ -167,6 +169,9 @@ func (f *osFile) Sync() error {
 }
 
 func (f *osFile) Size() (int64, error) {
+	if f.size > 0 {
+		return f.size, nil
+	}
 	st, err := f.f.Stat()
 	if err != nil {
 		return 0, err

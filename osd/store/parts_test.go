@@ -53,6 +53,12 @@ func TestGoldenSuperblock(t *testing.T) {
 	if err != nil || *got != *s {
 		t.Errorf("decoded %+v, %v; want %+v", got, err, s)
 	}
+	on := *s
+	on.clean, on.making, on.onDevice, on.device, on.capacity = false, true, true, 1<<42, 0
+	golden(t, "superblock-device.hex", on.encode())
+	if got, err := decodeSuperblock(on.encode()); err != nil || *got != on {
+		t.Errorf("decoded %+v, %v; want %+v", got, err, on)
+	}
 	golden(t, "dataheader.hex", encodeDataHeader(goldenUUID))
 	if err := checkDataHeader(encodeDataHeader(goldenUUID), goldenUUID); err != nil {
 		t.Error(err)

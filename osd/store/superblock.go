@@ -18,7 +18,13 @@ const (
 	superOldest  = 2 // the oldest reader that understands what this code writes
 	superReads   = 2 // the oldest format that this code reads
 	superCopies  = 2 // slots of one block each
-	flagClean    = 1 // closed in order: the journal holds nothing
+)
+
+// Flags of the superblock.
+const (
+	flagClean  = 1 << iota // closed in order: the journal holds nothing
+	flagMaking             // Create has not finished
+	flagDevice             // journal and data are on the device that the superblock is on
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -30,9 +36,12 @@ type superblock struct {
 	generation uint64 // raised by every write; the higher copy counts
 	id         Identity
 	clean      bool
+	making     bool  // Create has not finished
+	onDevice   bool  // journal and data are on the device that this is on
 	created    int64 // unix nanoseconds
 	journal    int64 // bytes of the ring
 	capacity   int64 // bytes in all; 0: as much as the file system has
+	device     int64 // bytes of the device
 	checkpoint checkpoint
 }
 
@@ -55,9 +64,16 @@ func (s *superblock) encode() []byte {
 	copy(b[24:], s.id.Store[:])
 	copy(b[40:], s.id.Cluster[:])
 	le.PutUint32(b[56:], uint32(s.id.OSD))
-	if s.clean {
-		le.PutUint32(b[60:], flagClean)
+	var flags uint32
+	for _, f := range []struct {
+		on  bool
+		bit uint32
+	}{{s.clean, flagClean}, {s.making, flagMaking}, {s.onDevice, flagDevice}} {
+		if f.on {
+			flags |= f.bit
+		}
 	}
+	le.PutUint32(b[60:], flags)
 	le.PutUint64(b[64:], s.id.Incarnation)
 	le.PutUint64(b[72:], uint64(s.created))
 	le.PutUint64(b[80:], uint64(s.journal))
@@ -67,6 +83,7 @@ func (s *superblock) encode() []byte {
 	le.PutUint64(b[112:], s.checkpoint.seq)
 	le.PutUint64(b[120:], s.checkpoint.known)
 	le.PutUint32(b[128:], s.checkpoint.link)
+	le.PutUint64(b[136:], uint64(s.device))
 	le.PutUint32(b[blockBytes-4:], checksum(b[:blockBytes-4]))
 	return b
 }
@@ -94,9 +111,13 @@ func decodeSuperblock(b []byte) (*superblock, error) {
 		return nil, fmt.Errorf("%w: format %d, this program reads %d: use the cairn that made it, or make this OSD anew from its peers",
 			errOldFormat, v, superReads)
 	}
+	flags := le.Uint32(b[60:])
 	s := &superblock{
 		generation: le.Uint64(b[16:]),
-		clean:      le.Uint32(b[60:])&flagClean != 0,
+		clean:      flags&flagClean != 0,
+		making:     flags&flagMaking != 0,
+		onDevice:   flags&flagDevice != 0,
+		device:     int64(le.Uint64(b[136:])),
 		created:    int64(le.Uint64(b[72:])),
 		journal:    int64(le.Uint64(b[80:])),
 		capacity:   int64(le.Uint64(b[88:])),
@@ -111,20 +132,21 @@ func decodeSuperblock(b []byte) (*superblock, error) {
 	switch bs := le.Uint32(b[96:]); {
 	case bs != blockBytes:
 		return nil, fmt.Errorf("%w: blocks of %d bytes, this program knows %d", errNewFormat, bs, blockBytes)
-	case s.journal < 2*blockBytes || s.journal%blockBytes != 0 || s.capacity < 0:
-		return nil, fmt.Errorf("superblock: journal of %d bytes, capacity %d: %w", s.journal, s.capacity, ErrCorrupt)
+	case s.journal < 2*blockBytes || s.journal%blockBytes != 0 || s.journal > maxJournalBytes || s.capacity < 0 ||
+		s.device < 0 || s.onDevice && s.device < deviceData(s.journal):
+		return nil, fmt.Errorf("superblock: journal of %d bytes, capacity %d, device %d: %w", s.journal, s.capacity, s.device, ErrCorrupt)
 	}
 	return s, nil
 }
 
 // readSuperblock takes the newer of the two copies. One copy may be torn by a
 // power cut; then the other is whole.
-func readSuperblock(f file) (*superblock, error) {
+func readSuperblock(f file, places [superCopies]int64) (*superblock, error) {
 	var best *superblock
 	var why error
-	for i := range superCopies {
+	for i, at := range places {
 		b := alignedBytes(blockBytes)
-		if n, err := f.ReadAt(b, int64(i)*blockBytes); n < blockBytes {
+		if n, err := f.ReadAt(b, at); n < blockBytes {
 			if why == nil {
 				why = fmt.Errorf("superblock copy %d: %w", i, err)
 			}
@@ -147,10 +169,10 @@ func readSuperblock(f file) (*superblock, error) {
 }
 
 // writeSuperblock writes one copy after the other, so that one is whole at any time.
-func writeSuperblock(f file, s *superblock) error {
+func writeSuperblock(f file, places [superCopies]int64, s *superblock) error {
 	b := s.encode()
-	for i := range superCopies {
-		if err := f.WriteSync(b, int64(i)*blockBytes); err != nil {
+	for _, at := range places {
+		if err := f.WriteSync(b, at); err != nil {
 			return fmt.Errorf("write superblock: %w", err)
 		}
 	}
