@@ -14,6 +14,12 @@ type Medium = faultLayer
 // NewMedium makes an empty one.
 func NewMedium(seed uint64) *Medium { return newFaultLayer(seed) }
 
+// AddDevice adds an empty device to it and returns its name.
+func (l *faultLayer) AddDevice(size int) string {
+	l.addDevice(crashDevice, size)
+	return crashDevice
+}
+
 // Create makes a store on it, with a journal of any size.
 func (l *faultLayer) Create(o CreateOptions) error {
 	o.layer, o.tinyJournal, o.Log = l, true, quiet()

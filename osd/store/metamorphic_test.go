@@ -3,7 +3,9 @@ package store_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/store"
@@ -30,15 +32,23 @@ func diskEvent(s store.Store, e storetest.Event) {
 }
 
 // inMemory is a Disk on a medium that can lose power.
-func inMemory(rng *rand.Rand) storetest.Variant {
+func inMemory(rng *rand.Rand, device bool) storetest.Variant {
+	where := "in memory"
+	if device {
+		where = "on a device in memory"
+	}
 	seed, journal := rng.Uint64(), int64(4<<20)<<rng.IntN(3)
 	var l *store.Medium
 	var draw *rand.Rand
 	return storetest.Variant{
-		Name: fmt.Sprintf("disk in memory, journal of %d KiB", journal>>10),
+		Name: fmt.Sprintf("disk %s, journal of %d KiB", where, journal>>10),
 		Open: func() (store.Store, error) {
 			l, draw = store.NewMedium(seed), rand.New(rand.NewPCG(seed, 1))
-			if err := l.Create(store.CreateOptions{JournalBytes: journal, Capacity: 256 << 20}); err != nil {
+			o := store.CreateOptions{JournalBytes: journal, Capacity: 256 << 20}
+			if device {
+				o.Device, o.Capacity = l.AddDevice(128<<20), 0
+			}
+			if err := l.Create(o); err != nil {
 				return nil, err
 			}
 			l.Drowsy()
@@ -63,19 +73,16 @@ func inMemory(rng *rand.Rand) storetest.Variant {
 	}
 }
 
-// onDisk is a Disk in files.
-func onDisk(t *testing.T, rng *rand.Rand) storetest.Variant {
-	root, seed, n := t.TempDir(), rng.Uint64(), 0
+// onDisk is a Disk in files or on a device.
+func onDisk(t *testing.T, rng *rand.Rand, l layout) storetest.Variant {
+	seed := rng.Uint64()
 	var dir string
 	var draw *rand.Rand
 	return storetest.Variant{
-		Name: "disk",
+		Name: "disk, " + l.name,
 		Open: func() (store.Store, error) {
-			n++
-			dir, draw = filepath.Join(root, fmt.Sprint(n)), rand.New(rand.NewPCG(seed, 1))
-			if err := store.Create(dir, store.CreateOptions{JournalBytes: store.MinJournalBytes, Capacity: 1 << 30, Log: quietLog()}); err != nil {
-				return nil, err
-			}
+			remove(dir) // of an earlier run, when a script is made shorter
+			dir, draw = l.make(t, 256<<20), rand.New(rand.NewPCG(seed, 1))
 			return store.Open(dir, drawOptions(draw))
 		},
 		Happen: func(s store.Store, e storetest.Event) (store.Store, error) {
@@ -91,7 +98,17 @@ func onDisk(t *testing.T, rng *rand.Rand) storetest.Variant {
 	}
 }
 
-// TestMetamorphic runs the same random batches on both engines, with random options that
+// remove removes a store, and the file it is on.
+func remove(dir string) {
+	if file, err := os.Readlink(filepath.Join(dir, "block")); err == nil && !strings.HasPrefix(file, "/dev/") {
+		os.Remove(file)
+	}
+	if dir != "" {
+		os.RemoveAll(dir)
+	}
+}
+
+// TestMetamorphic runs the same random batches on both engines, on every layout, with random options that
 // change when they are opened anew, with checkpoints and power cuts at random moments: all
 // must do the same.
 func TestMetamorphic(t *testing.T) {
@@ -113,6 +130,10 @@ func TestMetamorphic(t *testing.T) {
 				return s, nil
 			},
 		}
-		return []storetest.Variant{sim, inMemory(rng), inMemory(rng), onDisk(t, rng)}
+		all := []storetest.Variant{sim, inMemory(rng, false), inMemory(rng, true)}
+		for _, l := range layouts() {
+			all = append(all, onDisk(t, rng, l))
+		}
+		return all
 	})
 }
