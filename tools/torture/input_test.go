@@ -106,7 +106,7 @@ func TestRefused(t *testing.T) {
 		{1, []string{"monitor a", "initial monitors", "same, whole list"}, append(mon, "--initial", "b=127.0.0.1:1/127.0.0.1:2/127.0.0.1:3")},
 		{2, []string{"--location", "host"}, []string{"osd", "--data", at("o"), "--mons", "127.0.0.1:1", "--location", "host=x"}},
 		{1, []string{at("file"), "not a directory"}, []string{"osd", "--data", at("file"), "--mons", "127.0.0.1:1"}},
-		{1, []string{at("file"), "data of an unknown kind", "--wipe-device data"}, []string{"osd", "--data", at("o"), "--device", at("file"), "--mons", "127.0.0.1:1", "--journal", "32MiB"}},
+		{1, []string{at("file"), "has 1 bytes", "larger device"}, []string{"osd", "--data", at("o"), "--device", at("file"), "--mons", "127.0.0.1:1", "--journal", "32MiB"}},
 		{1, []string{"/dev/none", "lsblk"}, []string{"osd", "--data", at("o"), "--device", "/dev/none", "--mons", "127.0.0.1:1"}},
 		{1, []string{at("none"), "capacity"}, []string{"osd", "--data", at("o"), "--device", at("none"), "--mons", "127.0.0.1:1"}},
 		{1, []string{"no store here", "superblock", "check the path"}, []string{"osd", "--data", c.o.Dir, "--mons", "127.0.0.1:1"}},
