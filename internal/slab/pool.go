@@ -80,6 +80,9 @@ func getMemory(n int) *memory {
 		return s
 	}
 	large.mu.Unlock()
+	if size >= hugeBytes {
+		return &memory{mem: alignedHuge(size), class: class}
+	}
 	return &memory{mem: Aligned(size), class: class}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"unsafe"
 )
 
 func fill(b []byte, seed uint64) {
@@ -180,6 +181,17 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestAlignment: what is large begins where direct I/O and huge pages want it to.
+func TestAlignment(t *testing.T) {
+	for n := 4096; n <= MaxPooled+5; n += n/3 + 1 {
+		b := New(n)
+		if p := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes()))); n%4096 == 0 && p%4096 != 0 || n >= hugeBytes && n <= MaxPooled && p%hugeBytes != 0 {
+			t.Errorf("%d bytes begin at %x", n, p)
+		}
+		b.Release()
+	}
 }
 
 func FuzzJoin(f *testing.F) {
