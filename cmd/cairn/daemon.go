@@ -44,6 +44,9 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 	debug.SetMemoryLimit(limit)
 	debug.SetGCPercent(200) // few, cheap collections; the limit keeps the heap from growing with them
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+	if err := slackTimers(); err != nil {
+		log.Debug("the runtime's timers will cost some more CPU", "err", err)
+	}
 	if f.debug != "" {
 		if f.profiles, err = startDebug(f.debug, log); err != nil {
 			return nil, err

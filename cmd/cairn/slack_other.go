@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// slackTimers is of use on Linux only.
+func slackTimers() error { return nil }
