@@ -3,6 +3,7 @@
 #   FUZZTIME=5s    make fuzz: how long each target runs
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
+#   CUTS=10000     make powercut: how many power cuts
 #   MINUTES=60     make torture: how long instead
 #   STORE=1        make bench: only the store
 #   OBJECT=1       make bench: a cluster of processes instead
@@ -16,6 +17,7 @@ PKG      ?= ./...
 BENCH    ?= .
 FUZZTIME ?= 5s
 KILLS    ?= 500
+CUTS     ?= 10000
 MINUTES  ?= 0
 REPS     ?= 3
 # Not ?=, since some shells export a SECONDS of their own.
@@ -35,7 +37,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim outage torture failover idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim outage powercut torture failover idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -62,6 +64,9 @@ sim: ## simulate whole clusters under faults for SECONDS, with new seeds
 
 outage: ## take an OSD away for SECONDS while clients write; prints what it is sent when it returns
 	$(GO) test ./internal/testcluster -count=1 -timeout 0 -v -run 'TestOutage$$' -outage=$(SECONDS)s
+
+powercut: ## the store alone: CUTS power cuts of disks in memory, and 200 processes killed while they write; checks after each
+	$(GO) test ./osd/store -count=1 -timeout 0 -v -run 'TestDiskPowerCut$$|TestDiskKill$$' -store.cuts=$(CUTS) -store.kills=200
 
 torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES; more as root
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))

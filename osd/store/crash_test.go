@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/cairnstore/cairn/placement"
@@ -44,7 +43,7 @@ func createFault(t testing.TB, l *faultLayer) {
 	o := CreateOptions{JournalBytes: 256 << 10 << (2 * l.rng.IntN(2)), Capacity: 64 << 20, Log: quiet(), layer: l, tinyJournal: true}
 	o.Identity.Store = placement.UUID{1, 2, 3}
 	if l.onDevice {
-		l.addDevice(crashDevice, 32<<20)
+		l.addDevice(crashDevice, 16<<20)
 		o.Device, o.Capacity = crashDevice, 0
 	}
 	if err := Create(crashDir, o); err != nil {
@@ -63,9 +62,8 @@ func openFault(t testing.TB, l *faultLayer) *Disk {
 }
 
 // crashBatch makes a batch that writes a number all over: the same to an
-// object's data, to a few others, to attributes and omap. mirror says what is
-// then there; it is the model of this test.
-func crashBatch(rng *rand.Rand, n int, m mirror) *Batch {
+// object's data, to a few others, to attributes and omap.
+func crashBatch(rng *rand.Rand, n int) *Batch {
 	b := &Batch{}
 	add := func(op Op) { b.Ops = append(b.Ops, op) }
 	for range 1 + rng.IntN(4) {
@@ -112,7 +110,6 @@ func crashBatch(rng *rand.Rand, n int, m mirror) *Batch {
 			add(Op{Kind: OpRename, Key: k, To: to})
 		}
 	}
-	m.apply(b)
 	return b
 }
 
@@ -156,167 +153,4 @@ func dump(s Store) (string, error) {
 		}
 	}
 	return b.String(), nil
-}
-
-// TestDiskPowerCut cuts the power at many points of many lives. After each,
-// the store holds every acknowledged batch, and of those not acknowledged a
-// first few entirely and the rest not at all.
-func TestDiskPowerCut(t *testing.T) {
-	seed := seedOf(t)
-	lives := 75
-	if testing.Short() {
-		lives = 20
-	}
-	t.Run("directory", func(t *testing.T) { powerCuts(t, newFaultLayer(seed), seed, lives) })
-	t.Run("device", func(t *testing.T) {
-		l := newFaultLayer(seed)
-		l.onDevice = true
-		powerCuts(t, l, seed, lives)
-	})
-}
-
-func powerCuts(t *testing.T, l *faultLayer, seed uint64, lives int) {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	createFault(t, l)
-	m := mirror{NewSim(SimOptions{Manual: true})}
-	states := []string{""} // what the store holds after each batch of this life
-	number := 0
-	for life := range lives {
-		fault := rng.IntN(250)
-		if rng.IntN(4) == 0 {
-			fault = rng.IntN(12) // while opening
-		}
-		l.cutAt = l.ops + 1 + fault
-		var acked int
-		d, err := Open(crashDir, faultOptions(l))
-		if err == nil {
-			d.alloc.mu.Lock()
-			d.alloc.lowest = true
-			d.alloc.mu.Unlock()
-			if acked, err = crashLife(d, rng, m, &number, &states); err != nil {
-				t.Fatalf("life %d: %v", life, err)
-			}
-			d.Close()
-		} else if l.cut == nil {
-			t.Fatalf("life %d: %v", life, err)
-		}
-		l = l.restart()
-		d, err = Open(crashDir, faultOptions(l))
-		if err != nil {
-			t.Fatalf("life %d: open after the cut: %v", life, err)
-		}
-		got, err := dump(d)
-		if err != nil {
-			t.Fatalf("life %d: after the cut: %v", life, err)
-		}
-		at := slices.Index(states[acked:], got)
-		if at < 0 {
-			for i, s := range states {
-				if s == got {
-					t.Fatalf("life %d: %d batches were acknowledged, only %d are there", life, acked, i)
-				}
-			}
-			t.Fatalf("life %d: %d of %d batches acknowledged; the store holds\n%swhich is no state between\n%sand\n%s",
-				life, acked, len(states)-1, got, states[acked], states[len(states)-1])
-		}
-		if _, err := d.Check(t.Context(), func(p Problem) { t.Errorf("life %d: %s", life, p) }); err != nil {
-			t.Fatalf("life %d: %v", life, err)
-		}
-		if err := d.Close(); err != nil {
-			t.Fatalf("life %d: close: %v", life, err)
-		}
-		// Go on from what is there: the model is made anew from the store.
-		states = []string{got}
-		m = modelOf(t, l)
-	}
-}
-
-// modelOf copies a closed store into a model.
-func modelOf(t *testing.T, l *faultLayer) mirror {
-	t.Helper()
-	d, err := Open(crashDir, faultOptions(l))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	m := mirror{NewSim(SimOptions{Manual: true})}
-	pgs, _ := d.PGs()
-	for _, pg := range pgs {
-		for sp := Objects; sp <= Staging; sp++ {
-			list, _, _ := d.List(pg, sp, "", maxListEntries)
-			for _, e := range list {
-				k := Key{pg, sp, e.Name}
-				data, err := d.Read(k, 0, MaxObjectBytes)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b := &Batch{Ops: []Op{{Kind: OpWrite, Key: k, Data: data}, {Kind: OpSetVersion, Key: k, Version: e.Version}, {Kind: OpTruncate, Key: k, Off: e.Size}}}
-				attrs, _ := d.Attrs(k)
-				for _, kv := range attrs {
-					b.Ops = append(b.Ops, Op{Kind: OpSetAttr, Key: k, Name: kv.Key, Value: kv.Value})
-				}
-				omap, _, _ := d.OmapList(k, nil, nil, maxListEntries)
-				for _, kv := range omap {
-					b.Ops = append(b.Ops, Op{Kind: OpOmapSet, Key: k, Name: kv.Key, Value: kv.Value})
-				}
-				m.apply(b)
-			}
-		}
-	}
-	return m
-}
-
-// crashLife submits batches, a few at a time, until one fails, and returns
-// how many were acknowledged.
-func crashLife(d *Disk, rng *rand.Rand, m mirror, number *int, states *[]string) (acked int, err error) {
-	type result struct {
-		i   int
-		err error
-	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	results := make(chan result, 1000)
-	window := 1 + rng.IntN(8)
-	failed := false
-	take := func() error {
-		r := <-results
-		switch {
-		case r.err != nil && !errors.Is(r.err, errPower):
-			return r.err
-		case r.err != nil:
-			failed = true
-		case !failed: // after the cut a batch that changes nothing may still succeed
-			if r.i != acked {
-				return fmt.Errorf("batch %d acknowledged after %d", r.i, acked-1)
-			}
-			acked++
-		}
-		return nil
-	}
-	open := 0
-	for i := 0; i < 400 && !failed; i++ {
-		*number++
-		b := crashBatch(rng, *number, m)
-		s, err := dump(m.Sim)
-		if err != nil {
-			return acked, err
-		}
-		*states = append(*states, s)
-		wg.Add(1)
-		d.Submit(b, func(err error) {
-			results <- result{i, err}
-			wg.Done()
-		})
-		for open++; open >= window; open-- {
-			if err := take(); err != nil {
-				return acked, err
-			}
-		}
-	}
-	for ; open > 0; open-- {
-		if err := take(); err != nil {
-			return acked, err
-		}
-	}
-	return acked, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/osd/store/storetest/shrink"
 )
 
 var stepsFlag = flag.String("storetest.steps", "", "of the script that -storetest.seed makes only these steps, as a failure prints them")
@@ -178,13 +179,13 @@ func Shrink(steps []Step, run func([]Step) error, runs int) ([]Step, error) {
 		}
 		return e != nil
 	}
-	steps = ddmin(steps, fails)
+	steps = shrink.List(steps, runs, fails)
 	for i := len(steps) - 1; i >= 0; i-- {
 		if steps[i].Batch == nil || len(steps[i].Batch.Ops) < 2 {
 			continue
 		}
 		whole := steps[i]
-		kept := ddmin(whole.ops, func(ops []int) bool {
+		kept := shrink.List(whole.ops, runs, func(ops []int) bool {
 			try := slices.Clone(steps)
 			try[i] = whole.only(ops)
 			return fails(try)
@@ -193,31 +194,6 @@ func Shrink(steps []Step, run func([]Step) error, runs int) ([]Step, error) {
 		steps[i] = whole.only(kept)
 	}
 	return steps, err
-}
-
-// ddmin returns a part of list that still fails, from which no piece tried could be left out.
-func ddmin[T any](list []T, fails func([]T) bool) []T {
-	for n := (len(list) + 1) / 2; n > 0 && len(list) > 0; {
-		cut := false
-		for from := 0; from < len(list); {
-			try := slices.Concat(list[:from], list[min(from+n, len(list)):])
-			if fails(try) {
-				list, cut = try, true
-			} else {
-				from += n
-			}
-		}
-		switch {
-		case n == 1 && !cut:
-			return list
-		case !cut || n > len(list):
-			n = (min(n, len(list)) + 1) / 2
-			if n == 1 && len(list) < 2 {
-				return list
-			}
-		}
-	}
-	return list
 }
 
 // only is the step with some of its operations.

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -54,17 +53,6 @@ func TestShrink(t *testing.T) {
 	for _, bad := range []string{"x", "60", "0:999", "-1"} {
 		if _, err := only(steps, bad); err == nil {
 			t.Errorf("steps %q: no error", bad)
-		}
-	}
-	for list := range 8 {
-		l := make([]int, list)
-		for i := range l {
-			l[i] = i
-		}
-		for want := range l {
-			if got := ddmin(l, func(p []int) bool { return slices.Contains(p, want) }); len(got) != 1 || got[0] != want {
-				t.Errorf("of %d the one that fails, %d: got %v", list, want, got)
-			}
 		}
 	}
 }
