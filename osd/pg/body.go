@@ -30,6 +30,8 @@ func setBody(m *wirepb.PGMsg, body any) {
 		m.Body = b
 	case *wirepb.PGMsg_Learned:
 		m.Body = b
+	case *wirepb.PGMsg_Forget:
+		m.Body = b
 	case *wirepb.PGMsg_Complete:
 		m.Body = b
 	case *wirepb.PGMsg_Completed:

@@ -56,6 +56,8 @@ func (g *Group) fromPrimary(ev MsgEvent) {
 		g.onLearn(m.GetLearn())
 	case m.GetComplete() != nil:
 		g.onComplete(m.GetComplete())
+	case m.GetForget() != nil:
+		g.onForget()
 	case m.GetScan() != nil:
 		g.reach(string(m.GetScan().After))
 		f.scan = g.token()
@@ -372,6 +374,17 @@ func (g *Group) persistLog(ops []store.Op) {
 			g.persist(ops[first:i+1], nil)
 			first, size = i+1, 0
 		}
+	}
+}
+
+// onForget gives up a copy that is too old to be brought up to date in the space there is.
+func (g *Group) onForget() {
+	if g.view.Record.Has(g.cfg.Self) || g.fol.live {
+		g.reject("asked to give up a copy that counts")
+		return
+	}
+	if g.exists {
+		g.erase()
 	}
 }
 

@@ -115,6 +115,8 @@ type peer struct {
 	held     hold // why it is not taught now
 	removing bool // removals are first in order, see pumpRemovals
 	whole    bool // it needs a backfill, as far as we know
+	old      bool // it is too full for that, and has an old copy that it could give up
+	emptied  bool // it was told to
 }
 
 // write is a logged client write on its way to being committed.
@@ -350,7 +352,10 @@ func (g *Group) tendPeers() {
 			}
 		}
 		g.restrain(p)
-		if p.phase == idle && g.view.up(id) && (g.now >= p.retryAt || p.held == heldFull && g.fullness(id) < placement.BackfillFull) && (g.required(id) || g.mayTeach(p)) {
+		if p.held == heldFull && g.fullness(id) < placement.BackfillFull {
+			p.retryAt = min(p.retryAt, g.now) // it has space, and waits for a slot only
+		}
+		if p.phase == idle && g.view.up(id) && g.now >= p.retryAt && (g.required(id) || g.mayTeach(p)) {
 			g.query(p)
 		}
 		if p.phase == idle && g.view.Record.Has(id) && p.silentSince == 0 {
@@ -383,7 +388,7 @@ func (g *Group) breakStream(p *peer) {
 
 // fresh returns the peer without a stream, with what outlives one.
 func (p *peer) fresh() peer {
-	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost, held: p.held, whole: p.whole}
+	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost, held: p.held, whole: p.whole, old: p.old, emptied: p.emptied}
 }
 
 // send puts a message on a peer's stream.

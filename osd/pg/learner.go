@@ -84,9 +84,13 @@ func (g *Group) bringLearner(p *peer) {
 	} else {
 		p.whole = true
 		if h := g.heldBack(p, true); h != notHeld {
+			if h == heldFull {
+				g.empty(p)
+			}
 			g.holdBack(p, h)
 			return
 		}
+		p.old = false
 		if on := g.resumeBackfill(p, keep, diverged); on != nil {
 			learn.Keep, learn.Entries = on.Keep, on.Entries
 		} else {

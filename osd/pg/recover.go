@@ -80,7 +80,7 @@ func (g *Group) fullness(id placement.OSDID) placement.Fullness {
 
 // mayTeach reports whether a stream to a learner may begin.
 func (g *Group) mayTeach(p *peer) bool {
-	if p.held = g.heldBack(p, p.whole); p.held != notHeld {
+	if p.held = g.heldBack(p, p.whole && !p.old); p.held != notHeld {
 		return false
 	}
 	if !g.cfg.Throttle.take(teaching, g.now, g.id, g.priority()) {
@@ -110,6 +110,24 @@ func (g *Group) holdBack(p *peer, h hold) {
 	if h == heldFull {
 		p.retryAt = g.now.Add(fullWait * g.cfg.RetryAfter)
 	}
+}
+
+// empty tells a learner that is too full for a backfill to give up its copy, which is so old that
+// the log says no more what was removed from it. Were it kept, the OSD could stay full of what
+// clients have long removed, and the PG degraded, for ever. What it has counts for nothing, and a
+// backfill would write over it; still it goes only while there are two good copies and as many
+// as clients need, and one PG's after another, so that no more is copied anew than has to be.
+func (g *Group) empty(p *peer) {
+	ld := g.lead
+	p.old = p.info.Exists && !p.emptied
+	if !p.old || !ld.serving || ld.pending != nil || g.required(p.id) || g.view.Record.Has(p.id) || g.good() < max(2, g.view.MinSize) {
+		return
+	}
+	if !g.cfg.Throttle.mayEmpty(g.now, p.id) {
+		return
+	}
+	g.send(p, &wirepb.PGMsg_Forget{Forget: &wirepb.PGForget{}}, nil)
+	p.old, p.emptied = false, true
 }
 
 // pumpRemovals teaches a full learner only what frees space: objects that were removed meanwhile.

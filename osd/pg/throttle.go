@@ -35,18 +35,19 @@ func (l Limits) withDefaults() Limits {
 // Throttle is shared by the groups of an OSD, so that recovery does not take the OSD over.
 // A group that is refused asks again at its next tick.
 type Throttle struct {
-	mu     sync.Mutex // guards below
-	limits Limits
-	queues [kinds]queue
-	pushes map[placement.PGID]int
-	total  int // of pushes
-	busy   int // client requests under way
-	full   map[placement.OSDID]placement.Fullness
+	mu      sync.Mutex // guards below
+	limits  Limits
+	queues  [kinds]queue
+	pushes  map[placement.PGID]int
+	total   int // of pushes
+	busy    int // client requests under way
+	full    map[placement.OSDID]placement.Fullness
+	emptied map[placement.OSDID]clock.Mono // when it was last told to give up a copy
 }
 
 // NewThrottle returns a Throttle that nobody uses yet.
 func NewThrottle(l Limits) *Throttle {
-	t := &Throttle{limits: l.withDefaults(), pushes: map[placement.PGID]int{}, full: map[placement.OSDID]placement.Fullness{}}
+	t := &Throttle{limits: l.withDefaults(), pushes: map[placement.PGID]int{}, full: map[placement.OSDID]placement.Fullness{}, emptied: map[placement.OSDID]clock.Mono{}}
 	for i := range t.queues {
 		t.queues[i] = queue{held: map[placement.PGID]clock.Mono{}, waits: map[placement.PGID]claim{}}
 	}
@@ -82,6 +83,21 @@ func (t *Throttle) fullness(id placement.OSDID) placement.Fullness {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.full[id]
+}
+
+// emptyWait is how long after an OSD has given up a copy it is told to give up another: by then
+// it says whether that has made room enough.
+const emptyWait = clock.Mono(10e9)
+
+// mayEmpty reports whether a too full OSD may be told now to give up an old copy, and notes that it is.
+func (t *Throttle) mayEmpty(now clock.Mono, id placement.OSDID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at, ok := t.emptied[id]; ok && now < at+emptyWait {
+		return false
+	}
+	t.emptied[id] = now
+	return true
 }
 
 // kind is what a PG asks a slot for.

@@ -4620,6 +4620,7 @@ func (x *PGReject) GetBusy() bool {
 	return false
 }
 
+// PGForget tells a learner without space for a backfill to give up its old copy.
 type PGForget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
