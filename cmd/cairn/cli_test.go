@@ -557,7 +557,7 @@ func TestManualNamesEveryExitCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotFound, exitUnreachable, exitConflict, exitHealthWarn, exitHealthErr, exitInterrupted} {
+	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotFound, exitUnreachable, exitConflict, exitHealthWarn, exitHealthErr, exitDamage, exitRepaired, exitCannotOpen, exitInterrupted} {
 		if !strings.Contains(string(manual), fmt.Sprintf("| %d |", code)) {
 			t.Errorf("docs/operations/cli.md lacks exit code %d", code)
 		}

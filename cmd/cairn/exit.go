@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/osd/inspect"
+	"github.com/cairnstore/cairn/osd/store"
 )
 
 // The exit codes. docs/operations/cli.md and `cairn help exit-codes` list them.
@@ -22,6 +25,9 @@ const (
 	exitConflict    = 5
 	exitHealthWarn  = 10
 	exitHealthErr   = 11
+	exitDamage      = 20
+	exitRepaired    = 21
+	exitCannotOpen  = 22
 	exitInterrupted = 130
 )
 
@@ -39,6 +45,11 @@ const exitCodesText = `Every command exits with one of these codes:
        meanwhile, lacks --confirm, or the token is wrong
    10  health --check only: HEALTH_WARN
    11  health --check only: HEALTH_ERR
+   20  objectstore only: damage was found, in the store or in the file, or is left
+       after a repair
+   21  objectstore fsck --repair only: damage was found, and all of it repaired
+   22  objectstore only: the store cannot be opened: there is none, its format is
+       newer, or too much of it is damaged
   130  interrupted
 
 Messages go to standard error, results to standard output.`
@@ -95,6 +106,8 @@ func (e *healthError) Error() string { return string(e.status) }
 func exitCode(err error) int {
 	var usage *usageError
 	var health *healthError
+	var damage *damageError
+	var cannot *cannotOpenError
 	var unreachable *api.UnreachableError
 	is := func(targets ...error) bool {
 		for _, t := range targets {
@@ -109,21 +122,31 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &damage):
+		return damage.code
 	case errors.As(err, &health):
 		if health.status == api.HealthErr {
 			return exitHealthErr
 		}
 		return exitHealthWarn
+	case is(store.ErrInUse, inspect.ErrExists, inspect.ErrForeign):
+		return exitConflict
+	case is(inspect.ErrDamaged, inspect.ErrJournal):
+		return exitDamage
+	case errors.As(err, &cannot):
+		return exitCannotOpen
+	case is(store.ErrCorrupt):
+		return exitDamage
 	case is(context.Canceled):
 		return exitInterrupted
-	case is(api.ErrNotFound, client.ErrNotFound):
+	case is(api.ErrNotFound, client.ErrNotFound, store.ErrNotFound):
 		return exitNotFound
 	case is(api.ErrInvalid, client.ErrInvalid):
 		return exitUsage
 	case errors.As(err, &unreachable),
 		is(api.ErrNoQuorum, api.ErrTryLater, api.ErrTimeout, client.ErrTryLater, client.ErrTimeout, context.DeadlineExceeded):
 		return exitUnreachable
-	case is(api.ErrExists, api.ErrConflict, api.ErrNotPermitted, client.ErrExists, client.ErrConflict, client.ErrNotPermitted):
+	case is(os.ErrExist, api.ErrExists, api.ErrConflict, api.ErrNotPermitted, client.ErrExists, client.ErrConflict, client.ErrNotPermitted):
 		return exitConflict
 	}
 	return exitFailed

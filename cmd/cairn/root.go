@@ -37,6 +37,7 @@ func commands() []func(*env) *cobra.Command {
 		newMonDaemonCommand,
 		newOSDDaemonCommand,
 		newGatewayCommand,
+		newObjectstoreCommand,
 		newDevCommand,
 		newDemoCommand,
 		newVersionCommand,
@@ -101,7 +102,8 @@ func run(ctx context.Context, e *env, argv []string) int {
 	root.SetArgs(argv)
 	cmd, err := root.ExecuteContextC(ctx)
 	var health *healthError
-	if err == nil || errors.As(err, &health) {
+	var damage *damageError
+	if err == nil || errors.As(err, &health) || errors.As(err, &damage) {
 		return exitCode(err)
 	}
 	code := exitCode(err)

@@ -114,7 +114,12 @@ var rules = []rule{
 		deny:  with(bans("the store keeps what it is given: it knows no protocol and no cluster", own), bans("the store has no network", "net")),
 	},
 	{
-		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/scrub", "osd/store"}, tests: true,
+		name: "inspect", dirs: []string{"osd/inspect"}, tests: true,
+		allow: []string{own + "osd/inspect", own + "osd/pg", own + "osd/store", own + "placement", own + "internal/wire/wirepb"},
+		deny:  with(bans("osd/inspect works on stores no OSD has open: it knows stores and PGs, and speaks to nobody", own), bans("it has no network", "net")),
+	},
+	{
+		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/scrub", "osd/store", "osd/inspect"}, tests: true,
 		deny: with(bans("an OSD and a monitor meet on the wire only, so that neither can depend on the other's memory", own+"mon"),
 			bans("an OSD serves clients and gateways; it is neither", own+"client", own+"gateways", own+"csi", own+"internal/api"),
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),

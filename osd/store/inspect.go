@@ -324,11 +324,26 @@ func (in *Inspector) closeFiles() error {
 // ObjectDump is what the index says of one object, for people.
 type ObjectDump struct {
 	Number   uint64       `json:"number"`
-	Info     Info         `json:"info"`
+	Size     uint64       `json:"size"`
+	Version  string       `json:"version"`
+	Mtime    int64        `json:"mtime"`         // unix nanoseconds
+	OmapKeys uint64       `json:"omap_keys_max"` // an upper bound
 	Attrs    bool         `json:"has_attrs"`
 	Omap     bool         `json:"has_omap"`
 	Segments []SegmentRun `json:"runs,omitempty"`
+	Inline   bool         `json:"in_index"` // its bytes are in the index
+	Damage   string       `json:"damage,omitempty"`
 	Entry    []byte       `json:"index_entry"` // as stored
+}
+
+// Damaged reports whether some of the object's data cannot be read.
+func (o *ObjectDump) Damaged() bool {
+	for i := range o.Segments {
+		if len(o.Segments[i].Bad) > 0 {
+			return true
+		}
+	}
+	return o.Damage != ""
 }
 
 // SegmentRun is a row of blocks that is contiguous in object and data file.
@@ -359,7 +374,12 @@ func (in *Inspector) Dump(k Key) (ObjectDump, error) {
 		return o, fmt.Errorf("object %s: %w", k, err)
 	}
 	o.Number, o.Attrs, o.Omap = h.oid, h.hasAttrs, h.hasOmap
-	o.Info = Info{Size: h.size, Version: h.version, Mtime: h.mtime, OmapKeys: h.omapMax}
+	o.Size, o.Version, o.Mtime, o.OmapKeys = h.size, h.version.String(), h.mtime, h.omapMax
+	if o.Inline = h.inline; h.inline {
+		if _, err := d.readInline(&h, 0, h.size, nil); err != nil {
+			o.Damage = err.Error()
+		}
+	}
 	buf := alignedBytes(blockBytes)
 	err = d.eachSegment(h.oid, func(idx uint32, s *segment) {
 		s.runs(func(first int, r run) {
@@ -373,6 +393,9 @@ func (in *Inspector) Dump(k Key) (ObjectDump, error) {
 			o.Segments = append(o.Segments, out)
 		})
 	})
+	if errors.Is(err, ErrCorrupt) {
+		o.Damage, err = err.Error(), nil
+	}
 	return o, err
 }
 

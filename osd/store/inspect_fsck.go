@@ -15,10 +15,13 @@ import (
 type FsckOptions struct {
 	Deep   bool // read all data and verify its checksums
 	Repair bool // repair what local data allows
-	// Distrust says which attribute makes the others of a PG compare all of its objects before our
-	// copy counts again. An object whose entry is dropped would otherwise be "not found" here while
-	// others have it. ok is false where nothing need be changed. Required with Repair.
-	Distrust func(r Reader, pg placement.PGID) (k Key, attr, value []byte, ok bool)
+	// Distrust says which attributes of an object make the others of a PG compare all of its objects
+	// before our copy counts again. An object whose entry is dropped would otherwise be "not found" here
+	// while others have it. A nil value removes the attribute. Required with Repair.
+	Distrust func(r Reader, pg placement.PGID) (k Key, attrs []KV)
+	// More looks at what the store does not know of itself, and says what it found. It is called
+	// once, when the store itself has been gone through.
+	More func(in *Inspector, found func(Finding)) error
 	// Progress is called now and then.
 	Progress func(FsckProgress)
 	// MaxFindings are listed, further ones counted; default 10,000.
@@ -38,16 +41,16 @@ type FsckProgress struct {
 
 // FsckReport is what Fsck found.
 type FsckReport struct {
-	Findings   []Finding        `json:"findings"`
-	Unlisted   int64            `json:"unlisted"` // findings beyond the limit
-	Objects    int64            `json:"objects"`
-	Keys       int64            `json:"keys"` // attributes and omap
-	Blocks     int64            `json:"blocks"`
-	Bytes      int64            `json:"bytes_verified"`
-	Journal    JournalState     `json:"journal"`
-	Changed    bool             `json:"changed"`              // the store was changed
-	Refused    string           `json:"refused,omitempty"`    // why nothing was repaired
-	Distrusted []placement.PGID `json:"distrusted,omitempty"` // PGs whose copy here the others must compare
+	Findings   []Finding    `json:"findings"`
+	Unlisted   int64        `json:"unlisted"` // findings beyond the limit
+	Objects    int64        `json:"objects"`
+	Keys       int64        `json:"keys"` // attributes and omap
+	Blocks     int64        `json:"blocks"`
+	Bytes      int64        `json:"bytes_verified"`
+	Journal    JournalState `json:"journal"`
+	Changed    bool         `json:"changed"`              // the store was changed
+	Refused    string       `json:"refused,omitempty"`    // why nothing was repaired
+	Distrusted []string     `json:"distrusted,omitempty"` // PGs whose copy here the others must compare
 }
 
 // Damage counts the findings that are damage, and those of them that were repaired.
@@ -144,6 +147,10 @@ func fsckOnce(ctx context.Context, dir string, o FsckOptions, repair bool) (*fsc
 	}
 	if err == nil && c.fix != nil {
 		err = c.fix.end()
+	}
+	if err == nil && o.More != nil {
+		in.counted = false
+		err = o.More(in, func(f Finding) { c.found(f) })
 	}
 	if cerr := in.Close(); err == nil {
 		err = cerr
@@ -534,7 +541,7 @@ func (c *fsck) badHead(k []byte, key Key, named bool, gen uint32) error {
 	if c.fix == nil {
 		return nil
 	}
-	if named && gen == c.d.gens[key.space()] {
+	if named && key.Space == Objects && gen == c.d.gens[key.space()] {
 		if err := c.distrust(key.PG); err != nil {
 			return err
 		}
@@ -544,12 +551,12 @@ func (c *fsck) badHead(k []byte, key Key, named bool, gen uint32) error {
 
 // distrust makes the others compare all objects of a PG before our copy counts again.
 func (c *fsck) distrust(pg placement.PGID) error {
-	if slices.Contains(c.rep.Distrusted, pg) {
+	if slices.Contains(c.rep.Distrusted, pg.String()) {
 		return nil
 	}
-	c.rep.Distrusted = append(c.rep.Distrusted, pg)
-	k, attr, value, ok := c.o.Distrust(c.d, pg)
-	if !ok {
+	c.rep.Distrusted = append(c.rep.Distrusted, pg.String())
+	k, attrs := c.o.Distrust(c.d, pg)
+	if len(attrs) == 0 {
 		return nil
 	}
 	h, found, err := c.d.getHead(appendHeadKey(nil, &k, c.d.gens[k.space()]))
@@ -559,7 +566,18 @@ func (c *fsck) distrust(pg placement.PGID) error {
 	if !found || !h.hasAttrs {
 		return nil // then there is no state, and the PG does not exist here
 	}
-	return c.fix.set(appendKV(nil, keyAttr, h.oid, attr), value)
+	for _, a := range attrs {
+		key := appendKV(nil, keyAttr, h.oid, a.Key)
+		if a.Value == nil {
+			err = c.fix.delete(key)
+		} else {
+			err = c.fix.set(key, a.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // seenHead counts a readable object and checks its generation.
@@ -671,7 +689,7 @@ func (c *fsck) names() error {
 		if c.fix == nil {
 			return nil
 		}
-		if gen == c.d.gens[s] {
+		if s.sp == Objects && gen == c.d.gens[s] {
 			if err := c.distrust(s.pg); err != nil {
 				return err
 			}

@@ -61,8 +61,8 @@ func editIndex(t *testing.T, l *faultLayer, f func(d *Disk)) {
 func fsckFault(t *testing.T, l *faultLayer, o FsckOptions) FsckReport {
 	t.Helper()
 	o.Inspect.layer = l
-	o.Distrust = func(_ Reader, pg placement.PGID) (Key, []byte, []byte, bool) {
-		return Key{PG: pg, Space: Meta, Name: "pg"}, []byte("state"), []byte("distrusted"), true
+	o.Distrust = func(_ Reader, pg placement.PGID) (Key, []KV) {
+		return Key{PG: pg, Space: Meta, Name: "pg"}, []KV{{[]byte("state"), []byte("distrusted")}, {[]byte("cursor"), nil}}
 	}
 	r, err := Fsck(context.Background(), crashDir, o)
 	if err != nil {
