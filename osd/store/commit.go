@@ -320,6 +320,7 @@ func (d *Disk) show(seq uint64, b *pebble.Batch, rec *redo) error {
 	if err := d.db.Apply(b, pebble.NoSync); err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
+	d.changed(rec.kv)
 	for _, f := range rec.frees {
 		d.overlay.drop(f)
 	}

@@ -115,6 +115,7 @@ type Disk struct {
 	// counters change together under its write lock.
 	view    sync.RWMutex // guards below
 	overlay *overlay
+	heads   *headCache
 	gens    map[spaceKey]uint32
 	stats   map[spaceKey]spaceStat
 	applied checkpoint // the group to come: everything before is applied
@@ -174,7 +175,7 @@ func Open(dir string, o Options) (*Disk, error) {
 func newDisk(dir string, o Options) *Disk {
 	o.fill()
 	d := &Disk{
-		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), meter: newMeter(o.Now),
+		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), heads: newHeadCache(), meter: newMeter(o.Now),
 		gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
 		slots: make(chan struct{}, 8), committed: make(chan struct{}), failedCh: make(chan struct{}),
 	}

@@ -123,8 +123,12 @@ func (d *Disk) get(key []byte) ([]byte, bool, error) {
 }
 
 func (d *Disk) getHead(key []byte) (head, bool, error) {
+	if h, found, known := d.heads.get(key); known {
+		return h, found, nil
+	}
 	v, c, err := d.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
+		d.heads.put(key, head{}, false)
 		return head{}, false, nil
 	}
 	if err != nil {
@@ -132,7 +136,17 @@ func (d *Disk) getHead(key []byte) (head, bool, error) {
 	}
 	defer c.Close()
 	h, err := decodeHead(v)
+	if err == nil {
+		d.heads.put(key, h, true)
+	}
 	return h, err == nil, err
+}
+
+// changed tells the cache of heads what a group has just changed in the index.
+func (d *Disk) changed(kv []byte) {
+	if err := applyKV(kv, d.heads); err != nil { // the index has just taken it
+		d.heads.clear()
+	}
 }
 
 // getSegment returns nil when there is none.

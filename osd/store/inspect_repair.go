@@ -87,6 +87,7 @@ func (x *fixer) flush() error {
 		return fmt.Errorf("index: %w", err)
 	}
 	d.view.Lock()
+	d.changed(rec.kv)
 	d.applied = checkpoint{pos: d.journal.pos, seq: seq + 1, link: d.journal.link}
 	d.view.Unlock()
 	x.kv = x.kv[:0]
