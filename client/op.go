@@ -3,6 +3,7 @@ package client
 import (
 	"time"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -162,6 +163,19 @@ func (o *Op) OmapClear() *Op { return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_OM
 type Result struct {
 	Version uint64 // the object's version after the Op; 0 when it does not exist
 	Items   []ResultItem
+
+	mem *slab.Buf // of Data, unless nil
+}
+
+// Release gives the memory of what was read back for reuse. It is optional, and worth
+// it for large reads; nothing in Items may be used afterwards.
+func (r *Result) Release() {
+	if r == nil || r.mem == nil {
+		return
+	}
+	b := r.mem
+	r.mem, r.Items = nil, nil
+	b.Release()
 }
 
 // ResultItem is what one operation of an Op read.

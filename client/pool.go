@@ -54,7 +54,13 @@ func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 		return nil, &OpError{Pool: p.name, Object: object, Index: -1, Err: g.err, Text: g.text}
 	}
 	h := m.Header
-	return op.Answer(p.name, object, h.GetCode(), h.GetError(), h.GetOpReply(), m.Payload)
+	res, err := op.Answer(p.name, object, h.GetCode(), h.GetError(), h.GetOpReply(), m.Payload)
+	if err != nil {
+		m.Release()
+		return nil, err
+	}
+	res.mem = m.Mem
+	return res, nil
 }
 
 // check refuses early what every OSD would refuse.

@@ -315,6 +315,7 @@ func (r *run) do(ctx context.Context, name string, object, off int64, buf []byte
 		if err != nil {
 			return err
 		}
+		defer res.Release()
 		return r.verify(name, object, off, res.Items[0].Data)
 	case r.o.Kind == Write && r.pieces == 1:
 		op.WriteFull(buf)

@@ -52,6 +52,7 @@ func TestMemoryIsNotReusedTooEarly(t *testing.T) {
 						t.Errorf("read %d of %d from %d: %v, or other bytes than were written", i, w, from, err)
 						return
 					}
+					res.Release()
 					if got, err := pool.Read(ctx, name, from, 0); err != nil || !bytes.Equal(got, want[from:]) {
 						t.Errorf("read %d of %d from %d: %v, or other bytes than were written", i, w, from, err)
 						return

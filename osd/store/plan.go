@@ -489,7 +489,7 @@ func (p *planner) resize(on *onode, size uint64) {
 // freeRun gives up blocks: their content in this group is void, and they are
 // used anew only after a checkpoint.
 func (p *planner) freeRun(r run) {
-	for b := r.start; b < r.end(); b++ {
+	for b := r.start; b < r.end() && len(p.blockAt) > 0; b++ {
 		if e, ok := p.blockAt[b]; ok {
 			p.undo = append(p.undo, undoRec{kind: undoBlock, phys: b, entry: e})
 			delete(p.blockAt, b)

@@ -113,6 +113,7 @@ func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []by
 
 // zero clears [off, end) of an object no shorter than end; whole blocks become holes.
 func (p *planner) zero(on *onode, off, end uint64) error {
+	changed := ^uint32(0) // the segment that is a copy already
 	for pos := off; pos < end; {
 		block, in := pos/blockBytes, pos%blockBytes
 		idx, i := uint32(block/segBlocks), int(block%segBlocks)
@@ -129,8 +130,11 @@ func (p *planner) zero(on *onode, off, end uint64) error {
 			pos += n
 			continue
 		}
-		if s, err = p.change(on, idx); err != nil {
-			return err
+		if idx != changed {
+			if s, err = p.change(on, idx); err != nil {
+				return err
+			}
+			changed = idx
 		}
 		if in == 0 && (n == blockBytes || pos+n == on.size) {
 			p.freeRun(run{s.phys[i], 1})
