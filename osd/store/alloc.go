@@ -63,14 +63,17 @@ func (a *allocator) mark(r run) bool {
 		if a.taken(b) {
 			return false
 		}
+	}
+	for b := r.start; b < r.end(); b++ {
 		a.words[b/64] |= 1 << (b % 64)
 	}
 	a.used += r.count
 	return true
 }
 
-// claim is mark for the scan at open, which also learns how far the file must reach.
-func (a *allocator) claim(r run) error {
+// claim is mark for the scan at open, which also learns how far the file must reach. Blocks that
+// are taken already must be shared.
+func (a *allocator) claim(r run, shared func(block uint64) bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r.start == 0 || r.count > 1<<40 || r.end() > 1<<44 {
@@ -81,8 +84,13 @@ func (a *allocator) claim(r run) error {
 			return err
 		}
 	}
-	if !a.mark(r) {
-		return fmt.Errorf("blocks %d+%d belong to two objects: %w", r.start, r.count, ErrCorrupt)
+	if a.mark(r) {
+		return nil
+	}
+	for b := r.start; b < r.end(); b++ {
+		if !a.mark(run{b, 1}) && !shared(b) {
+			return fmt.Errorf("blocks %d+%d belong to two objects: %w", r.start, r.count, ErrCorrupt)
+		}
 	}
 	return nil
 }

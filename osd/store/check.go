@@ -73,7 +73,7 @@ func checkOp(op *Op) error {
 			return err
 		}
 		return checkMetaKey(&op.Key, op.End)
-	case OpRename:
+	case OpRename, OpClone:
 		return checkKey(&op.To)
 	default:
 		return invalid("object %s: operation %d: no such operation", op.Key, op.Kind)

@@ -40,7 +40,7 @@ func (d *Disk) Check(ctx context.Context, found func(Problem)) (Report, error) {
 	used, waiting, _ := d.alloc.counts()
 	d.view.RUnlock()
 	defer c.snap.Close()
-	for _, step := range []func() error{c.heads, c.inlines, c.segments, c.entries} {
+	for _, step := range []func() error{c.heads, c.inlines, c.segments, c.shares, c.entries} {
 		if err := step(); err != nil {
 			return c.report, fmt.Errorf("check store %s: %w", d.dir, corrupt(err))
 		}
@@ -62,6 +62,7 @@ type checker struct {
 	names  map[uint64]Key    // by object number
 	inline map[uint64]uint64 // sizes of the objects whose bytes are in the index
 	blocks int64             // that objects own
+	claims shareCount
 	found  func(Problem)
 	report Report
 }
@@ -119,6 +120,17 @@ func (c *checker) segments() error {
 	_, _, most := c.d.alloc.counts()
 	owned := newAllocator(1, most, 1<<16, func(uint64) error { return nil })
 	buf := alignedBytes(segBytes)
+	c.claims.get = func(row uint64) (*shares, error) {
+		v, closer, err := c.snap.Get(appendShareKey(nil, row))
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return &shares{unread: true}, err
+		}
+		defer closer.Close()
+		return decodeShares(v)
+	}
 	return c.each(keySeg, keySeg, func(key, v []byte) {
 		oid, idx, ok := parseSegKey(key)
 		k, known := c.names[oid]
@@ -133,7 +145,11 @@ func (c *checker) segments() error {
 		}
 		s.runs(func(first int, r run) {
 			c.blocks += int64(r.count)
-			if err := owned.claim(r); err != nil {
+			err := owned.claim(r, func(b uint64) bool {
+				c.blocks--
+				return c.claims.add(b)
+			})
+			if err != nil {
 				c.problem(k, uint64(idx)*segBytes, fmt.Errorf("object %s: %w", k, err))
 			}
 			for i := range int(r.count) {

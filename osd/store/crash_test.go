@@ -107,7 +107,7 @@ func crashBatch(rng *rand.Rand, n int) *Batch {
 				to.PG.Shard, to.Name = 1-k.PG.Shard, k.Name
 			}
 			add(Op{Kind: OpTouch, Key: k})
-			add(Op{Kind: OpRename, Key: k, To: to})
+			add(Op{Kind: []OpKind{OpRename, OpClone}[rng.IntN(2)], Key: k, To: to})
 		}
 	}
 	return b

@@ -219,8 +219,13 @@ func (d *Disk) scan() error {
 	if err := d.scanHeads(); err != nil {
 		return err
 	}
+	_, more, err := d.eachPair([]byte{keyShare}, []byte{keyShare + 1}, 0, func(_, _ []byte) {})
+	if err != nil {
+		return err
+	}
+	d.planner.sharing = more
 	var bad error
-	_, _, err := d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(k, v []byte) {
+	_, _, err = d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(k, v []byte) {
 		if bad != nil {
 			return
 		}
@@ -228,7 +233,7 @@ func (d *Disk) scan() error {
 		if err == nil {
 			s.runs(func(_ int, r run) {
 				if err == nil {
-					err = d.alloc.claim(r)
+					err = d.alloc.claim(r, d.planner.shared)
 				}
 			})
 		}
@@ -237,6 +242,7 @@ func (d *Disk) scan() error {
 			bad = fmt.Errorf("index %s: object number %d, segment %d: %w", d.path(indexName), oid, idx, err)
 		}
 	})
+	d.planner.resetShares()
 	if err == nil {
 		err = bad
 	}

@@ -184,7 +184,7 @@ func (c *fsck) segment(k []byte, oid uint64, idx uint32, s *segment, r *objRec) 
 			beyond |= 1 << i
 		default:
 			c.rep.Blocks++
-			if !c.claims.add(p) {
+			if !c.claims.add(p) && !c.users.add(p) {
 				c.doubles[p] = &double{}
 			}
 		}
@@ -216,8 +216,9 @@ func (c *fsck) pending(p uint64) bool {
 	return ok
 }
 
-// endDoubles finds out who claims the blocks that more than one object claims. A block belongs
-// to the only claim whose checksum it has, if there is such a one; the others become unreadable.
+// endDoubles finds out who claims the blocks that more objects claim than the index says. A block belongs
+// to the claims whose checksum it has; the others become unreadable. When it has several the count is
+// wrong, not the claims: clones share blocks.
 func (c *fsck) endDoubles() error {
 	if len(c.doubles) == 0 {
 		return nil
@@ -243,7 +244,6 @@ func (c *fsck) endDoubles() error {
 	err := each(func(_ []byte, oid uint64, _ uint32, i int, s *segment, dbl *double) error {
 		if c.d.readBlock(s.phys[i], s.sum[i], buf) == nil {
 			dbl.match++
-			dbl.owner = oid
 		}
 		return nil
 	})
@@ -257,11 +257,15 @@ func (c *fsck) endDoubles() error {
 	blocks := map[place]uint64{}
 	var order []place
 	err = each(func(_ []byte, oid uint64, idx uint32, i int, s *segment, dbl *double) error {
-		mine := dbl.match == 1 && dbl.owner == oid
+		mine := c.d.readBlock(s.phys[i], s.sum[i], buf) == nil
 		what := "unreadable now, until a good copy takes its place"
-		if mine {
+		switch {
+		case mine && dbl.match == 1:
 			what = "kept: it has this object's checksum and no other's"
+		case mine:
+			what = "kept: it has this object's checksum; the number of its users is right now"
 		}
+		c.users.settle(s.phys[i], mine)
 		c.foundOf(oid, FoundShared, what, "block %d of the data file, at offset %d, belongs to another object too", s.phys[i], (uint64(idx)*segBlocks+uint64(i))*blockBytes)
 		if !mine {
 			p := place{oid, idx}
@@ -296,7 +300,7 @@ func (c *fsck) spoilAll() error {
 		if r.count == 0 {
 			return nil
 		}
-		return c.d.alloc.claim(r)
+		return c.d.alloc.claim(r, func(uint64) bool { return false })
 	})
 	if err != nil {
 		return err

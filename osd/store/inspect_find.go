@@ -24,7 +24,8 @@ const (
 	FoundSegment     FindingKind = "segment-unreadable"    // blocks of an object
 	FoundOrphanSeg   FindingKind = "segment-orphan"        // of no object
 	FoundExcess      FindingKind = "segment-excess"        // blocks behind an object's end
-	FoundShared      FindingKind = "block-shared"          // a block that two objects claim
+	FoundShared      FindingKind = "block-shared"          // a block that two objects claim and the index does not say so
+	FoundUsers       FindingKind = "block-users"           // a count of the users of shared blocks that is wrong
 	FoundBeyond      FindingKind = "block-beyond"          // a block behind the end of the data file
 	FoundBlock       FindingKind = "block-damaged"         // wrong checksum (of blocks: deep)
 	FoundOrphanAttr  FindingKind = "attr-orphan"           // of no object
@@ -53,7 +54,7 @@ var cures = map[FindingKind]Cure{
 	FoundSuperblock: CureRepair, FoundDataHeader: CureRepair, FoundJournal: CureReplace, FoundIndexOwner: CureRepair,
 	FoundIndexGap: CureReplace, FoundKey: CureRepair, FoundHead: CureRepair, FoundNumber: CureRepair,
 	FoundGeneration: CureRepair, FoundLeftSpace: CureRepair, FoundSegment: CureRepair, FoundOrphanSeg: CureRepair,
-	FoundExcess: CureRepair, FoundShared: CureRepair, FoundBeyond: CureRepair, FoundBlock: CureCluster,
+	FoundExcess: CureRepair, FoundShared: CureRepair, FoundUsers: CureRepair, FoundBeyond: CureRepair, FoundBlock: CureCluster,
 	FoundOrphanAttr: CureRepair, FoundOrphanOmap: CureRepair, FoundOrphanBytes: CureRepair, FoundHidden: CureRepair, FoundOmapCount: CureRepair,
 	FoundRecords: CureCluster,
 }

@@ -130,6 +130,7 @@ func fsckOnce(ctx context.Context, dir string, o FsckOptions, repair bool) (*fsc
 	d := in.d
 	c := &fsck{d: d, o: o, ctx: ctx, byNumber: map[uint64][]int{}, doomed: map[spaceKey][]uint32{}, badGen: map[spaceKey]*genGuess{},
 		left: map[leftSpace]int64{}, doubles: map[uint64]*double{}, twice: map[uint64]bool{}}
+	c.users.get = d.getShares
 	c.rep.Journal = in.journal
 	c.rep.Findings = slices.Clone(in.found)
 	size, err := d.files.dataBytes()
@@ -179,7 +180,8 @@ type fsck struct {
 	claims   *blockSet
 	inFile   uint64 // blocks of the data file
 	doubles  map[uint64]*double
-	spoil    []spoiled // blocks to be made unreadable
+	users    shareCount // of blocks with more than one
+	spoil    []spoiled  // blocks to be made unreadable
 	steps    int64
 }
 
@@ -197,8 +199,7 @@ type genGuess struct {
 
 // double is a block that more than one object claims.
 type double struct {
-	match int    // claims whose checksum the block has
-	owner uint64 // the object number of such a claim
+	match int // claims whose checksum the block has
 }
 
 // spoiled names the blocks of a segment that must be made unreadable.
@@ -280,6 +281,9 @@ func (c *fsck) run() error {
 		return err
 	}
 	if err := c.endDoubles(); err != nil {
+		return err
+	}
+	if err := c.endShares(); err != nil {
 		return err
 	}
 	if err := c.spoilAll(); err != nil {
@@ -393,7 +397,7 @@ func (c *fsck) readableFrom(from, hi []byte) []byte {
 
 // kinds looks for entries of no known kind.
 func (c *fsck) kinds() error {
-	known := []byte{keyAttr, keyDoomed, keyGen, keyHead, keyInline, keyMeta, keyOmap, keySeg} // sorted
+	known := []byte{keyAttr, keyDoomed, keyGen, keyHead, keyInline, keyMeta, keyOmap, keyShare, keySeg} // sorted
 	odd := func(k, _ []byte) error {
 		if len(k) > 0 && k[0] == keyMeta && string(k) == string(metaStoreKey) {
 			return nil

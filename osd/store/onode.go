@@ -21,6 +21,7 @@ const (
 	keyMeta   = 'M' // "Mstore": whose index this is
 	keyHead   = 'H' // pool, shard, space, generation, name -> head
 	keySeg    = 'S' // object number, segment number -> segment
+	keyShare  = 'R' // row of blocks -> how many more users than one they have
 	keyInline = 'I' // object number -> the bytes of a small object
 	keyAttr   = 'A' // object number, name -> value
 	keyOmap   = 'O' // object number, key -> value

@@ -80,6 +80,12 @@ func TestGoldenGroup(t *testing.T) {
 	ks := Key{placement.PGID{Pool: 2, Shard: 0x1f}, Objects, "small"}
 	r.kv = appendKVSet(r.kv, appendHeadKey(nil, &ks, 0), small.append(nil))
 	r.kv = appendKVSet(r.kv, appendInlineKey(nil, 6), append(le32(checksum([]byte("tiny"))), "tiny"...))
+	users := &shares{}
+	users.extra[0], users.extra[7], users.extra[8], users.extra[shareBlocks-1] = 1, 2, 2, 300
+	r.kv = appendKVSet(r.kv, appendShareKey(nil, 77), users.append(nil))
+	if s, err := decodeShares(users.append(nil)); err != nil || *s != *users {
+		t.Errorf("users of blocks: %v", err)
+	}
 	r.kv = appendKVDelete(r.kv, appendKV(nil, keyAttr, 5, []byte("attr")))
 	r.kv = appendKVDelRange(r.kv, appendKV(nil, keyOmap, 4, nil), keyAfter(appendKV(nil, keyOmap, 4, nil)))
 	r.kv = appendKVSet(r.kv, appendGenKey(nil, k.space()), []byte{0, 0, 0, 1})
@@ -124,6 +130,7 @@ func FuzzDecode(f *testing.F) {
 	h := head{oid: 5, size: 1, version: Version{3, 900}}
 	f.Add(seg.append(nil))
 	f.Add(h.append(nil))
+	f.Add([]byte{shareVersion, 0, 1, 1, 6, 2, 2, 254, 3, 1, 200, 2})
 	h.inline = true
 	f.Add(h.append(nil))
 	r := &redo{blocks: []blockWrite{{1000, []byte("x")}}, frees: []run{{7, 3}}, kv: appendKVSet(nil, []byte("k"), []byte("v"))}
@@ -132,6 +139,11 @@ func FuzzDecode(f *testing.F) {
 		if s, err := decodeSegment(b); err == nil {
 			if again, err := decodeSegment(s.append(nil)); err != nil || *again != *s {
 				t.Errorf("segment %x: not the same when written again: %v", b, err)
+			}
+		}
+		if s, err := decodeShares(b); err == nil && !bytes.Equal(s.append(nil), b) {
+			if again, err := decodeShares(s.append(nil)); err != nil || *again != *s {
+				t.Errorf("users of blocks %x: not the same when written again: %v", b, err)
 			}
 		}
 		if h, err := decodeHead(b); err == nil {
@@ -241,7 +253,7 @@ func TestAllocatorPrefersWholeRuns(t *testing.T) {
 	if rs, err := a.alloc(1, 0, 17); err != nil || rs[0].start == 17 {
 		t.Errorf("hint taken: %v, %v", rs, err)
 	}
-	if err := a.claim(run{2, 1}); err == nil {
+	if err := a.claim(run{2, 1}, func(uint64) bool { return false }); err == nil {
 		t.Error("a block claimed twice")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // planner turns batches into a redo record. Only the committer uses it, one
@@ -21,15 +23,21 @@ type planner struct {
 	oid    uint64 // the last object number given out
 	inline int64  // bytes of objects in the index
 
+	sharing bool               // there are clones, or were
+	shares  map[uint64]*shares // by row of blocks; nil: none are shared
+
 	// The group being planned.
-	rec       redo
-	blockAt   map[uint64]int32 // newest entry of rec.blocks for a block
-	dirty     []*onode
-	statDirty map[spaceKey]bool
-	genDirty  map[spaceKey]bool
-	arena     arena
-	scratch   []byte
-	later     int // bound of what finish adds
+	rec        redo
+	blockAt    map[uint64]int32 // newest entry of rec.blocks for a block
+	dirty      []*onode
+	statDirty  map[spaceKey]bool
+	genDirty   map[spaceKey]bool
+	arena      arena
+	scratch    []byte
+	later      int           // bound of what finish adds
+	shareDirty []uint64      // rows
+	view       *pebble.Batch // the index with the first viewed bytes of rec.kv; nil: not needed yet
+	viewed     int
 
 	// The batch being planned.
 	txn    uint64
@@ -42,8 +50,8 @@ type planner struct {
 }
 
 type planMark struct {
-	kv, blocks, frees, dirty, arena, later int
-	inline                                 int64
+	kv, blocks, frees, dirty, arena, later, shares int
+	inline                                         int64
 }
 
 // spaceStat counts the objects of a space and the sum of their sizes.
@@ -77,18 +85,19 @@ type body struct {
 }
 
 type undoRec struct {
-	kind  uint8
-	on    *onode
-	saved onode
-	segs  map[uint32]*segment
-	idx   uint32
-	seg   *segment
-	had   bool
-	phys  uint64
-	entry int32
-	space spaceKey
-	gen   uint32
-	stat  spaceStat
+	kind   uint8
+	on     *onode
+	saved  onode
+	segs   map[uint32]*segment
+	idx    uint32
+	seg    *segment
+	had    bool
+	phys   uint64
+	entry  int32
+	space  spaceKey
+	gen    uint32
+	stat   spaceStat
+	shares *shares
 }
 
 const (
@@ -97,6 +106,7 @@ const (
 	undoBlock
 	undoGen
 	undoStat
+	undoShares
 )
 
 // A part of the planner's cache is dropped between groups when it grows beyond these.
@@ -108,7 +118,7 @@ const (
 func newPlanner(d *Disk) *planner {
 	return &planner{
 		d: d, cache: map[Key]*onode{}, gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
-		blockAt: map[uint64]int32{}, statDirty: map[spaceKey]bool{}, genDirty: map[spaceKey]bool{},
+		blockAt: map[uint64]int32{}, shares: map[uint64]*shares{}, statDirty: map[spaceKey]bool{}, genDirty: map[spaceKey]bool{},
 	}
 }
 
@@ -150,6 +160,7 @@ func (p *planner) reset() {
 	clear(p.rec.blocks)
 	p.rec = redo{kv: p.rec.kv[:0], blocks: p.rec.blocks[:0], frees: p.rec.frees[:0]}
 	p.later = 0
+	p.resetShares()
 	clear(p.blockAt)
 	clear(p.statDirty)
 	clear(p.genDirty)
@@ -220,7 +231,7 @@ func (p *planner) begin() {
 	p.txn++
 	p.undo, p.allocs = p.undo[:0], p.allocs[:0]
 	p.adds, p.blocks = 0, 0
-	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later, p.inline}
+	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later, len(p.shareDirty), p.inline}
 }
 
 func (p *planner) rollback() {
@@ -246,6 +257,8 @@ func (p *planner) rollback() {
 			p.gens[u.space] = u.gen
 		case undoStat:
 			p.stats[u.space] = u.stat
+		case undoShares:
+			p.shares[u.phys] = u.shares
 		}
 	}
 	for i := range p.undo {
@@ -255,6 +268,10 @@ func (p *planner) rollback() {
 		}
 	}
 	clear(p.undo)
+	p.shareDirty = p.shareDirty[:p.mark.shares]
+	if p.viewed > p.mark.kv {
+		p.dropView()
+	}
 	p.rec.kv = p.rec.kv[:p.mark.kv]
 	p.rec.blocks = p.rec.blocks[:p.mark.blocks]
 	p.rec.frees = p.rec.frees[:p.mark.frees]
@@ -311,6 +328,8 @@ func (p *planner) op(op *Op, pre *bigWrite) error {
 		return p.remove(on)
 	case OpRename:
 		return p.rename(op)
+	case OpClone:
+		return p.clone(op)
 	}
 	on, err := p.get(op.Key)
 	if err != nil {
@@ -559,7 +578,7 @@ func (p *planner) removeStored(on *onode) error {
 	}
 	slices.Sort(idxs)
 	for _, i := range idxs {
-		on.segs[i].runs(func(_ int, r run) { p.freeRun(r) })
+		on.segs[i].runs(func(_ int, r run) { p.giveUp(r) })
 		p.scratch = appendSegKey(p.scratch[:0], on.oid, i)
 		p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
 	}
@@ -709,6 +728,7 @@ func (p *planner) finish() *redo {
 			}
 		}
 	}
+	p.finishShares()
 	live := p.rec.blocks[:0]
 	for i, w := range p.rec.blocks {
 		if e, ok := p.blockAt[w.phys]; ok && int(e) == i {

@@ -50,7 +50,7 @@ func (p *planner) write(on *onode, op *Op, pre *bigWrite) error {
 		part := data[pos-off : pos-off+n]
 		if phys, sum, ok := pre.find(block); ok {
 			if s.phys[i] != 0 {
-				p.freeRun(run{s.phys[i], 1})
+				p.giveUp(run{s.phys[i], 1})
 			} else {
 				p.blocks++
 			}
@@ -89,8 +89,13 @@ func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []by
 		copy(b[in:], part)
 		sum = seal(b)
 	}
+	return p.setBlock(s, i, sum, content)
+}
+
+// setBlock gives a segment's block new content, in place unless others use it.
+func (p *planner) setBlock(s *segment, i int, sum uint32, content []byte) error {
 	phys := s.phys[i]
-	if phys == 0 {
+	if phys == 0 || p.shared(phys) {
 		var hint uint64
 		switch {
 		case i > 0 && s.phys[i-1] != 0:
@@ -103,6 +108,9 @@ func (p *planner) writeBlock(on *onode, s *segment, i int, pos uint64, part []by
 			return err
 		}
 		p.allocs = append(p.allocs, rs[0])
+		if phys != 0 {
+			p.giveUp(run{phys, 1})
+		}
 		phys = rs[0].start
 		p.blocks++
 	}
@@ -137,14 +145,15 @@ func (p *planner) zero(on *onode, off, end uint64) error {
 			changed = idx
 		}
 		if in == 0 && (n == blockBytes || pos+n == on.size) {
-			p.freeRun(run{s.phys[i], 1})
+			p.giveUp(run{s.phys[i], 1})
 			s.unmap(i)
 		} else {
 			b := p.arena.block()
 			seal := p.blockNow(s, i, b)
 			clear(b[in : in+n])
-			s.set(i, s.phys[i], seal(b))
-			p.putBlock(s.phys[i], b)
+			if err := p.setBlock(s, i, seal(b), b); err != nil {
+				return err
+			}
 		}
 		pos += n
 	}

@@ -257,10 +257,7 @@ func (s *Sim) Rot(k Key, off uint64) error {
 	if i := off / blockBytes; i >= uint64(len(o.pages)) || o.pages[i] == nil {
 		return invalid("object %s: no block is stored at %d", k, off)
 	}
-	if o.bad == nil {
-		o.bad = map[uint64]bool{}
-	}
-	o.bad[off/blockBytes] = true
+	o.pages[off/blockBytes].bad = true
 	return nil
 }
 
@@ -269,7 +266,11 @@ func (s *Sim) Unrot(k Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.state.objs[k]; o != nil {
-		o.bad = nil
+		for _, p := range o.pages {
+			if p != nil {
+				p.bad = false
+			}
+		}
 	}
 }
 

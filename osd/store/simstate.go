@@ -14,10 +14,16 @@ type simObject struct {
 	size    uint64
 	version Version
 	mtime   int64
-	pages   [][]byte
-	bad     map[uint64]bool // rotten pages
-	attrs   []KV            // sorted
-	omap    []KV            // sorted
+	pages   []*simPage
+	attrs   []KV // sorted
+	omap    []KV // sorted
+}
+
+// simPage is a block of data, and how many objects have it: clones share pages.
+type simPage struct {
+	b     []byte
+	users int
+	bad   bool // rotten
 }
 
 type simSpaceKey struct {
@@ -75,7 +81,7 @@ func (st *simState) check(b *Batch, capacity int64) error {
 
 // checkState follows which objects exist through the batch: a rename needs its source.
 func (st *simState) checkState(b *Batch) error {
-	if !slices.ContainsFunc(b.Ops, func(op Op) bool { return op.Kind == OpRename }) {
+	if !slices.ContainsFunc(b.Ops, func(op Op) bool { return op.Kind == OpRename || op.Kind == OpClone }) {
 		return nil
 	}
 	seen := map[Key]bool{}
@@ -106,6 +112,11 @@ func (st *simState) checkState(b *Batch) error {
 			if op.Key != op.To {
 				seen[op.Key], seen[op.To] = false, true
 			}
+		case OpClone:
+			if !exists(op.Key) {
+				return fmt.Errorf("clone object %s to %s: %w", op.Key, op.To, ErrNotFound)
+			}
+			seen[op.To] = true
 		default:
 			seen[op.Key] = true
 		}
@@ -115,16 +126,29 @@ func (st *simState) checkState(b *Batch) error {
 
 // growth is an upper bound of the bytes a batch adds.
 func (st *simState) growth(b *Batch) (n int64) {
+	clones := int64(0) // made by this batch: what they share may have to be copied, what it sets is theirs too
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		o := st.objs[op.Key]
 		switch op.Kind {
 		case OpRemove, OpRemoveSpace, OpRename:
 			continue
+		case OpClone:
+			clones++
+			if n += simObjectCost; o != nil {
+				n += costKVs(o.attrs) + costKVs(o.omap)
+			}
+			continue
+		case OpZero, OpTruncate:
+			for _, off := range [2]uint64{op.Off, op.Off + op.Len} {
+				if o != nil && (clones > 0 || o.shares(off/blockBytes)) {
+					n += blockBytes
+				}
+			}
 		case OpWrite:
 			if len(op.Data) > 0 {
 				for p := op.Off / blockBytes; p <= (op.Off+uint64(len(op.Data))-1)/blockBytes; p++ {
-					if o == nil || p >= uint64(len(o.pages)) || o.pages[p] == nil {
+					if o == nil || clones > 0 || p >= uint64(len(o.pages)) || o.pages[p] == nil || o.shares(p) {
 						n += blockBytes
 					}
 				}
@@ -136,7 +160,11 @@ func (st *simState) growth(b *Batch) (n int64) {
 			n += simObjectCost
 		}
 	}
-	return n
+	return n * (1 + clones)
+}
+
+func (o *simObject) shares(page uint64) bool {
+	return page < uint64(len(o.pages)) && o.pages[page] != nil && o.pages[page].users > 1
 }
 
 func (st *simState) apply(b *Batch) {
@@ -166,6 +194,9 @@ func (st *simState) applyOp(op *Op) {
 		st.detach(op.Key, o)
 		st.attach(op.To, o)
 		return
+	case OpClone:
+		st.clone(op)
+		return
 	}
 	o := st.objs[op.Key]
 	if o == nil {
@@ -181,7 +212,7 @@ func (st *simState) applyOp(op *Op) {
 		if op.Off < o.size {
 			st.zero(o, op.Off, o.size-op.Off)
 			last := (op.Off + blockMask) / blockBytes
-			o.pages = o.pages[:min(uint64(len(o.pages)), last)]
+			o.pages = slices.Clip(o.pages[:min(uint64(len(o.pages)), last)])
 		}
 		st.resize(op.Key, o, op.Off)
 	case OpSetAttr:
@@ -226,7 +257,6 @@ func (st *simState) attach(k Key, o *simObject) {
 	}
 	st.usage.Meta += simObjectCost + costKVs(o.attrs)
 	st.usage.Omap += costKVs(o.omap)
-	st.usage.Data += o.stored()
 }
 
 func (st *simState) detach(k Key, o *simObject) {
@@ -241,12 +271,58 @@ func (st *simState) detach(k Key, o *simObject) {
 	}
 	st.usage.Meta -= simObjectCost + costKVs(o.attrs)
 	st.usage.Omap -= costKVs(o.omap)
-	st.usage.Data -= o.stored()
 }
 
 func (st *simState) remove(k Key) {
 	if o := st.objs[k]; o != nil {
 		st.detach(k, o)
+		for i := range o.pages {
+			st.drop(o, uint64(i))
+		}
+	}
+}
+
+// clone makes op.To share all that op.Key has.
+func (st *simState) clone(op *Op) {
+	if op.Key == op.To {
+		return
+	}
+	st.remove(op.To)
+	o := *st.objs[op.Key]
+	o.pages = slices.Clone(o.pages)
+	for _, p := range o.pages {
+		if p != nil {
+			p.users++
+		}
+	}
+	o.attrs, o.omap = slices.Clone(o.attrs), slices.Clone(o.omap) // keys and values do not change
+	st.attach(op.To, &o)
+}
+
+// page returns a page for writing.
+func (st *simState) page(o *simObject, i uint64) *simPage {
+	p := o.pages[i]
+	switch {
+	case p == nil:
+		p = &simPage{b: make([]byte, blockBytes), users: 1}
+	case p.users > 1:
+		p.users--
+		p = &simPage{b: slices.Clone(p.b), users: 1, bad: p.bad}
+	default:
+		return p
+	}
+	st.usage.Data += blockBytes
+	o.pages[i] = p
+	return p
+}
+
+// drop makes a page a hole.
+func (st *simState) drop(o *simObject, i uint64) {
+	if p := o.pages[i]; p != nil {
+		if p.users--; p.users == 0 {
+			st.usage.Data -= blockBytes
+		}
+		o.pages[i] = nil
 	}
 }
 
@@ -261,17 +337,14 @@ func (st *simState) write(k Key, o *simObject, off uint64, data []byte) {
 	}
 	end := off + uint64(len(data))
 	if need := int((end + blockMask) / blockBytes); need > len(o.pages) {
-		o.pages = append(o.pages, make([][]byte, need-len(o.pages))...)
+		o.pages = append(o.pages, make([]*simPage, need-len(o.pages))...)
 	}
 	for len(data) > 0 {
 		i, in := off/blockBytes, off%blockBytes
-		if o.pages[i] == nil {
-			o.pages[i] = make([]byte, blockBytes)
-			st.usage.Data += blockBytes
-		}
-		n := copy(o.pages[i][in:], data)
+		p := st.page(o, i)
+		n := copy(p.b[in:], data)
 		if in == 0 && (n == blockBytes || off+uint64(n) >= o.size) {
-			delete(o.bad, i) // a part that is written does not make the rest whole
+			p.bad = false // a part that is written does not make the rest whole
 		}
 		data, off = data[n:], off+uint64(n)
 	}
@@ -287,25 +360,13 @@ func (st *simState) zero(o *simObject, off, n uint64) {
 		step := min(blockBytes-in, end-off)
 		if i < uint64(len(o.pages)) && o.pages[i] != nil {
 			if in == 0 && (step == blockBytes || off+step == o.size) {
-				o.pages[i] = nil
-				delete(o.bad, i)
-				st.usage.Data -= blockBytes
+				st.drop(o, i)
 			} else {
-				clear(o.pages[i][in : in+step])
+				clear(st.page(o, i).b[in : in+step])
 			}
 		}
 		off += step
 	}
-}
-
-// stored is the allocated size of the data.
-func (o *simObject) stored() (n int64) {
-	for _, p := range o.pages {
-		if p != nil {
-			n += blockBytes
-		}
-	}
-	return n
 }
 
 func (o *simObject) read(b []byte, off uint64) {
@@ -313,18 +374,18 @@ func (o *simObject) read(b []byte, off uint64) {
 		i, in := off/blockBytes, off%blockBytes
 		n := min(len(b), int(blockBytes-in))
 		if i < uint64(len(o.pages)) && o.pages[i] != nil {
-			copy(b[:n], o.pages[i][in:])
+			copy(b[:n], o.pages[i].b[in:])
 		}
 		b, off = b[n:], off+uint64(n)
 	}
 }
 
 func (o *simObject) firstBad(off, n uint64) (uint64, bool) {
-	if len(o.bad) == 0 || n == 0 {
+	if n == 0 {
 		return 0, false
 	}
-	for i := off / blockBytes; i <= (off+n-1)/blockBytes; i++ {
-		if o.bad[i] {
+	for i := off / blockBytes; i <= (off+n-1)/blockBytes && i < uint64(len(o.pages)); i++ {
+		if o.pages[i] != nil && o.pages[i].bad {
 			return i * blockBytes, true
 		}
 	}

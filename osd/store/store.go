@@ -76,7 +76,7 @@ func (v Version) String() string { return fmt.Sprintf("%d'%d", v.Term, v.Seq) }
 // OpKind is what an Op does.
 type OpKind uint8
 
-// The operations of a Batch. Every operation except OpRemove, OpRename and
+// The operations of a Batch. Every operation except OpRemove, OpRename, OpClone and
 // OpRemoveSpace creates the object when it does not exist. Removing what does
 // not exist is no error.
 const (
@@ -94,13 +94,14 @@ const (
 	OpSetVersion                    // Version, Mtime
 	OpRename                        // Key becomes To, replacing what To held; a missing Key is ErrNotFound
 	OpRemoveSpace                   // every object of (Key.PG, Key.Space)
+	OpClone                         // To becomes a copy of Key with all it has, replacing what To held; a missing Key is ErrNotFound
 )
 
 // Op is one change.
 type Op struct {
 	Kind OpKind
 	Key  Key
-	To   Key    // OpRename
+	To   Key    // OpRename, OpClone
 	Off  uint64 // bytes
 	Len  uint64 // bytes
 	Data []byte // OpWrite; the store does not keep or change it after done is called

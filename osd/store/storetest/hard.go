@@ -37,6 +37,7 @@ func testBadInput(t *testing.T, s store.Store) {
 		"long range end":       {Kind: store.OpOmapRmRange, Key: k, End: longKey},
 		"rename to no name":    {Kind: store.OpRename, Key: k, To: key("")},
 		"rename from no name":  {Kind: store.OpRename, Key: key(""), To: k},
+		"clone to no name":     {Kind: store.OpClone, Key: k, To: key("")},
 	}
 	for name, op := range bad {
 		err := store.Apply(s, batch(store.Op{Kind: store.OpTouch, Key: k}, op))

@@ -61,7 +61,7 @@ func (m *model) apply(b *store.Batch) bool {
 			save(op.Key)
 			delete(m.objs, op.Key)
 			continue
-		case store.OpRename:
+		case store.OpRename, store.OpClone:
 			o := m.objs[op.Key]
 			if o == nil {
 				for k, old := range saved {
@@ -74,7 +74,11 @@ func (m *model) apply(b *store.Batch) bool {
 			}
 			save(op.Key)
 			save(op.To)
-			delete(m.objs, op.Key)
+			if op.Kind == store.OpRename {
+				delete(m.objs, op.Key)
+			} else if op.Key != op.To {
+				o = o.clone()
+			}
 			m.objs[op.To] = o
 			continue
 		}

@@ -132,6 +132,8 @@ func (w *Workload) op() store.Op {
 	case r < 90:
 		op.Kind, op.Mtime = store.OpSetVersion, int64(w.rng.Uint64()>>1)
 		op.Version = store.Version{Term: placement.Term(w.rng.Uint32N(9)), Seq: w.rng.Uint64N(1000)}
+	case r < 94:
+		op.Kind, op.To = store.OpClone, w.key()
 	case r < 97:
 		op.Kind, op.To = store.OpRename, w.key()
 	case r < 99:
