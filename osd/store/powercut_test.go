@@ -247,14 +247,16 @@ func showOp(op *Op) string {
 // Reborn is a copy of a Sim.
 func (s *Sim) Reborn() *Sim {
 	c := NewSim(SimOptions{Manual: true})
+	copies := map[*simPage]*simPage{} // clones go on sharing
 	for k, o := range s.state.objs {
 		n := *o
-		n.pages = append([][]byte(nil), o.pages...)
+		n.pages = append([]*simPage(nil), o.pages...)
 		n.attrs, n.omap = append([]KV(nil), o.attrs...), append([]KV(nil), o.omap...)
 		for i, p := range n.pages {
-			if p != nil {
-				n.pages[i] = append([]byte(nil), p...)
+			if p != nil && copies[p] == nil {
+				copies[p] = &simPage{append([]byte(nil), p.b...), p.users, p.bad}
 			}
+			n.pages[i] = copies[p]
 		}
 		c.state.attach(k, &n)
 	}

@@ -312,6 +312,8 @@ func ShowOp(op *store.Op) string {
 		return fmt.Sprintf("clear keys of %s", at)
 	case store.OpSetVersion:
 		return fmt.Sprintf("version of %s is %s", at, op.Version)
+	case store.OpClone:
+		return fmt.Sprintf("clone %s to %s/%d", at, op.To, op.To.Space)
 	case store.OpRename:
 		return fmt.Sprintf("rename %s to %s/%d", at, op.To, op.To.Space)
 	case store.OpRemoveSpace:
