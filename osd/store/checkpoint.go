@@ -213,6 +213,9 @@ func (d *Disk) checkpoint() error {
 	d.keeper.mu.Lock()
 	d.keeper.going = to.pos
 	d.keeper.mu.Unlock()
+	if err := d.noteFlush(to.seq); err != nil {
+		return err
+	}
 	flushed, err := d.db.AsyncFlush()
 	if err != nil {
 		return fmt.Errorf("flush index: %w", err)

@@ -152,7 +152,11 @@ const (
 	indexName   = "index"
 )
 
-var metaStoreKey = []byte("Mstore")
+// Index entries about the index itself.
+var (
+	metaStoreKey = []byte("Mstore")   // whose it is
+	metaFlushKey = []byte("Mflushed") // the journal group it is flushed up to, exclusive
+)
 
 // Open opens the store in dir. It refuses directories that hold no store,
 // stores made by a newer program, stores in use, and stores whose journal lost

@@ -98,7 +98,42 @@ func (d *Disk) openIndex() error {
 	case placement.UUID(v) != d.super.id.Store:
 		return fmt.Errorf("it belongs to store %s, the superblock to %s: the files of two stores are mixed up", placement.UUID(v), d.super.id.Store)
 	}
+	return d.checkIndexAge()
+}
+
+// noteFlush tells the index how far the flush goes that the caller is about to begin.
+func (d *Disk) noteFlush(seq uint64) error {
+	if err := d.db.Set(metaFlushKey, binary.BigEndian.AppendUint64(nil, seq), pebble.NoSync); err != nil {
+		return fmt.Errorf("flush index: %w", err)
+	}
 	return nil
+}
+
+// checkIndexAge refuses an index that lacks what the journal does not hold any more.
+// Pebble takes a damaged end of the list of its tables for one that a crash tore off,
+// and opens what there was before.
+func (d *Disk) checkIndexAge() error {
+	want := d.super.checkpoint.seq
+	if want <= 1 {
+		return nil
+	}
+	v, ok, err := d.get(metaFlushKey)
+	if err != nil {
+		return err
+	}
+	seq := uint64(0)
+	if ok && len(v) == 8 {
+		seq = binary.BigEndian.Uint64(v)
+	}
+	if seq >= want {
+		return nil
+	}
+	err = fmt.Errorf("it holds what the journal had before group %d, and at the last checkpoint it held all before %d: it lost tables, perhaps because the newest file MANIFEST is damaged; "+
+		"acknowledged writes are missing from it, so make this OSD anew from its peers: %w", seq, want, ErrCorrupt)
+	if d.forgives(FoundIndexOld, err) {
+		return nil
+	}
+	return err
 }
 
 // corrupt turns Pebble's checksum errors into ours.

@@ -15,6 +15,7 @@ const (
 	FoundTornTail    FindingKind = "journal-torn"          // the last group, torn by a crash: no damage
 	FoundJournal     FindingKind = "journal"               // damage before the journal's end
 	FoundIndexOwner  FindingKind = "index-owner"           // the index does not say whose it is
+	FoundIndexOld    FindingKind = "index-old"             // an index that lacks what a checkpoint had put there
 	FoundIndexGap    FindingKind = "index-unreadable"      // tables that Pebble cannot read
 	FoundKey         FindingKind = "key-unknown"           // an index key of no known kind
 	FoundHead        FindingKind = "head-unreadable"       // an object's entry that does not decode
@@ -52,7 +53,7 @@ const (
 // cures is what helps against each kind.
 var cures = map[FindingKind]Cure{
 	FoundSuperblock: CureRepair, FoundDataHeader: CureRepair, FoundJournal: CureReplace, FoundIndexOwner: CureRepair,
-	FoundIndexGap: CureReplace, FoundKey: CureRepair, FoundHead: CureRepair, FoundNumber: CureRepair,
+	FoundIndexGap: CureReplace, FoundIndexOld: CureReplace, FoundKey: CureRepair, FoundHead: CureRepair, FoundNumber: CureRepair,
 	FoundGeneration: CureRepair, FoundLeftSpace: CureRepair, FoundSegment: CureRepair, FoundOrphanSeg: CureRepair,
 	FoundExcess: CureRepair, FoundShared: CureRepair, FoundUsers: CureRepair, FoundBeyond: CureRepair, FoundBlock: CureCluster,
 	FoundOrphanAttr: CureRepair, FoundOrphanOmap: CureRepair, FoundOrphanBytes: CureRepair, FoundHidden: CureRepair, FoundOmapCount: CureRepair,

@@ -399,7 +399,7 @@ func (c *fsck) readableFrom(from, hi []byte) []byte {
 func (c *fsck) kinds() error {
 	known := []byte{keyAttr, keyDoomed, keyGen, keyHead, keyInline, keyMeta, keyOmap, keyShare, keySeg} // sorted
 	odd := func(k, _ []byte) error {
-		if len(k) > 0 && k[0] == keyMeta && string(k) == string(metaStoreKey) {
+		if len(k) > 0 && k[0] == keyMeta && (string(k) == string(metaStoreKey) || string(k) == string(metaFlushKey)) {
 			return nil
 		}
 		c.found(Finding{Kind: FoundKey, Text: fmt.Sprintf("index: entry %x is of no known kind", k), Repaired: c.did("dropped")})
