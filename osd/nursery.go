@@ -105,7 +105,7 @@ func (s *shard) release(parent placement.PGID) {
 			led = g.LedFor(kid.Shard)
 		}
 		s.d.nursery.change(func(n *pg.Nursery) { n.Release(kid) })
-		s.d.shardOf(kid).post(released{kid, led})
+		s.d.shardOf(kid).say(released{kid, led})
 	}
 }
 

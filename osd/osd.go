@@ -232,7 +232,7 @@ func (d *OSD) unreachable(addr string, _ error) {
 	for i := range m.OSDs {
 		if o := &m.OSDs[i]; o.Addr == addr && o.Up {
 			for _, s := range d.shards {
-				s.post(peerReset{o.ID})
+				s.say(peerReset{o.ID})
 			}
 		}
 	}
@@ -349,7 +349,7 @@ func (d *OSD) onMap(m *placement.Map) {
 	d.leases.SetEpoch(m.Epoch) // before the groups hear of it, see Leases
 	d.epoch.Store(uint64(m.Epoch))
 	for _, s := range d.shards {
-		s.post(mapped{m, table})
+		s.say(mapped{m, table})
 	}
 	d.beats.follow(m) // with mu held: maps in order, and nothing begins once stop has
 	d.checkUp()

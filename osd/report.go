@@ -81,7 +81,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 	for _, s := range d.shards {
 		part := make(chan []*wirepb.PGStat, 1)
 		var held atomic.Uint32
-		s.post(call{func(s *shard) {
+		s.say(call{func(s *shard) {
 			var pgs []*wirepb.PGStat
 			for _, g := range pg.Sorted(s.groups) {
 				if g.Exists() {
@@ -108,7 +108,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 func (d *OSD) groupCount() int {
 	n := make(chan int, len(d.shards))
 	for _, s := range d.shards {
-		s.post(call{func(s *shard) { n <- len(s.groups) }})
+		s.say(call{func(s *shard) { n <- len(s.groups) }})
 	}
 	total := 0
 	for range d.shards {

@@ -248,7 +248,7 @@ func (sc *scrubber) collect() []scrubPlan {
 	plans := []scrubPlan{}
 	for _, s := range sc.d.shards {
 		part := make(chan []scrubPlan, 1)
-		s.post(call{func(s *shard) {
+		s.say(call{func(s *shard) {
 			var ps []scrubPlan
 			for _, g := range pg.Sorted(s.groups) {
 				if st := g.ScrubState(); st.Leads {

@@ -57,7 +57,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	case hd.GetPgQueryState() != nil:
 		q := hd.GetPgQueryState()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
-		d.shardOf(id).post(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
+		d.shardOf(id).say(call{func(s *shard) { s.query(id, client{conn: c, req: m}) }})
 	case hd.GetPerfGet() != nil:
 		d.onPerf(c, m)
 	case hd.GetPgScrubStart() != nil:
@@ -65,7 +65,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	case hd.GetPgInconsistentList() != nil:
 		q := hd.GetPgInconsistentList()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
-		d.shardOf(id).post(call{func(s *shard) { s.inconsistent(id, client{conn: c, req: m}) }})
+		d.shardOf(id).say(call{func(s *shard) { s.inconsistent(id, client{conn: c, req: m}) }})
 	default:
 		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
 	}
@@ -155,7 +155,7 @@ func (h handler) Closed(c *wire.Conn, _ error) {
 		return
 	}
 	for _, s := range h.d.shards {
-		s.post(peerReset{peer})
+		s.say(peerReset{peer})
 	}
 	h.d.beats.probe(peer)
 }

@@ -27,8 +27,8 @@ type shard struct {
 	d *OSD
 
 	mu     sync.Mutex // guards below
-	box    []any
-	spare  []any         // memory for the next box
+	box    []mail
+	spare  []mail        // memory for the next box
 	filled atomic.Bool   // the box is not empty; written with mu held
 	signal chan struct{} // capacity 1: there is something for the shard's own goroutine
 
@@ -57,7 +57,13 @@ type client struct {
 	write bool
 }
 
-// What the mailbox holds besides pg.Event for a group.
+// mail is what the mailbox holds: something for a group, or one of the others below.
+// It is no interface, which would cost memory for each message.
+type mail struct {
+	forGroup
+	other any // not nil: this instead
+}
+
 type (
 	mapped struct {
 		m     *placement.Map
@@ -89,16 +95,24 @@ func (d *OSD) shardOf(id placement.PGID) *shard {
 
 // put puts something into the mailbox; drive or wake must follow soon. It never blocks:
 // what may arrive is bounded by the messenger's limits per connection and the groups' windows.
-func (s *shard) put(item any) {
+func (s *shard) put(it forGroup) { s.append(mail{forGroup: it}) }
+
+func (s *shard) append(m mail) {
 	s.mu.Lock()
-	s.box = append(s.box, item)
+	s.box = append(s.box, m)
 	s.filled.Store(true)
 	s.mu.Unlock()
 }
 
-// post puts something into the mailbox for the shard's own goroutine.
-func (s *shard) post(item any) {
-	s.put(item)
+// post puts something for a group into the mailbox, for the shard's own goroutine.
+func (s *shard) post(it forGroup) {
+	s.put(it)
+	s.wake()
+}
+
+// say is post for everything else.
+func (s *shard) say(other any) {
+	s.append(mail{other: other})
 	s.wake()
 }
 
@@ -187,11 +201,15 @@ func (s *shard) round() {
 	s.box, s.spare = s.spare[:0], nil
 	s.filled.Store(false)
 	s.mu.Unlock()
-	for i, item := range items {
+	for i := range items {
 		if s.d.ctx.Err() != nil {
 			return
 		}
-		s.handle(item)
+		if items[i].other != nil {
+			s.handle(items[i].other)
+		} else {
+			s.hand(items[i].forGroup)
+		}
 		if i%flushEvery == flushEvery-1 {
 			s.flush()
 		}
@@ -279,12 +297,6 @@ func (s *shard) handle(item any) {
 	switch it := item.(type) {
 	case mapped:
 		s.onMap(it)
-	case forGroup:
-		if s.m == nil || it.epoch > s.m.Epoch {
-			s.later(it)
-			return
-		}
-		s.deliver(it)
 	case peerReset:
 		for _, g := range pg.Sorted(s.groups) {
 			s.step(g, pg.ResetEvent{Peer: it.peer})
@@ -294,6 +306,15 @@ func (s *shard) handle(item any) {
 	case call:
 		it.run(s)
 	}
+}
+
+// hand gives something to its group, unless it must wait for a map.
+func (s *shard) hand(it forGroup) {
+	if s.m == nil || it.epoch > s.m.Epoch {
+		s.later(it)
+		return
+	}
+	s.deliver(it)
 }
 
 // Limits of what waits for a map.
@@ -414,8 +435,8 @@ func (s *shard) onMap(it mapped) {
 	s.acts.Store(uint64(s.m.Epoch))
 	waiting := s.deferred
 	s.deferred, s.waiters = nil, 0
-	for _, item := range waiting {
-		s.handle(item)
+	for _, it := range waiting {
+		s.hand(it)
 	}
 }
 
@@ -571,7 +592,7 @@ func (s *shard) send(out pg.Out) {
 		if !errors.Is(err, wire.ErrBackoff) {
 			d.log.Debug("message not sent", "to", out.To, "err", err)
 		}
-		s.post(peerReset{out.To})
+		s.say(peerReset{out.To})
 	}
 }
 

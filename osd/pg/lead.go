@@ -26,6 +26,7 @@ type lead struct {
 	unreadable bool // a peer needs an object that we cannot read
 
 	peers      map[placement.OSDID]*peer
+	list       []*peer // of peers, see peerList; empty: to be made
 	nextStream uint64
 	pushes     map[uint64]*push // by token of the read under way, or by push id while on the wire
 	lists      map[uint64]*peer // by token
@@ -127,6 +128,9 @@ type write struct {
 	local bool // our own disk has it
 	ops   []store.Op
 	prev  store.Version
+
+	mutations []*wirepb.Mutation // ops for the wire, once a peer needed them
+	payload   [][]byte
 }
 
 // takeLead begins a term as primary.
@@ -204,17 +208,21 @@ func (g *Group) recordChanged(old *View) {
 }
 
 // peerList returns the peers in order of their ids.
+// It is asked for several times in each step, so it is kept until a peer comes or goes.
 func (g *Group) peerList() []*peer {
-	ids := make([]placement.OSDID, 0, len(g.lead.peers))
-	for id := range g.lead.peers {
-		ids = append(ids, id)
+	ld := g.lead
+	if len(ld.list) == 0 && len(ld.peers) > 0 {
+		ids := make([]placement.OSDID, 0, len(ld.peers))
+		for id := range ld.peers {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		ld.list = make([]*peer, len(ids)) // not the memory of a list that somebody goes through
+		for i, id := range ids {
+			ld.list[i] = ld.peers[id]
+		}
 	}
-	slices.Sort(ids)
-	ps := make([]*peer, len(ids))
-	for i, id := range ids {
-		ps[i] = g.lead.peers[id]
-	}
-	return ps
+	return ld.list
 }
 
 // required reports whether writes need the OSD's acknowledgement: in-sync, or
@@ -232,8 +240,10 @@ func (g *Group) required(id placement.OSDID) bool {
 }
 
 // members lists who besides us is in the in-sync set, or may be for all we know.
-func (g *Group) members() []placement.OSDID {
-	var ids []placement.OSDID
+func (g *Group) members() []placement.OSDID { return g.appendMembers(nil) }
+
+// appendMembers is members, in the memory of a list that is empty.
+func (g *Group) appendMembers(ids []placement.OSDID) []placement.OSDID {
 	p := g.lead.pending
 	for _, id := range g.view.Record.InSync {
 		if g.cfg.is(ShrinkEarly) && p != nil && !slices.Contains(p.require, int32(id)) {
@@ -255,8 +265,11 @@ func (g *Group) members() []placement.OSDID {
 
 // requiredPeers lists whose acknowledgement writes need besides our own: members, and
 // learners that are about to be proposed.
-func (g *Group) requiredPeers() []placement.OSDID {
-	ids := g.members()
+func (g *Group) requiredPeers() []placement.OSDID { return g.appendRequired(nil) }
+
+// appendRequired is requiredPeers, in the memory of a list that is empty.
+func (g *Group) appendRequired(ids []placement.OSDID) []placement.OSDID {
+	ids = g.appendMembers(ids)
 	for _, p := range g.peerList() {
 		if p.phase == ready && !slices.Contains(ids, p.id) && !g.cfg.is(DropUnion) {
 			ids = append(ids, p.id)
@@ -306,34 +319,36 @@ func (g *Group) advance() {
 // tendPeers opens streams to members and to the targets that are not members yet.
 func (g *Group) tendPeers() {
 	ld := g.lead
-	want := map[placement.OSDID]bool{}
+	var room [8]placement.OSDID // the usual number needs no memory
+	ids := room[:0]
+	add := func(id placement.OSDID) {
+		if id != g.cfg.Self && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
 	for _, id := range g.view.Record.InSync {
-		want[id] = true
+		add(id)
 	}
 	if ld.serving || g.stuck() {
 		for _, id := range g.view.Target {
 			if g.view.up(id) {
-				want[id] = true
+				add(id)
 			}
 		}
 	}
-	delete(want, g.cfg.Self)
+	slices.Sort(ids)
 	for _, p := range g.peerList() {
-		if !want[p.id] && !g.required(p.id) {
+		if !slices.Contains(ids, p.id) && !g.required(p.id) {
 			g.breakStream(p)
 			delete(ld.peers, p.id)
+			ld.list = nil
 		}
 	}
-	ids := make([]placement.OSDID, 0, len(want))
-	for id := range want {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
 	for _, id := range ids {
 		p := ld.peers[id]
 		if p == nil {
 			p = &peer{id: id, incarnation: g.view.Peers[id].Incarnation}
-			ld.peers[id] = p
+			ld.peers[id], ld.list = p, nil
 		}
 		patience := 3 * g.cfg.AckTimeout
 		if p.phase == ready {

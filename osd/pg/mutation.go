@@ -13,9 +13,12 @@ import (
 // of the writes becomes the payload, in pieces that are not copied.
 func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
 	var off uint64
+	all := make([]wirepb.Mutation, len(ops))
+	ms = make([]*wirepb.Mutation, len(ops))
 	for i := range ops {
-		op := &ops[i]
-		m := &wirepb.Mutation{Kind: uint32(op.Kind), Off: op.Off, Len: op.Len, Name: op.Name, Value: op.Value, End: op.End}
+		op, m := &ops[i], &all[i]
+		ms[i] = m
+		*m = wirepb.Mutation{Kind: uint32(op.Kind), Off: op.Off, Len: op.Len, Name: op.Name, Value: op.Value, End: op.End}
 		if op.Kind == store.OpSetVersion {
 			m.Off, m.Len = uint64(op.Version.Term), op.Version.Seq
 			m.DataOff = uint64(op.Mtime)
@@ -25,7 +28,6 @@ func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
 			off += m.DataLen
 			payload = append(payload, op.Data)
 		}
-		ms = append(ms, m)
 	}
 	return ms, payload
 }

@@ -244,7 +244,7 @@ func (g *Group) releaseHeld() {
 // notes for whose lease reads wait, and since when.
 func (g *Group) leased() bool {
 	ld := g.lead
-	for _, p := range ld.peers {
+	for _, p := range g.peerList() {
 		// If our own map is too old for its lease, the fault is not the peer's.
 		if len(ld.held) == 0 || g.cfg.Leases.Holds(g.now, p.id, ^placement.Epoch(0)) {
 			p.leaseless = 0
@@ -257,7 +257,8 @@ func (g *Group) leased() bool {
 	if g.cfg.is(ReadUnleased) {
 		return true
 	}
-	for _, id := range g.members() {
+	var room [8]placement.OSDID
+	for _, id := range g.appendMembers(room[:0]) {
 		if g.grants(id) {
 			continue
 		}
@@ -346,7 +347,10 @@ func (g *Group) replicate(p *peer, w *write) {
 	if p.phase == learning && g.lacks(p, string(w.entry.Object)) {
 		m.NoData = true
 	} else {
-		m.Mutations, payload = mutationsOf(w.ops)
+		if w.mutations == nil {
+			w.mutations, w.payload = mutationsOf(w.ops) // the same for all peers
+		}
+		m.Mutations, payload = w.mutations, w.payload
 	}
 	g.send(p, &wirepb.PGMsg_Replicate{Replicate: m}, payload)
 	if len(payload) > 0 {
@@ -361,7 +365,8 @@ func (g *Group) commit() {
 		return
 	}
 	limit := g.log.head().Seq
-	for _, id := range g.requiredPeers() {
+	var room [8]placement.OSDID
+	for _, id := range g.appendRequired(room[:0]) {
 		limit = min(limit, g.ackedBy(id))
 	}
 	for len(ld.inflight) > 0 && ld.inflight[0].local && ld.inflight[0].seq <= limit {

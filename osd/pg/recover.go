@@ -206,7 +206,8 @@ func (g *Group) yield(name string) {
 
 // fullMember names an OSD without whose disk a write cannot commit and which has no space, or NoOSD.
 func (g *Group) fullMember() placement.OSDID {
-	for _, id := range g.requiredPeers() {
+	var room [8]placement.OSDID
+	for _, id := range g.appendRequired(room[:0]) {
 		if g.fullness(id) >= placement.Full && !g.dead(id) {
 			return id
 		}
