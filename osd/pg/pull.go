@@ -154,6 +154,9 @@ func (g *Group) sendQuietly(p *peer, body any) {
 // tendPulls moves pulls on that wait for a peer, and ends those that nobody can help.
 func (g *Group) tendPulls() {
 	ld := g.lead
+	if len(ld.pulls) == 0 {
+		return
+	}
 	for _, name := range slices.Sorted(maps.Keys(ld.pulls)) {
 		pl := ld.pulls[name]
 		if pl == nil || !pl.begun || pl.looking {
