@@ -17,9 +17,12 @@ import (
 )
 
 // inspected makes a store on the fault layer with some of everything, and closes it.
-func inspected(t *testing.T) *faultLayer {
+func inspected(t *testing.T, onDevice bool) *faultLayer {
 	t.Helper()
-	d, l := newFault(t)
+	l := newFaultLayer(1)
+	l.onDevice = onDevice
+	createFault(t, l)
+	d := openFault(t, l)
 	big := bytes.Repeat([]byte("b"), 400<<10)
 	meta := Key{PG: testKey("").PG, Space: Meta, Name: "pg"}
 	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 5000)), writeOp("b", 0, big), writeOp("c", 0, bytes.Repeat([]byte("c"), 5000)),
@@ -38,6 +41,26 @@ func inspected(t *testing.T) *faultLayer {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// flipStore damages one byte of a part of a closed store, wherever that is.
+func flipStore(t *testing.T, l *faultLayer, name string, off int64) {
+	t.Helper()
+	if !l.onDevice {
+		l.flip(name, off)
+		return
+	}
+	d := newDisk(crashDir, faultOptions(l))
+	if err := d.openSuper(); err != nil {
+		t.Fatal(err)
+	}
+	base := map[string]int64{superName: superOnDevice[off/blockBytes] - off/blockBytes*blockBytes, journalName: deviceJournal, dataName: deviceData(d.journalBytes)}
+	if err := d.closeFiles(); err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files[crashDevice].data[base[name]+off] ^= 0x40
 }
 
 // editIndex changes the index of a closed store behind its back.
@@ -138,9 +161,9 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 		deep   []FindingKind // what a deep check still says after the repair
 	}{
 		{name: "superblock copy", kinds: []FindingKind{FoundSuperblock}, files: true,
-			break_: func(_ *testing.T, l *faultLayer, _ *Disk) { l.flip(superName, blockBytes+30) }},
+			break_: func(t *testing.T, l *faultLayer, _ *Disk) { flipStore(t, l, superName, blockBytes+30) }},
 		{name: "data header", kinds: []FindingKind{FoundDataHeader}, files: true,
-			break_: func(_ *testing.T, l *faultLayer, _ *Disk) { l.flip(dataName, 100) }},
+			break_: func(t *testing.T, l *faultLayer, _ *Disk) { flipStore(t, l, dataName, 100) }},
 		{name: "index owner", kinds: []FindingKind{FoundIndexOwner},
 			break_: func(t *testing.T, _ *faultLayer, d *Disk) { _ = d.db.Delete(metaStoreKey, pebble.NoSync) }},
 		{name: "unknown keys", kinds: []FindingKind{FoundKey}, break_: func(t *testing.T, _ *faultLayer, d *Disk) {
@@ -229,56 +252,58 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 			}
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			l := inspected(t)
-			if r := fsckFault(t, l, FsckOptions{Deep: true}); len(r.Findings) > 0 {
-				t.Fatalf("an intact store: %+v", r.Findings)
-			}
-			if c.files {
-				c.break_(t, l, nil)
-			} else {
-				editIndex(t, l, func(d *Disk) { c.break_(t, l, d) })
-			}
-			before := snapshotFiles(l)
-			small := FsckOptions{window: 2} // objects in several windows
-			r := fsckFault(t, l, small)
-			if got := kindsOf(r.Findings); !slices.Equal(got, c.kinds) {
-				t.Fatalf("found %v, want %v: %+v", got, c.kinds, r.Findings)
-			}
-			for _, f := range r.Findings {
-				if f.Cure != CureRepair || f.Repaired != "" || f.Text == "" {
-					t.Errorf("%+v: want one to repair, not repaired", f)
+		for _, onDevice := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, device %t", c.name, onDevice), func(t *testing.T) {
+				l := inspected(t, onDevice)
+				if r := fsckFault(t, l, FsckOptions{Deep: true}); len(r.Findings) > 0 {
+					t.Fatalf("an intact store: %+v", r.Findings)
 				}
-			}
-			if !snapshotFiles(l).equal(before) {
-				t.Error("looking changed the store")
-			}
-			small.Repair, small.Deep = true, true
-			r = fsckFault(t, l, small)
-			if all, done := r.Damage(); all == 0 || all != done+int64(len(blockFindings(r))) || !r.Changed {
-				t.Errorf("%d findings, %d repaired: %+v", all, done, r.Findings)
-			}
-			if r := fsckFault(t, l, FsckOptions{}); len(r.Findings) > 0 {
-				t.Errorf("after the repair: %+v", r.Findings)
-			}
-			if got := kindsOf(fsckFault(t, l, FsckOptions{Deep: true}).Findings); !slices.Equal(got, c.deep) {
-				t.Errorf("a deep check after the repair found %v, want %v", got, c.deep)
-			}
-			d := openFault(t, l)
-			if c.after != nil {
-				c.after(t, d)
-			} else {
-				wantRead(t, d, "c", 'c', 5000)
-			}
-			if c.name != "unreadable head" && c.name != "shared number" {
-				distrusted("trusted")(t, d)
-			}
-			wantRead(t, d, "b", 'b', 4096)
-			apply(t, d, writeOp("new", 0, []byte("new")))
-			if err := d.Close(); err != nil {
-				t.Fatal(err)
-			}
-		})
+				if c.files {
+					c.break_(t, l, nil)
+				} else {
+					editIndex(t, l, func(d *Disk) { c.break_(t, l, d) })
+				}
+				before := snapshotFiles(l)
+				small := FsckOptions{window: 2} // objects in several windows
+				r := fsckFault(t, l, small)
+				if got := kindsOf(r.Findings); !slices.Equal(got, c.kinds) {
+					t.Fatalf("found %v, want %v: %+v", got, c.kinds, r.Findings)
+				}
+				for _, f := range r.Findings {
+					if f.Cure != CureRepair || f.Repaired != "" || f.Text == "" {
+						t.Errorf("%+v: want one to repair, not repaired", f)
+					}
+				}
+				if !snapshotFiles(l).equal(before) {
+					t.Error("looking changed the store")
+				}
+				small.Repair, small.Deep = true, true
+				r = fsckFault(t, l, small)
+				if all, done := r.Damage(); all == 0 || all != done+int64(len(blockFindings(r))) || !r.Changed {
+					t.Errorf("%d findings, %d repaired: %+v", all, done, r.Findings)
+				}
+				if r := fsckFault(t, l, FsckOptions{}); len(r.Findings) > 0 {
+					t.Errorf("after the repair: %+v", r.Findings)
+				}
+				if got := kindsOf(fsckFault(t, l, FsckOptions{Deep: true}).Findings); !slices.Equal(got, c.deep) {
+					t.Errorf("a deep check after the repair found %v, want %v", got, c.deep)
+				}
+				d := openFault(t, l)
+				if c.after != nil {
+					c.after(t, d)
+				} else {
+					wantRead(t, d, "c", 'c', 5000)
+				}
+				if c.name != "unreadable head" && c.name != "shared number" {
+					distrusted("trusted")(t, d)
+				}
+				wantRead(t, d, "b", 'b', 4096)
+				apply(t, d, writeOp("new", 0, []byte("new")))
+				if err := d.Close(); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
 	}
 }
 
@@ -322,7 +347,7 @@ func (s fileSums) equal(o fileSums) bool {
 // TestFsckBlocks: a flipped byte of data is found by a deep check only, with its object, and is left
 // to the cluster.
 func TestFsckBlocks(t *testing.T) {
-	l := inspected(t)
+	l := inspected(t, false)
 	var at uint64
 	editIndex(t, l, func(d *Disk) { _, s := segOf(t, d, "b", 1); at = s.phys[5] * blockBytes })
 	l.flip(dataName, int64(at)+9)
@@ -340,7 +365,7 @@ func TestFsckBlocks(t *testing.T) {
 
 // TestFsckInline: damage of a small object's bytes is left to the cluster, too.
 func TestFsckInline(t *testing.T) {
-	l := inspected(t)
+	l := inspected(t, false)
 	editIndex(t, l, func(d *Disk) {
 		for name, v := range map[string][]byte{"s": []byte("1234small"), "t": nil} {
 			_, h := headOf(t, d, testKey(name))
