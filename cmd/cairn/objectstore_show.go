@@ -195,6 +195,9 @@ func showSuperblocks(w io.Writer, copies []store.SuperCopy) error {
 			capacity = show.Bytes(s.Capacity)
 		}
 		p.line("  capacity     %s", capacity)
+		if s.OnDevice {
+			p.line("  device       %s, with journal and data", show.Bytes(s.Device))
+		}
 		cp := s.Checkpoint
 		p.line("  checkpoint   group %d at position %d, link %08x; groups up to %d known to be durable", cp.Sequence, cp.Position, cp.Link, cp.Known)
 	}

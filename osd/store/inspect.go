@@ -62,6 +62,8 @@ type SuperInfo struct {
 	Created     time.Time         `json:"created"`
 	Journal     int64             `json:"journal_bytes"`
 	Capacity    int64             `json:"capacity_bytes"` // 0: what the file system gives
+	OnDevice    bool              `json:"on_device"`      // journal and data are on one
+	Device      int64             `json:"device_bytes,omitempty"`
 	Checkpoint  CheckpointInSuper `json:"checkpoint"`
 }
 
@@ -438,7 +440,7 @@ func (s *superblock) info(raw []byte) *SuperInfo {
 	return &SuperInfo{
 		Format: binary.LittleEndian.Uint32(raw[8:]), Oldest: binary.LittleEndian.Uint32(raw[12:]), Generation: s.generation,
 		Store: s.id.Store.String(), Cluster: s.id.Cluster.String(), OSD: s.id.OSD, Incarnation: s.id.Incarnation, Clean: s.clean,
-		Created: time.Unix(0, s.created).UTC(), Journal: s.journal, Capacity: s.capacity,
+		Created: time.Unix(0, s.created).UTC(), Journal: s.journal, Capacity: s.capacity, OnDevice: s.onDevice, Device: s.device,
 		Checkpoint: CheckpointInSuper{Position: s.checkpoint.pos, Sequence: s.checkpoint.seq, Known: s.checkpoint.known, Link: s.checkpoint.link},
 	}
 }
