@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Conn struct {
 	queuedFrames  int
 	writing       bool          // somebody is writing; others only queue
 	writerIdle    bool          // the writer goroutine sleeps on writable
+	yield         func()        // runtime.Gosched, or a test's
 	writable      sync.Cond     // the writer's: queue is not empty, or the end
 	room          chan struct{} // closed when the queue is below its limits again; nil: nobody waits
 	flushed       chan struct{} // closed when queue is empty and nobody writes; nil: nobody waits
@@ -83,6 +85,7 @@ func startConn(nc net.Conn, fr *frameReader, a agreed, o *Options, finished func
 		readDone:  make(chan struct{}),
 		writeDone: make(chan struct{}),
 		finished:  make(chan struct{}),
+		yield:     runtime.Gosched,
 	}
 	c.idler, _ = o.Handler.(Idler)
 	c.calls.New = func() any { return &call{result: make(chan result, 1)} }

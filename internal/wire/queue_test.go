@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -125,4 +127,108 @@ func TestIdle(t *testing.T) {
 	if most == 0 || most > 4 {
 		t.Errorf("%d requests were unanswered at a time, the limit is 4", most)
 	}
+}
+
+// A frame of which the socket took a part is Flush's again when it comes before the writer
+// goroutine: what is left of it counts, or the bytes that follow would be written twice.
+func TestFlushBehindPartOfAFrame(t *testing.T) {
+	got := make(inbox, 10)
+	s := serve(t, Options{Handler: got})
+	c := dialTo(t, s, Options{})
+	for epoch := range uint64(3) {
+		if err := c.Queue(&Message{Header: &wirepb.Header{Epoch: epoch + 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.mu.Lock()
+	const part = 10
+	if _, err := c.nc.Write(c.queue[0].head[:part]); err != nil {
+		t.Fatal(err)
+	}
+	c.queue[0].skip(part)
+	c.mu.Unlock()
+	c.Flush()
+	if err := c.Send(&Message{Header: &wirepb.Header{Epoch: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	for want := range uint64(4) {
+		select {
+		case m := <-got:
+			if m.Header.Epoch != want+1 {
+				t.Fatalf("got message %d, want %d", m.Header.Epoch, want+1)
+			}
+		case <-c.Done():
+			t.Fatalf("the connection has ended before message %d: %v", want+1, c.Err())
+		}
+	}
+	if st := c.Stats(); st.Queued != 0 || st.QueuedBytes != 0 {
+		t.Errorf("%d frames of %d bytes still count as queued", st.Queued, st.QueuedBytes)
+	}
+}
+
+// While the writer goroutine lets others queue more, Flush may take the queue and begin to
+// write: then the writer waits, or what came later would leave first, or in the middle of it.
+func TestWriterYieldsToFlush(t *testing.T) {
+	got := make(inbox, 10)
+	s := serve(t, Options{Handler: got})
+	c := dialTo(t, s, Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for range 2 { // nobody answers them, so the writer waits for more to come
+		calls.Go(func() { _, _ = c.Call(ctx, &Message{Header: &wirepb.Header{}}) })
+	}
+	for range 2 {
+		<-got
+	}
+	yielded := make(chan []frame)
+	c.mu.Lock()
+	c.yield = func() { // what Flush does on another goroutine until it is in its system call
+		c.mu.Lock()
+		batch := c.queue
+		c.queue, c.writing = nil, true
+		c.mu.Unlock()
+		yielded <- batch
+		<-yielded
+	}
+	c.mu.Unlock()
+	if err := c.Send(&Message{Header: &wirepb.Header{Epoch: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	batch := <-yielded
+	if err := c.Queue(&Message{Header: &wirepb.Header{Epoch: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	yielded <- nil
+	for waits := false; !waits; { // until the writer has decided
+		c.mu.Lock()
+		waits = c.writerIdle
+		if len(c.queue) == 0 {
+			t.Error("the writer took the queue while somebody else was writing")
+			waits = true
+		}
+		c.mu.Unlock()
+		runtime.Gosched()
+	}
+	c.mu.Lock()
+	c.yield = runtime.Gosched
+	c.mu.Unlock()
+	for i := range batch {
+		if _, err := c.nc.Write(batch[i].head); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.mu.Lock()
+	for i := range batch {
+		c.written(batch[i])
+	}
+	c.writing = false
+	c.wakeWriter()
+	c.mu.Unlock()
+	for want := range uint64(2) {
+		if m := <-got; m.Header.Epoch != want+1 {
+			t.Errorf("got message %d, want %d", m.Header.Epoch, want+1)
+		}
+	}
+	cancel()
+	calls.Wait()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"runtime"
 	"time"
 )
 
@@ -198,8 +197,8 @@ func (c *Conn) Flush() {
 	done := len(batch) // frames that are done with
 	if c.err == nil {
 		done = 0
-		for done < len(batch) && n >= batch[done].size {
-			n -= batch[done].size
+		for done < len(batch) && n >= batch[done].left() {
+			n -= batch[done].left()
 			c.written(batch[done])
 			done++
 		}
@@ -279,6 +278,9 @@ func (f *frame) skip(n int) {
 	f.head = nil
 }
 
+// left is how many of the frame's bytes are still to be written.
+func (f *frame) left() int { return len(f.head) + len(f.payload) }
+
 // written books a frame that has left, with mu held.
 func (c *Conn) written(f frame) {
 	c.queuedFrames--
@@ -313,25 +315,27 @@ func (c *Conn) writeLoop() {
 	for {
 		c.mu.Lock()
 		c.checkFlushed()
-		for c.err == nil && (len(c.queue) == 0 || c.writing) {
-			c.writerIdle = true
-			c.writable.Wait()
+		for yielded := false; c.err == nil; {
+			if len(c.queue) == 0 || c.writing {
+				c.writerIdle = true
+				c.writable.Wait()
+				c.writerIdle = false
+				continue
+			}
+			if yielded || len(c.pending) <= 1 && c.inCount <= 1 {
+				break
+			}
+			// Others that are about to queue get the chance to do it before
+			// the system call: a third cheaper at depth. Flush may take the queue meanwhile.
+			yielded = true
+			yield := c.yield
+			c.mu.Unlock()
+			yield()
+			c.mu.Lock()
 		}
-		c.writerIdle = false
 		if c.err != nil {
 			c.mu.Unlock()
 			return
-		}
-		if len(c.pending) > 1 || c.inCount > 1 {
-			// Others that are about to queue get the chance to do it before
-			// the system call: a third cheaper at depth.
-			c.mu.Unlock()
-			runtime.Gosched()
-			c.mu.Lock()
-			if c.err != nil {
-				c.mu.Unlock()
-				return
-			}
 		}
 		batch, c.queue = c.queue, batch[:0]
 		c.writing = true
