@@ -167,11 +167,11 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.closeFiles()
 		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
 	}
+	if d.applied.seq > d.keeper.done.seq {
+		d.keeper.ask() // before the committer, which may have a purge to do, changes applied
+	}
 	go d.commitLoop() // ended by Close
 	go d.keepLoop()   // ended by Close
-	if d.applied.seq > d.keeper.done.seq {
-		d.keeper.ask()
-	}
 	return d, nil
 }
 
