@@ -50,3 +50,27 @@ func TestAnotherAnswers(t *testing.T) {
 		t.Fatal("osd.0 answers at the address of osd.1, and nobody is told")
 	}
 }
+
+// A heartbeat is answered whatever the shards are at: its reader takes no work from their
+// mailboxes, not even what somebody else has put there and is about to work off.
+func TestHeartbeatBesideWork(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	d := start(t, options(st, newStage(t)))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := wire.Dial(ctx, d.Addr(), wire.Options{Self: wire.Identity{Entity: "osd.1", Cluster: testCluster}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	hangs := make(chan struct{})
+	defer close(hangs)
+	d.shards[0].put(call{func(*shard) { <-hangs }}) // as somebody does who was preempted before Idle
+	for i := range 3 {
+		m := &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{Heartbeat: &wirepb.Heartbeat{From: 1}}}}
+		if _, err := c.Call(ctx, m); err != nil {
+			t.Fatalf("heartbeat %d behind work that hangs: %v", i+1, err)
+		}
+	}
+}

@@ -73,6 +73,7 @@ type OSD struct {
 	// beatPeers has the connections for heartbeats: an answer must not wait until what came before
 	// it on a connection has been worked off.
 	beatPeers *wire.Peers
+	beaters   sync.Map // connections that bring others' heartbeats: *wire.Conn -> struct{}
 	ctx       context.Context
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup

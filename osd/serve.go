@@ -48,6 +48,9 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
 		d.shardOf(id).put(forGroup{id: id, epoch: epoch, mem: m.Mem, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
 	case hd.GetHeartbeat() != nil:
+		if _, known := d.beaters.Load(c); !known {
+			d.beaters.Store(c, struct{}{})
+		}
 		d.onHeartbeat(c, m, hd.GetHeartbeat())
 	case hd.GetPgList() != nil:
 		l := hd.GetPgList()
@@ -72,10 +75,17 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 }
 
 // Idle implements wire.Idler: what has come is worked off here and now. Heartbeats
-// have connections of their own, so that work that takes long does not keep them.
-func (h handler) Idle(*wire.Conn) {
+// have connections of their own, and those who read them leave all work to others, also
+// what somebody else has put into a mailbox: the next heartbeat must not wait for it.
+func (h handler) Idle(c *wire.Conn) {
+	_, beats := h.d.beaters.Load(c)
 	for _, s := range h.d.shards {
-		s.drive()
+		switch {
+		case !beats:
+			s.drive()
+		case s.filled.Load():
+			s.wake()
+		}
 	}
 }
 
@@ -147,6 +157,7 @@ func grows(op *wirepb.OpRequest) bool {
 
 // Closed implements wire.Handler: messages to or from that peer may be lost.
 func (h handler) Closed(c *wire.Conn, _ error) {
+	h.d.beaters.Delete(c)
 	for _, s := range h.d.shards {
 		s.wake() // what it brought last
 	}
