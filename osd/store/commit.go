@@ -189,7 +189,8 @@ func (d *Disk) planGroup() (group []*item) {
 				return group // commit those before it, then try again
 			}
 			err = invalid("batch with too many small changes for a journal of %d bytes: send several", d.journal.size)
-		case errors.Is(err, ErrNoSpace) && !it.retried && d.failed() == nil && d.reclaimable():
+		case errors.Is(err, ErrNoSpace) && !it.retried && d.failed() == nil && (d.reclaimable() || errors.Is(it.err, ErrNoSpace)):
+			// Where there was no room when the large data came there may be by now.
 			if len(group) > 0 || !d.planner.empty() {
 				return group
 			}

@@ -339,8 +339,8 @@ func (d *Disk) openFiles() error {
 func (d *Disk) refreshCapacity(dataSize int64) {
 	d.refreshFree()
 	c := d.journalBytes + dataSize + d.indexBytes.Load() + d.freeBytes.Load()
-	if d.files.device != nil { // the index is elsewhere, but counts as used
-		c = d.files.bytes + d.indexBytes.Load()
+	if d.files.device != nil {
+		c = d.files.bytes
 	}
 	if d.limitBytes > 0 && (d.files.device == nil || c > d.limitBytes) {
 		c = d.limitBytes
@@ -399,19 +399,29 @@ func (d *Disk) grow(blocks uint64) error {
 	return err
 }
 
+// replayBatch is how many bytes of index changes are applied at once in a replay.
+const replayBatch = 256 << 10
+
 // replay brings the index and the overlay to the end of the journal.
 func (d *Disk) replay() error {
 	from := d.super.checkpoint
 	groups := 0
+	b := d.db.NewBatch()
+	defer func() { b.Close() }()
+	flush := func() error {
+		err := d.db.Apply(b, pebble.NoSync)
+		b.Reset()
+		return err
+	}
 	err := d.journal.replay(from, d.super.clean, d.log, func(seq uint64, r *redo) error {
 		groups++
-		b := d.db.NewBatch()
-		defer b.Close()
 		if err := applyKV(r.kv, pebbleBatch{b}); err != nil {
 			return err
 		}
-		if err := d.db.Apply(b, pebble.NoSync); err != nil {
-			return err
+		if b.Len() > replayBatch {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
 		for _, f := range r.frees {
 			if f.count > 1<<32 {
@@ -427,6 +437,9 @@ func (d *Disk) replay() error {
 		}
 		return nil
 	})
+	if ferr := flush(); err == nil { // what came before damage counts, for those who go on at it
+		err = ferr
+	}
 	if err != nil {
 		return err
 	}
@@ -541,6 +554,15 @@ func (d *Disk) closeFiles() error {
 	return errors.Join(errs...)
 }
 
+// indexElsewhere is how much the index takes where it does not share the room of the
+// data. It counts as used, so what it takes counts as capacity, too.
+func (d *Disk) indexElsewhere() int64 {
+	if d.files.device == nil {
+		return 0
+	}
+	return d.indexBytes.Load()
+}
+
 // indexShare is how many bytes of data on a device a byte of index may stand for at
 // least, when the directory's file system is what is running full.
 const indexShare = 16
@@ -548,7 +570,7 @@ const indexShare = 16
 // Usage implements Store.
 func (d *Disk) Usage() Usage {
 	used, waiting, _ := d.alloc.counts()
-	u := Usage{Capacity: d.capacity.Load(), Data: int64(used-waiting-1) * blockBytes}
+	u := Usage{Capacity: d.capacity.Load() + d.indexElsewhere(), Data: int64(used-waiting-1) * blockBytes}
 	index := d.indexBytes.Load()
 	u.Omap = min(d.omapBytes.Load(), index)
 	inline := d.inlineBytes.Load()
@@ -590,7 +612,7 @@ const freeAsk = 64
 // back room for the index to breathe. Only the committer calls it.
 func (d *Disk) checkRoom(add int64, keep uint64) error {
 	used, _, _ := d.alloc.counts()
-	have := int64(used)*blockBytes + d.fixedBytes() + d.indexBytes.Load()
+	have := int64(used)*blockBytes + d.fixedBytes() + d.indexBytes.Load() - d.indexElsewhere()
 	if c := d.capacity.Load(); have+int64(keep)*blockBytes > c {
 		return fmt.Errorf("store %s: %d bytes more wanted, %d of %d used: %w", d.dir, add, have, c, ErrNoSpace)
 	}

@@ -635,3 +635,22 @@ func TestIdleCheckpoint(t *testing.T) {
 		t.Errorf("idle: %d blocks in memory, timer on: %v", left, d.idleOn.Load())
 	}
 }
+
+// TestRoomThatCameBackMeanwhile: a large write found no room, and before its turn came a
+// checkpoint had made some.
+func TestRoomThatCameBackMeanwhile(t *testing.T) {
+	d, _ := newFault(t)
+	big := bytes.Repeat([]byte("b"), 100<<10)
+	it := &item{batch: &Batch{Ops: []Op{writeOp("b", 0, big)}}, wantBig: true, err: ErrNoSpace, ready: make(chan struct{})}
+	close(it.ready)
+	answer := make(chan error, 1)
+	it.done = func(err error) { answer <- err }
+	if !d.queue.put(it, &d.workers) {
+		t.Fatal("the queue is closed")
+	}
+	d.workers.Done()
+	if err := <-answer; err != nil {
+		t.Fatal(err)
+	}
+	wantRead(t, d, "b", 'b', len(big))
+}

@@ -125,8 +125,9 @@ func (j *journal) write(b []byte) error {
 // one by one, so whatever follows a bad group proves it was once good.
 func (j *journal) replay(from checkpoint, clean bool, log *slog.Logger, f func(seq uint64, r *redo) error) error {
 	j.pos, j.seq, j.link = from.pos, from.seq, from.link
+	var a ahead
 	for {
-		g, self, at, torn, err := j.next()
+		g, self, at, torn, err := j.next(&a)
 		if err != nil {
 			return err
 		}
@@ -146,25 +147,24 @@ func (j *journal) replay(from checkpoint, clean bool, log *slog.Logger, f func(s
 }
 
 // next reads the payload of the group expected at the position, or nil. torn
-// reports that its header is there and its payload is not.
-func (j *journal) next() (payload []byte, self uint32, at uint64, torn bool, err error) {
+// reports that its header is there and its payload is not. The payload is valid until the next call.
+func (j *journal) next(a *ahead) (payload []byte, self uint32, at uint64, torn bool, err error) {
 	places := []uint64{j.pos}
 	if off := j.pos % j.size; off != 0 {
 		places = append(places, j.pos+j.size-off)
 	}
 	for _, at := range places {
-		b := alignedBytes(blockBytes)
-		if _, err := j.f.ReadAt(b, int64(at%j.size)); err != nil {
-			return nil, 0, 0, false, fmt.Errorf("journal %s at offset %d: %w", j.path, at%j.size, err)
+		b, err := a.read(j, at%j.size, blockBytes)
+		if err != nil {
+			return nil, 0, 0, false, err
 		}
 		g, self, ok := parseGroupHead(b, j.store)
 		if !ok || g.seq != j.seq || g.link != j.link || int(g.length) > j.maxPayload() || at%j.size+uint64(roundUp(groupHeader+int(g.length))) > j.size {
 			continue
 		}
 		if total := roundUp(groupHeader + int(g.length)); total > blockBytes {
-			b = alignedBytes(total)
-			if _, err := j.f.ReadAt(b, int64(at%j.size)); err != nil {
-				return nil, 0, 0, false, fmt.Errorf("journal %s at offset %d: %w", j.path, at%j.size, err)
+			if b, err = a.read(j, at%j.size, total); err != nil {
+				return nil, 0, 0, false, err
 			}
 		}
 		payload = b[groupHeader : groupHeader+int(g.length)]
