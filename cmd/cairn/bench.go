@@ -120,6 +120,7 @@ func runBench(ctx context.Context, e *env, f *benchFlags) error {
 	if err != nil {
 		return err
 	}
+	_ = slackTimers() // as daemons do; without, the client's share has the runtime's background in it
 	return withBench(ctx, e, f.pool, func(p *client.Pool, d *daemons) error {
 		o.Daemons = d.usage
 		res, err := bench.Run(ctx, p, o)

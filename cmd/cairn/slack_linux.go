@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// timerSlack is by how much the kernel may delay the threads' timers of a daemon.
+// timerSlack is by how much the kernel may delay the timers of a daemon's threads, or a benchmark's.
 //
 // While there is anything to do the Go runtime has one thread that sleeps for 20 us,
 // looks around, and sleeps again. With the kernel's usual slack of 50 us a busy OSD is
