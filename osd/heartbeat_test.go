@@ -66,7 +66,7 @@ func TestHeartbeatBesideWork(t *testing.T) {
 	defer c.Close()
 	hangs := make(chan struct{})
 	defer close(hangs)
-	d.shards[0].put(call{func(*shard) { <-hangs }}) // as somebody does who was preempted before Idle
+	d.shards[0].append(mail{other: call{func(*shard) { <-hangs }}}) // as somebody does who was preempted before Idle
 	for i := range 3 {
 		m := &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_Heartbeat{Heartbeat: &wirepb.Heartbeat{From: 1}}}}
 		if _, err := c.Call(ctx, m); err != nil {
