@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairnstore/cairn/gateways/s3"
 	"github.com/cairnstore/cairn/internal/node"
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/osd"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -42,7 +43,8 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 		return nil, usageErrorf("flag --memory %q: want at least 64MiB, such as 512MiB or 2GiB", f.memory)
 	}
 	debug.SetMemoryLimit(limit)
-	debug.SetGCPercent(200) // few, cheap collections; the limit keeps the heap from growing with them
+	debug.SetGCPercent(400) // few, cheap collections; the limit keeps the heap from growing with them
+	slab.SetFreeMax(int(limit / 8))
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
 	if err := slackTimers(); err != nil {
 		log.Debug("the runtime's timers will cost some more CPU", "err", err)
