@@ -302,13 +302,23 @@ func (l *faultLayer) space() (total, free int64, err error) {
 // Pebble counts the index's changes too, so that power can fail at each.
 func (l *faultLayer) Pebble() vfs.FS {
 	return errorfs.Wrap(l.index, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
-			l.mu.Lock()
-			defer l.mu.Unlock()
 			l.tick() // the index itself goes on in memory that nobody will see again
+		}
+		if kind := indexOps[op.Kind]; kind != "" && l.fault != nil {
+			return l.fault(kind, path.Base(op.Path), op.Offset)
 		}
 		return nil
 	}))
+}
+
+// indexOps are the operations of the index that faults are asked about.
+var indexOps = map[errorfs.OpKind]string{
+	errorfs.OpFileRead: "index read", errorfs.OpFileReadAt: "index read",
+	errorfs.OpCreate: "index write", errorfs.OpFileWrite: "index write", errorfs.OpFileWriteAt: "index write",
+	errorfs.OpFileSync: "index sync", errorfs.OpFileSyncData: "index sync", errorfs.OpFileSyncTo: "index sync",
 }
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
