@@ -89,6 +89,7 @@ type OSD struct {
 	scrubs    *scrubber
 	commitUs  atomic.Int64
 
+	room                  room
 	pending, pendingBytes atomic.Int64 // batches that the store has not answered yet, and their data
 	ratios                atomic.Pointer[ratios]
 

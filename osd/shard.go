@@ -465,6 +465,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		users := s.use(p.Ops)
 		d.pending.Add(1)
 		d.pendingBytes.Add(bytes)
+		d.room.took(bytes)
 		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
 			d.pending.Add(-1)
 			d.pendingBytes.Add(-bytes)
@@ -691,6 +692,9 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 		mem = c.req.Mem
 	}
 	if objop.IsWrite(x.Op) {
+		if full := s.d.noRoom(g, x); full != nil {
+			return full, true
+		}
 		ev := run()
 		for i := range ev.Ops {
 			if _, ok := mem.Holds(ev.Ops[i].Data); ok {

@@ -1,0 +1,100 @@
+package osd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cairnstore/cairn/internal/wire"
+	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
+)
+
+// gated is a store that takes its time: what it is given waits until release.
+type gated struct {
+	store.Store
+	mu   sync.Mutex // guards below
+	hold bool
+	held []func()
+}
+
+func (g *gated) Submit(b *store.Batch, done func(error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.hold {
+		g.held = append(g.held, func() { g.Store.Submit(b, done) })
+		return
+	}
+	g.Store.Submit(b, done)
+}
+
+func (g *gated) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, f := range g.held {
+		f()
+	}
+	g.hold, g.held = false, nil
+}
+
+// TestFloodDoesNotStopThePrimary: many writes are let through at a moment in which there is room for
+// each of them, and not for all. Those that come too late are refused; were they logged, the
+// primary's store would refuse them, and the OSD stop.
+func TestFloodDoesNotStopThePrimary(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	slow := &gated{Store: st}
+	d := start(t, options(slow, newStage(t)))
+	t.Cleanup(slow.release)
+	c := dialOSD(t, d)
+	mustCall(t, c, opMessage(0, 1))
+	st.SetCapacity(20 << 20)
+	d.room.left.Store(0) // it has asked when there was a lot
+	slow.mu.Lock()
+	slow.hold = true
+	slow.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	const writes, size = 64, 1 << 20
+	var wg sync.WaitGroup
+	var done, refused atomic.Int64
+	write := func(i int) error {
+		m := opMessage(0, uint64(10+i))
+		op := m.Header.GetOp()
+		op.Object = []byte(fmt.Sprint(i))
+		op.Ops[0].DataLen = size
+		m.Payload = bytes.Repeat([]byte("x"), size)
+		_, err := c.Call(ctx, m)
+		return err
+	}
+	for i := range writes {
+		wg.Go(func() { // until answered
+			switch err := write(i); {
+			case err == nil:
+				done.Add(1)
+			case wire.CodeOf(err) == wirepb.Code_NO_SPACE:
+				refused.Add(1)
+			default:
+				t.Errorf("write %d: %v", i, err)
+			}
+		})
+	}
+	eventually(t, "all writes are under way or refused", func() bool { return d.pending.Load()+refused.Load() >= writes })
+	slow.release()
+	wg.Wait()
+	if err := d.Err(); err != nil {
+		t.Fatalf("the OSD stopped: %v", err)
+	}
+	if n := done.Load(); n < 12 || n > 19 || n+refused.Load() != writes {
+		t.Errorf("%d of %d writes of 1 MiB on a disk of 20 MiB were carried out, %d refused", n, writes, refused.Load())
+	}
+	st.SetCapacity(1 << 40)
+	if err := write(100); err != nil {
+		t.Errorf("a write when there is room again: %v", err)
+	}
+}
