@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
@@ -27,7 +28,10 @@ var (
 	seedFlag = flag.Uint64("seed", 0, "seed of the random test; 0: a new one")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slab.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 func TestReadWrite(t *testing.T) {
 	cl := newCluster(t, 1, 3)

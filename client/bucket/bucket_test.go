@@ -22,9 +22,13 @@ import (
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/internal/slab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slab.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 // seeded makes a random source whose seed is printed and can be given again in SEED.
 func seeded(t *testing.T) *rand.Rand {

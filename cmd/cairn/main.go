@@ -8,9 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/cairnstore/cairn/internal/slab"
 )
 
 func main() {
+	if os.Getenv(slab.PoisonVariable) == "1" {
+		slab.Poison()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, newEnv(), os.Args[1:])
 	stop()

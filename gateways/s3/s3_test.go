@@ -14,10 +14,14 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slab.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 // gateway is a server on loopback over an in-memory pool, with two users.
 type gateway struct {

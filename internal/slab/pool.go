@@ -3,7 +3,6 @@ package slab
 import (
 	"math/bits"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -30,8 +29,6 @@ var (
 		bytes int
 		max   int
 	}
-
-	poison atomic.Bool
 )
 
 // SetFreeMax bounds the large memory that is kept for reuse, in bytes; default 64 MiB.
@@ -41,10 +38,6 @@ func SetFreeMax(n int) {
 	defer large.mu.Unlock()
 	large.max = max(n, 1)
 }
-
-// Poison makes every last Release overwrite the memory, so that whoever goes on using it
-// is found out by the checksums. It is for tests.
-func Poison() { poison.Store(true) }
 
 // classOf returns the smallest class that holds n bytes, and its size.
 func classOf(n int) (class, size int) {
@@ -91,11 +84,17 @@ func putMemory(s *memory) {
 		return
 	}
 	s.mem = s.mem[:cap(s.mem)]
-	if poison.Load() {
-		for i := range s.mem {
-			s.mem[i] = 0xdb
-		}
+	if !poison.Load() {
+		keepFree(s)
+		return
 	}
+	for _, s := range detain(s) {
+		keepFree(s)
+	}
+}
+
+// keepFree keeps memory for reuse.
+func keepFree(s *memory) {
 	if len(s.mem) < largeBytes {
 		small[s.class].Put(s)
 		return

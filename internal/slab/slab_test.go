@@ -104,13 +104,37 @@ func TestUses(t *testing.T) {
 func TestPoison(t *testing.T) {
 	Poison()
 	defer poison.Store(false)
-	b := New(1 << 20)
-	p := b.Bytes()
-	clear(p)
-	b.Release()
-	if p[0] != 0xdb || p[len(p)-1] != 0xdb {
-		t.Fatal("released memory is as it was")
+	for _, n := range []int{100, 5000, 1 << 20} {
+		b := New(n)
+		p := b.Bytes()
+		clear(p)
+		b.Sum()
+		sums := b.SumsOf(p)
+		b.Release()
+		if p[0] != poisonByte || p[len(p)-1] != poisonByte || sums[0] != poisonSum {
+			t.Fatalf("%d bytes: released memory, or its sums, are as they were", n)
+		}
+		other := New(n)
+		if &other.Bytes()[0] == &p[0] {
+			t.Fatalf("%d bytes are reused at once", n)
+		}
+		other.Release()
 	}
+}
+
+// TestWrittenAfterRelease: whoever writes to memory that it has released is found out when it would be reused.
+func TestWrittenAfterRelease(t *testing.T) {
+	Poison()
+	defer poison.Store(false)
+	b := New(5000)
+	p := b.Bytes()
+	b.Release()
+	p[4999]++
+	mustPanic(t, "reuse of memory that was written to", func() {
+		for range 2 * detainMax >> 20 {
+			New(1 << 20).Release()
+		}
+	})
 }
 
 // TestHolds: a slice is found where it is, and one of other memory, or across the end, is not.

@@ -9,10 +9,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	slab.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 var quietLog = slog.New(slog.DiscardHandler)
 

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/osd/store/storetest"
 	"github.com/cairnstore/cairn/placement"
@@ -29,6 +30,7 @@ const killDirEnv = "CAIRN_STORE_KILL_TEST_DIR"
 
 // TestMain lets the test binary be the victim of TestDiskKill.
 func TestMain(m *testing.M) {
+	slab.Poison()
 	if dir := os.Getenv(killDirEnv); dir != "" {
 		if err := victim(dir, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/tools/torture/lab"
 )
 
@@ -27,6 +28,7 @@ var program string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	os.Setenv(slab.PoisonVariable, "1") // of the daemons, which inherit it
 	os.Exit(func() int {
 		program = *binaryFlag
 		if program == "" {

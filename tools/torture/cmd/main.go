@@ -15,12 +15,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/tools/torture"
 	"github.com/cairnstore/cairn/tools/torture/lab"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if _, set := os.LookupEnv(slab.PoisonVariable); !set {
+		os.Setenv(slab.PoisonVariable, "1") // of the daemons, which inherit it
+	}
 	root := &cobra.Command{Use: "torture", Short: "Treat a cluster of real processes badly", SilenceUsage: true}
 	root.AddCommand(newRunCommand(), newFailoverCommand(), newStaleCommand(), newIdleCommand())
 	err := root.ExecuteContext(ctx)
