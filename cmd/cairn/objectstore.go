@@ -271,10 +271,21 @@ func newStoreExportCommand(o *objectstore) *cobra.Command {
 func (o *objectstore) export(ctx context.Context, file string, x inspect.ExportOptions) error {
 	say := o.progress()
 	x.Progress = func(t inspect.Totals) { say("exported %d objects, %s", t.Objects, show.Bytes(int64(t.Bytes))) }
-	x.LeftOut = func(k store.Key, why error) { fmt.Fprintf(o.e.stderr, "left out: %s: %v\n", store.FullName(k), why) }
+	left := false
+	x.LeftOut = func(k store.Key, why error) {
+		left = true
+		what := fmt.Sprintf("what there may be of PG %s", k.PG)
+		if k.Name != "" {
+			what = store.FullName(k)
+		}
+		fmt.Fprintf(o.e.stderr, "left out: %s: %v\n", what, why)
+	}
 	return o.look(false, func(in *store.Inspector) error {
 		if file == "-" {
 			_, err := inspect.Export(ctx, in, o.e.stdout, x)
+			if err == nil && left {
+				err = &damageError{exitDamage}
+			}
 			return err
 		}
 		t, err := inspect.ExportFile(ctx, in, file, x)
@@ -284,7 +295,7 @@ func (o *objectstore) export(ctx context.Context, file string, x inspect.ExportO
 		if err := o.e.done("exported PG %s to %s: %d objects, %s, %d left out", x.PG, file, t.Objects, show.Bytes(int64(t.Bytes)), t.LeftOut); err != nil {
 			return err
 		}
-		if t.LeftOut > 0 {
+		if left {
 			return &damageError{exitDamage}
 		}
 		return nil

@@ -27,7 +27,8 @@ type ExportOptions struct {
 	// DespiteJournal exports from a store whose journal is damaged. Objects may then be of
 	// different times; the export says so, and an import makes no version of it count.
 	DespiteJournal bool
-	// LeftOut is told of each object that is left out.
+	// LeftOut is told of each object that is left out, and with an empty name of parts of
+	// the index in which there may have been others.
 	LeftOut func(k store.Key, why error)
 	// Progress is called now and then.
 	Progress func(Totals)
@@ -76,7 +77,7 @@ func export(ctx context.Context, in *store.Inspector, w io.Writer, o ExportOptio
 	if werr != nil {
 		return Totals{}, werr
 	}
-	e := exporter{ctx: ctx, r: r, s: s, o: &o, buf: store.NewBuffer(pieceBytes)}
+	e := exporter{ctx: ctx, in: in, r: r, s: s, o: &o, buf: store.NewBuffer(pieceBytes)}
 	sources := []placement.PGID{o.PG}
 	if rec.SplitTo != 0 {
 		for _, shard := range placement.SplitChildren(o.PG.Shard, rec.PGNum, rec.SplitTo) {
@@ -105,6 +106,7 @@ func export(ctx context.Context, in *store.Inspector, w io.Writer, o ExportOptio
 
 type exporter struct {
 	ctx context.Context
+	in  *store.Inspector
 	r   store.Reader
 	s   *writer
 	o   *ExportOptions
@@ -113,7 +115,7 @@ type exporter struct {
 
 // lister walks over the names of one space.
 type lister struct {
-	r    store.Reader
+	e    *exporter
 	pg   placement.PGID
 	sp   store.Space
 	page []store.ListEntry
@@ -130,7 +132,15 @@ func (l *lister) next() error {
 		after = l.page[0].Name
 	}
 	var err error
-	l.page, l.more, err = l.r.List(l.pg, l.sp, after, 1024)
+	if !l.e.o.SkipDamaged {
+		l.page, l.more, err = l.e.r.List(l.pg, l.sp, after, 1024)
+		return err
+	}
+	l.page, l.more, err = l.e.in.ListReadable(l.pg, l.sp, after, 1024, func(gap error) {
+		if l.e.o.LeftOut != nil {
+			l.e.o.LeftOut(store.Key{PG: l.pg, Space: l.sp}, gap)
+		}
+	})
 	return err
 }
 
@@ -138,7 +148,7 @@ func (l *lister) next() error {
 func (e *exporter) space(pgs []placement.PGID, sp store.Space) error {
 	var ls []*lister
 	for _, id := range pgs {
-		l := &lister{r: e.r, pg: id, sp: sp, more: true}
+		l := &lister{e: e, pg: id, sp: sp, more: true}
 		if err := l.next(); err != nil {
 			return err
 		}

@@ -437,6 +437,50 @@ func TestDistrust(t *testing.T) {
 	}
 }
 
+// TestExportDamagedIndex: of a PG whose entries are partly in a damaged table goes out what can be read.
+func TestExportDamagedIndex(t *testing.T) {
+	dir := newStore(t, cluster)
+	withStore(t, dir, func(s *store.Disk) {
+		putPG(t, s, thePG, 4, 0)
+		rng, noise := rand.NewChaCha8([32]byte{1}), make([]byte, 200)
+		for i := range 40 {
+			var ops []store.Op
+			for j := range 100 {
+				_, _ = rng.Read(noise)
+				ops = append(ops, store.Op{Kind: store.OpTouch, Key: obj(thePG, fmt.Sprintf("many-%04d-%x", 100*i+j, noise))})
+			}
+			must(t, s, ops...)
+		}
+	})
+	files, _ := filepath.Glob(filepath.Join(dir, "index", "*.sst"))
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 100<<10 {
+			b[len(b)/2] ^= 1
+		}
+		if err := os.WriteFile(f, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	withInspector(t, dir, func(in *store.Inspector) {
+		if _, err := Export(t.Context(), in, io.Discard, ExportOptions{PG: thePG}); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("export without leave to skip: %v", err)
+		}
+		var b bytes.Buffer
+		gaps := 0
+		total, err := Export(t.Context(), in, &b, ExportOptions{PG: thePG, SkipDamaged: true, LeftOut: func(store.Key, error) { gaps++ }})
+		if err != nil || gaps == 0 || total.Objects < 1000 || total.Objects >= 4006 {
+			t.Fatalf("exported %+v, %d times something was left out, %v", total, gaps, err)
+		}
+		if _, err := Read(bytes.NewReader(b.Bytes()), nothing{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestUncertain: of an export from a store with a damaged journal no version counts.
 func TestUncertain(t *testing.T) {
 	var b bytes.Buffer
@@ -526,11 +570,29 @@ func (nothing) LeftOut(store.Space, string, string) error { return nil }
 func FuzzRead(f *testing.F) {
 	f.Add(golden(f), false)
 	f.Add(golden(f), true)
+	var whole bytes.Buffer // one that is imported
+	w, err := newWriter(&whole, Info{Cluster: placement.UUID{1, 2, 3}, PG: thePG})
+	for _, step := range []func() error{
+		func() error { return w.object(Object{Name: "o", Size: 5}) }, func() error { return w.data(1, []byte("abc")) }, w.end,
+		func() error { return w.object(Object{Space: store.Meta, Name: "pg"}) },
+		func() error {
+			return w.attr(store.KV{Key: []byte(pg.StateAttr), Value: encodeState(store.Version{}, store.Version{}, 4, 0)})
+		}, w.end, w.close,
+	} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole.Bytes(), true)
 	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
 		if mend {
 			b = mended(b)
 		}
 		s := store.NewSim(store.SimOptions{Identity: store.Identity{Cluster: placement.UUID{1, 2, 3}}})
+		defer s.Close()
 		im, err := Import(context.Background(), s, bytes.NewReader(b), ImportOptions{})
 		if errors.Is(err, store.ErrInvalid) {
 			t.Errorf("the store refused what the decoder let through: %v", err)

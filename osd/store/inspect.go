@@ -228,16 +228,63 @@ func (in *Inspector) count() error {
 	d := in.d
 	d.view.Lock()
 	defer d.view.Unlock()
-	_, _, err := d.eachPair([]byte{keyHead}, []byte{keyHead + 1}, -1, func(k, v []byte) {
+	err := in.walk([]byte{keyHead}, []byte{keyHead + 1}, nil, func(k, v []byte) error {
 		s, gen, _, ok := parseHeadKey(k)
 		h, err := decodeHead(v)
 		if ok && err == nil && gen == d.gens[s] {
 			st := d.stats[s]
 			d.stats[s] = spaceStat{st.objects + 1, st.bytes + int64(h.size)}
 		}
+		return nil
 	})
 	in.counted = err == nil
 	return err
+}
+
+// walk goes over index entries, past what cannot be read. It tells gaps what that is.
+func (in *Inspector) walk(lo, hi []byte, gaps func(error), f func(k, v []byte) error) error {
+	c := &fsck{d: in.d, o: FsckOptions{MaxFindings: 1 << 20}}
+	err := c.walk(lo, hi, f)
+	for i := range c.rep.Findings {
+		if gaps != nil {
+			gaps(errors.New(c.rep.Findings[i].Text))
+		}
+	}
+	return err
+}
+
+var errEnough = errors.New("enough")
+
+// ListReadable is List for a damaged index: it passes over entries that cannot be read, and
+// tells gaps about them.
+func (in *Inspector) ListReadable(pg placement.PGID, sp Space, after string, limit int, gaps func(error)) (objs []ListEntry, more bool, err error) {
+	if limit, err = checkLimit(limit); err != nil {
+		return nil, false, err
+	}
+	s := spaceKey{pg, sp}
+	prefix := appendHeadPrefix(nil, s, in.d.gens[s])
+	lo := append(cloneBytes(prefix), after...)
+	if after != "" {
+		lo = append(lo, 0)
+	}
+	err = in.walk(lo, keyAfter(prefix), gaps, func(k, v []byte) error {
+		name := string(k[len(prefix):])
+		h, err := decodeHead(v)
+		switch {
+		case err != nil:
+			gaps(fmt.Errorf("object %s: its index entry cannot be read: %w", FullName(Key{pg, sp, name}), ErrCorrupt))
+		case len(objs) == limit:
+			more = true
+			return errEnough
+		default:
+			objs = append(objs, ListEntry{Name: name, Version: h.version, Size: h.size})
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return objs, more, err
 }
 
 // Reader reads the store's objects.

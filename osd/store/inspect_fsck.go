@@ -29,7 +29,7 @@ type FsckOptions struct {
 
 	Inspect InspectOptions
 
-	window int // objects looked at together; default 1 Mi, some 50 MiB
+	window int // objects looked at together; default 512 Ki, 24 MiB
 }
 
 // FsckProgress is how far a check is.
@@ -80,7 +80,7 @@ func Fsck(ctx context.Context, dir string, o FsckOptions) (FsckReport, error) {
 		o.MaxFindings = 10000
 	}
 	if o.window <= 0 {
-		o.window = 1 << 20
+		o.window = 1 << 19
 	}
 	c, err := fsckOnce(ctx, dir, o, false)
 	if err != nil || !o.Repair {
@@ -453,6 +453,9 @@ func (c *fsck) generations() error {
 // heads reads the objects' entries and keeps those whose numbers are in the window that
 // begins at lo. It returns where the window ends, exclusive, and whether objects follow.
 func (c *fsck) heads(lo uint64, first bool) (end uint64, more bool, err error) {
+	if c.objs == nil && lo == 0 {
+		c.objs = make([]objRec, 0, 2*c.o.window) // memory that is not touched costs nothing
+	}
 	c.objs = c.objs[:0]
 	bound := ^uint64(0) // the window's last number, as far as we know
 	cut := func() {
