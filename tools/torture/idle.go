@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/internal/process"
 )
 
 // usage is what a process has used.
@@ -19,28 +20,10 @@ type usage struct {
 	rss int64         // bytes in memory now
 }
 
-// clockTick is the unit of CPU times in /proc: 100 a second on every Linux that
-// Go runs on.
-const clockTick = time.Second / 100
-
 // usageOf reads what a process has used; Linux only.
 func usageOf(pid int) (usage, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return usage{}, err
-	}
-	// The name, in parentheses, may have spaces; fields 14 and 15 are the times, 24 pages in memory.
-	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(f) < 22 {
-		return usage{}, fmt.Errorf("/proc/%d/stat has %d fields behind the name", pid, len(f))
-	}
-	var n [3]int64
-	for i, field := range []int{11, 12, 21} {
-		if n[i], err = strconv.ParseInt(f[field], 10, 64); err != nil {
-			return usage{}, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-	}
-	return usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}, nil
+	u, err := process.Of(pid)
+	return usage{cpu: u.CPU(), rss: u.Resident}, err
 }
 
 // Idle measures what an idle cluster uses, as `cairn dev` and as processes, over
