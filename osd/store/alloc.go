@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"math/bits"
 	"sync"
 )
 
@@ -11,22 +10,26 @@ type run struct{ start, count uint64 }
 
 func (r run) end() uint64 { return r.start + r.count }
 
-// allocator hands out blocks of the data file. It is a bitmap in memory, made
+// allocator hands out blocks of the data file. Its map of them is in memory only, made
 // anew from the index at every open: what a crash left allocated and not
 // referenced is free again by itself.
+//
+// Single blocks go to chunks whose room is in pieces already, so that the others keep long
+// runs for large writes. What an allocation looks at is bounded, however large the device.
 //
 // Blocks that are freed stay taken until the checkpoint that covers the free:
 // until then the journal may still hold writes for them, which a replay would
 // put over whatever lived there next.
 type allocator struct {
 	mu      sync.Mutex // guards below
-	words   []uint64   // one bit a block; set: taken
-	blocks  uint64     // blocks the data file has now
-	max     uint64     // blocks it may ever have
-	used    uint64     // bits set below blocks
-	next    uint64     // where the next search starts
-	step    uint64     // blocks by which the file grows
-	waiting uint64     // of used: freed, but not yet covered by a checkpoint
+	m       chunkMap
+	blocks  uint64 // blocks the data file has now
+	max     uint64 // blocks it may ever have
+	used    uint64 // taken below blocks
+	next    uint64 // where the next search for a run starts
+	small   uint64 // chunk that single blocks come from
+	step    uint64 // blocks by which the file grows
+	waiting uint64 // of used: freed, but not yet covered by a checkpoint
 	pending []pendingFree
 	grow    func(blocks uint64) error // extends the data file; called with mu held
 	lowest  bool                      // search from the start: crash tests, which want blocks used again soon
@@ -38,7 +41,7 @@ type pendingFree struct {
 }
 
 func newAllocator(blocks, maxBlocks, step uint64, grow func(uint64) error) *allocator {
-	a := &allocator{max: max(maxBlocks, blocks), step: max(step, 1), grow: grow}
+	a := &allocator{max: max(maxBlocks, blocks), step: max(step, 1), grow: grow, m: chunkMap{room: chunksOpen}}
 	a.setBlocks(blocks)
 	a.mark(run{0, 1}) // the data header
 	a.next = 1
@@ -46,27 +49,19 @@ func newAllocator(blocks, maxBlocks, step uint64, grow func(uint64) error) *allo
 }
 
 func (a *allocator) setBlocks(n uint64) {
-	if need := int(n+63) / 64; need > len(a.words) {
-		a.words = append(a.words, make([]uint64, need-len(a.words))...)
-	}
+	a.m.grow(n)
+	a.m.set(run{a.blocks, n - a.blocks}, false)
 	a.blocks = n
 }
 
-func (a *allocator) taken(b uint64) bool { return a.words[b/64]>>(b%64)&1 != 0 }
+func (a *allocator) taken(b uint64) bool { return a.m.taken(run{b, 1}) > 0 }
 
-// mark takes blocks that must be free; false when one was taken or is out of range.
+// mark takes blocks that must be free; false, taking none, when one was taken or is out of range.
 func (a *allocator) mark(r run) bool {
-	if r.count == 0 || r.start >= a.blocks || r.count > a.blocks-r.start {
+	if r.count == 0 || r.start >= a.blocks || r.count > a.blocks-r.start || a.m.taken(r) > 0 {
 		return false
 	}
-	for b := r.start; b < r.end(); b++ {
-		if a.taken(b) {
-			return false
-		}
-	}
-	for b := r.start; b < r.end(); b++ {
-		a.words[b/64] |= 1 << (b % 64)
-	}
+	a.m.set(r, true)
 	a.used += r.count
 	return true
 }
@@ -111,9 +106,7 @@ func (a *allocator) extend(n uint64) error {
 }
 
 func (a *allocator) clear(r run) {
-	for b := r.start; b < r.end(); b++ {
-		a.words[b/64] &^= 1 << (b % 64)
-	}
+	a.m.set(r, false)
 	a.used -= r.count
 }
 
@@ -192,79 +185,122 @@ func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 		}
 	}
 	if a.lowest {
-		a.next = 1
+		a.next, a.small = 1, 0
 	}
-	var out []run
+	if n == 1 {
+		r := a.single()
+		a.mark(r)
+		return []run{r}, nil
+	}
 	// First whole: a run as long as wanted. When the file can still grow, growing
 	// beats scattering a large object over the gaps.
-	if n > 1 {
-		r, ok := a.find(n)
-		if !ok && a.blocks < a.max && a.max-a.blocks >= n {
-			if a.extend(n) == nil {
-				r, ok = a.find(n)
-			}
-		}
-		if ok {
-			a.mark(r)
-			a.next = r.end()
-			return append(out, r), nil
+	r, ok := a.find(n)
+	if !ok && a.blocks < a.max && a.max-a.blocks >= n {
+		if end := a.blocks; a.extend(n) == nil {
+			a.next = end
+			r, ok = a.find(n)
 		}
 	}
-	for n > 0 {
-		r := a.firstFree(n)
+	if ok {
 		a.mark(r)
-		a.next = r.end()
-		out, n = append(out, r), n-r.count
+		a.next = r.start
+		return []run{r}, nil
 	}
-	return out, nil
+	return a.pieces(n), nil
 }
 
-// findBlocks is how far find looks for a whole run.
-const findBlocks = 4 << 20
+// What an allocation looks at, at most.
+const (
+	findHeads  = 16384 // chunks it asks whether they may have a run: 2 TiB
+	findChunks = 16    // chunks it looks through
+	nearHeads  = 256   // chunks it compares when it must choose
+)
 
-// find looks for n free blocks in a row, from next and around.
-func (a *allocator) find(n uint64) (run, bool) {
-	for _, part := range [2]run{{a.next, a.blocks}, {0, min(a.next+n, a.blocks)}} { // {from, to}
-		row := uint64(0)
-		// On a large and crowded device a whole search could cost more than the write.
-		for b, stop := part.start, min(part.count, part.start+findBlocks); b < stop; {
-			w := a.words[b/64] >> (b % 64)
-			left := min(64-b%64, stop-b)
-			if w == 0 {
-				b, row = b+left, row+left
-			} else if free := min(uint64(bits.TrailingZeros64(w)), left); free > 0 {
-				b, row = b+free, row+free
-			} else {
-				b, row = b+min(uint64(bits.TrailingZeros64(^w)), left), 0
-			}
-			if row >= n {
-				return run{b - row, n}, true
-			}
+// find looks for n free blocks in a row, in the chunk of next and those after it. Of the runs of a
+// chunk it takes the shortest that suffices.
+func (a *allocator) find(n uint64) (best run, ok bool) {
+	count := uint64(len(a.m.chunks))
+	first, looks := a.next/chunkBlocks, 0
+	for j := uint64(0); j < min(count, findHeads) && looks < findChunks; j++ {
+		i := (first + j) % count
+		if uint64(a.m.chunks[i].longest) < n {
+			continue
 		}
+		looks++
+		c := a.m.unpack(i)
+		longest := uint32(0)
+		c.runs(func(start, size uint32) bool {
+			longest = max(longest, size)
+			if uint64(size) >= n && (!ok || uint64(size) < best.count) {
+				best, ok = run{i*chunkBlocks + uint64(start), uint64(size)}, true
+			}
+			return !ok || best.count > n
+		})
+		if ok {
+			best.count = n
+			return best, true
+		}
+		c.longest = longest
 	}
 	return run{}, false
 }
 
-// firstFree is the next free run, cut at n. The caller knows that one exists.
-func (a *allocator) firstFree(n uint64) run {
-	for b := a.next; ; {
-		if b >= a.blocks {
-			b = 0
+// choose returns a chunk with free blocks near another: the one with the longest run, or with the
+// shortest. The caller knows that there is one.
+func (a *allocator) choose(from uint64, long bool) uint64 {
+	count := uint64(len(a.m.chunks))
+	best, have := uint64(0), false
+	for j := uint64(0); j < count && (j < nearHeads || !have); j++ {
+		i := (from + j) % count
+		l := a.m.chunks[i].longest
+		if a.m.chunks[i].free > 0 && (!have || long && l > a.m.chunks[best].longest || !long && l < a.m.chunks[best].longest) {
+			best, have = i, true
 		}
-		w := ^a.words[b/64] >> (b % 64) // set: free
-		if w == 0 {
-			b = (b/64 + 1) * 64
-			continue
-		}
-		b += uint64(bits.TrailingZeros64(w))
-		if b >= a.blocks {
-			b = 0
-			continue
-		}
-		r := run{b, 0}
-		for r.count < n && r.end() < a.blocks && !a.taken(r.end()) {
-			r.count++
-		}
-		return r
 	}
+	return best
+}
+
+// single is a free block, of the shortest free run of a chunk that is in pieces if possible.
+func (a *allocator) single() run {
+	if a.m.chunks[a.small].free == 0 {
+		a.small = a.choose(a.small, false)
+	}
+	best := run{}
+	a.m.unpack(a.small).runs(func(start, size uint32) bool {
+		if best.count == 0 || uint64(size) < best.count {
+			best = run{a.small*chunkBlocks + uint64(start), uint64(size)}
+		}
+		return size > 1
+	})
+	return run{best.start, 1}
+}
+
+// pieces takes n blocks in several runs, the long ones first. The caller knows that there are as many.
+func (a *allocator) pieces(n uint64) (out []run) {
+	for n > 0 {
+		i := a.choose(a.next/chunkBlocks, true)
+		c := a.m.unpack(i)
+		longest := uint32(0)
+		c.runs(func(_, size uint32) bool {
+			longest = max(longest, size)
+			return true
+		})
+		c.longest = longest
+		var take []run // what is taken must not change the chunk under the search
+		c.runs(func(start, size uint32) bool {
+			if size > longest/2 {
+				k := min(uint64(size), n)
+				take = append(take, run{i*chunkBlocks + uint64(start), k})
+				n -= k
+			}
+			return n > 0
+		})
+		for _, r := range take {
+			a.mark(r)
+		}
+		c.longest = min(longest, c.free)
+		out = append(out, take...)
+		a.next = i * chunkBlocks
+	}
+	return out
 }

@@ -167,25 +167,33 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestAllocator holds the bitmap against a set.
+// TestAllocator holds the map of blocks against a set.
 func TestAllocator(t *testing.T) {
 	seed := seedOf(t)
-	rng := rand.New(rand.NewPCG(seed, 1))
-	const limit = 3000
-	a := newAllocator(64, limit, 100, func(uint64) error { return nil })
+	for i, limit := range []int{3000, 5*chunkBlocks/2 + 77} {
+		testAllocator(t, rand.New(rand.NewPCG(seed, uint64(i))), limit)
+	}
+}
+
+func testAllocator(t *testing.T, rng *rand.Rand, limit int) {
+	a := newAllocator(64, uint64(limit), 100, func(uint64) error { return nil })
+	a.m.room = 2 // chunks are packed and unpacked all the time
 	taken := map[uint64]bool{0: true}
 	var live, waiting []run
 	for i := range 20000 {
 		switch rng.IntN(10) {
 		case 0, 1, 2, 3, 4:
-			n, keep := uint64(1+rng.IntN(40)), uint64(rng.IntN(3)*50)
+			n, keep := uint64(1+rng.IntN(40*limit/3000)), uint64(rng.IntN(3)*50)
+			if rng.IntN(2) == 0 {
+				n = 1
+			}
 			rs, err := a.alloc(n, keep, uint64(rng.IntN(limit)))
-			if fits := uint64(len(taken))+n+keep <= limit; fits != (err == nil) {
+			if fits := uint64(len(taken))+n+keep <= uint64(limit); fits != (err == nil) {
 				t.Fatalf("step %d: alloc of %d with %d of %d taken and %d kept: %v", i, n, len(taken), limit, keep, err)
 			}
 			for _, r := range rs {
 				for b := r.start; b < r.end(); b++ {
-					if taken[b] || b >= limit {
+					if taken[b] || b >= uint64(limit) {
 						t.Fatalf("step %d: block %d given out twice or beyond the end", i, b)
 					}
 					taken[b] = true
