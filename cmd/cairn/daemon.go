@@ -22,6 +22,8 @@ import (
 type daemonFlags struct {
 	logLevel string
 	memory   string
+	limit    int64 // memory, read by apply
+	outside  int64 // of it, what will be outside of Go's heap
 	debug    string
 	profiles *debugServer
 }
@@ -42,7 +44,11 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 	if err != nil || limit < 64<<20 {
 		return nil, usageErrorf("flag --memory %q: want at least 64MiB, such as 512MiB or 2GiB", f.memory)
 	}
-	debug.SetMemoryLimit(limit)
+	if f.limit = limit; f.outside > limit/2 {
+		return nil, usageErrorf("flag --cache: %d MiB are more than half of --memory %s: all else needs the rest", f.outside>>20, f.memory)
+	}
+	// The runtime does not count the program itself, nor what is mapped beside its heap.
+	debug.SetMemoryLimit(limit - f.outside - min(limit/8, 32<<20))
 	debug.SetGCPercent(400) // few, cheap collections; the limit keeps the heap from growing with them
 	slab.SetFreeMax(int(limit / 8))
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
@@ -158,7 +164,7 @@ func parseMon(s string) (placement.Mon, error) {
 
 func newOSDDaemonCommand(e *env) *cobra.Command {
 	var f daemonFlags
-	var host, journal, capacity string
+	var host, journal, capacity, cache string
 	var location []string
 	o := node.OSDOptions{}
 	cmd := daemon("osd", "Run an OSD, or ask about and change OSDs", `Run an OSD until it is interrupted.
@@ -171,11 +177,20 @@ only the index is in the directory. The directory remembers the device; it need
 be named again only when it has another name.
     cairn osd --data /var/lib/cairn/osd1 --device /dev/disk/by-id/nvme-X --mons 10.0.0.1:7400`,
 		func(ctx context.Context) error {
+			var err error
+			if cache == "" {
+				if m, err := parseBytes(f.memory); err == nil {
+					f.outside = min(m/16, 32<<20)
+				}
+			} else if f.outside, err = parseBytes(cache); err != nil {
+				return usageErrorf("flag --cache: %v", err)
+			}
 			log, err := f.apply(e)
 			if err != nil {
 				return err
 			}
 			defer f.close()
+			o.Memory, o.BlockCache = f.limit, f.outside
 			if o.Dir == "" || len(o.Mons) == 0 {
 				return usageErrorf("cairn osd: --data and --mons are required")
 			}
@@ -213,6 +228,7 @@ be named again only when it has another name.
 	cmd.Flags().StringVar(&o.Class, "class", "hdd", "device class: hdd, ssd or nvme")
 	cmd.Flags().StringVar(&host, "host", "", "CRUSH host (default: this machine's name)")
 	cmd.Flags().StringSliceVar(&location, "location", nil, "further CRUSH location, TYPE=NAME[,...] such as rack=r1 (default root=default)")
+	cmd.Flags().StringVar(&cache, "cache", "", "of --memory, how much keeps data that was read lately (default: a 16th, at most 32MiB)")
 	cmd.Flags().StringVar(&journal, "journal", "256MiB", "journal of a new store")
 	cmd.Flags().StringVar(&capacity, "capacity", "0", "capacity of a new store, and size of a --device file that is to be made (default: the file system's, or the device's)")
 	f.register(cmd, "512MiB")

@@ -32,6 +32,8 @@ type OSDOptions struct {
 	Log          *slog.Logger
 	JournalBytes int64 // of a new store; default store.DefaultJournalBytes
 	Capacity     int64 // of a new store; default: the file system's
+	Memory       int64 // what the process aims to stay below; the store's sizes follow from it
+	BlockCache   int64 // memory for data read lately, beside that
 	CacheBytes   int64
 	DirtyBytes   int64
 	Tune         func(*osd.Options)   // changes what is not listed here; tests
@@ -83,6 +85,10 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 		return nil, err
 	}
 	so := store.Options{Device: o.Device, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
+	so.BlockCacheBytes = o.BlockCache
+	if o.Memory > 0 {
+		so.Fit(o.Memory)
+	}
 	if o.TuneStore != nil {
 		o.TuneStore(&so)
 	}

@@ -46,7 +46,9 @@ func ReadPiece(st store.Reader, k store.Key, r Read, size PieceSize) (Piece, err
 		}
 	}
 	if at.Off < info.Size {
-		if p.Data, err = st.Read(k, at.Off, min(size.Bytes, info.Size-at.Off)); err != nil {
+		// All that a piece may have, though the object may be shorter: stores answer small reads
+		// from memory, and a scrub is to see the disk.
+		if p.Data, err = st.Read(k, at.Off, size.Bytes); err != nil {
 			return p, err
 		}
 	}

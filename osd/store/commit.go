@@ -324,9 +324,11 @@ func (d *Disk) show(seq uint64, b *pebble.Batch, rec *redo) error {
 	d.changed(rec.kv)
 	for _, f := range rec.frees {
 		d.overlay.drop(f)
+		d.blocks.drop(f)
 	}
 	for i := range rec.blocks {
 		d.overlay.put(rec.blocks[i].phys, rec.blocks[i].data)
+		d.blocks.drop(run{rec.blocks[i].phys, 1})
 	}
 	for sp := range p.statDirty {
 		if s := p.stats[sp]; s == (spaceStat{}) {

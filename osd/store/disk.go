@@ -19,7 +19,9 @@ import (
 
 // Options configures Open. The zero value of every field means "use the default".
 type Options struct {
-	// CacheBytes is the memory of the index's block cache; default 8 MiB.
+	// BlockCacheBytes is the memory for blocks of data that were read lately; 0: none.
+	BlockCacheBytes int64
+	// CacheBytes is the memory of the index's block cache; default 48 MiB.
 	CacheBytes int64
 	// DirtyBytes bounds the small writes held in memory until they are written to their
 	// place in the data file; default 32 MiB. Writing back begins at half of it.
@@ -42,6 +44,19 @@ type Options struct {
 	Now func() time.Duration
 
 	layer fileLayer // default osLayer
+}
+
+// Fit sets the sizes that are not set to what suits a process that is to stay below
+// an amount of memory. The block cache is not a part of it.
+func (o *Options) Fit(memory int64) {
+	part := func(size *int64, of, low, high int64) {
+		if *size == 0 {
+			*size = min(max(memory/of, low), high)
+		}
+	}
+	part(&o.CacheBytes, 10, 4<<20, 1<<30)
+	part(&o.DirtyBytes, 16, 4<<20, 256<<20)
+	part(&o.QueueBytes, 4, 16<<20, 512<<20)
 }
 
 func (o *Options) fill() {
@@ -78,13 +93,14 @@ type Disk struct {
 	opts Options
 	log  *slog.Logger
 
-	lock  io.Closer
-	files *storeFiles
-	data  file
-	meter *meter // what data and journal go through
-	db    *pebble.DB
-	cache *pebble.Cache
-	alloc *allocator
+	lock   io.Closer
+	files  *storeFiles
+	data   file
+	meter  *meter // what data and journal go through
+	db     *pebble.DB
+	cache  *pebble.Cache
+	alloc  *allocator
+	blocks *blockCache // nil: none
 
 	journal *journal // the committer's, as is planner
 	planner *planner
@@ -249,6 +265,10 @@ func (d *Disk) open() error {
 	}
 	if err := d.openIndex(); err != nil {
 		return fmt.Errorf("index %s: %w", d.path(indexName), err)
+	}
+	var err error
+	if d.blocks, err = newBlockCache(d.opts.BlockCacheBytes); err != nil {
+		return err
 	}
 	if err := d.replay(); err != nil {
 		return err
@@ -544,6 +564,7 @@ func (d *Disk) closeFiles() error {
 	if d.db != nil {
 		errs = append(errs, d.db.Close())
 	}
+	d.blocks.close()
 	if d.cache != nil {
 		d.cache.Unref()
 	}

@@ -17,7 +17,8 @@ func drawOptions(rng *rand.Rand) store.Options {
 	pick := func(of ...int64) int64 { return of[rng.IntN(len(of))] }
 	return store.Options{
 		CacheBytes: pick(1<<20, 8<<20), DirtyBytes: pick(16<<10, 256<<10, 4<<20), QueueBytes: pick(64<<10, 1<<20, 64<<20),
-		NoODirect: rng.IntN(2) == 0, IdleCheckpoint: -1, Log: quietLog(),
+		BlockCacheBytes: pick(0, 64<<10, 1<<20),
+		NoODirect:       rng.IntN(2) == 0, IdleCheckpoint: -1, Log: quietLog(),
 	}
 }
 

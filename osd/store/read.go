@@ -100,8 +100,10 @@ type reading struct {
 	sums     []uint32 // of all blocks in buf; none if it was not read from blocks
 	parts    []part
 	mismatch bool // finish failed for a checksum
+	cached   bool // look into the block cache, and keep there what was read
 
-	room [4]uint32 // for few sums
+	room    [4]uint32         // for few sums
+	tickets [cacheRead]uint64 // of the cache, by block in buf
 }
 
 // holeSum is the checksum of a block of zeros.
@@ -123,6 +125,8 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 	if off >= h.size || n == 0 {
 		return nil
 	}
+	// By what is asked for, not what there is: a scrub, which asks for much, must see the disk.
+	r.cached = d.blocks != nil && off%blockBytes+n <= cacheRead*blockBytes
 	n = min(n, h.size-off)
 	if h.inline {
 		if r.out, err = d.readInline(&h, off, n, r.mem); err != nil {
@@ -169,6 +173,12 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 				}
 				continue
 			}
+			if r.cached {
+				if d.blocks.get(s.phys[i], s.sum[i], r.buf[at*blockBytes:][:blockBytes]) {
+					continue
+				}
+				r.tickets[at] = d.blocks.ticket(s.phys[i])
+			}
 			r.add(at, s.phys[i])
 		}
 	}
@@ -202,6 +212,9 @@ func (r *reading) finish(d *Disk, k *Key) error {
 				r.mismatch = true
 				return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k,
 					(r.first+uint64(p.at+i))*blockBytes, off+int64(i)*blockBytes, d.path(dataName), ErrCorrupt)
+			}
+			if r.cached {
+				d.blocks.keep(p.run.start+uint64(i), sum, b[i*blockBytes:][:blockBytes], r.tickets[p.at+i])
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,15 +16,18 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-var startObjects = flag.Int("store.startobjects", 2_000_000, "objects of the store that BenchmarkStart opens, and BenchmarkMemory fills")
+var (
+	startObjects = flag.Int("store.startobjects", 2_000_000, "objects of the store that BenchmarkStart opens, and BenchmarkMemory fills")
+	benchMemory  = flag.Int64("store.memory", 512<<20, "bytes of memory that BenchmarkMemory may use")
+)
 
 // residentBytes is the memory of this process.
-func residentBytes(b *testing.B) float64 {
+func residentBytes(b *testing.B, what string) float64 {
 	s, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(s), "VmRSS:")
+	_, rest, _ := strings.Cut(string(s), what)
 	kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 	if err != nil {
 		b.Fatal(err)
@@ -118,6 +122,41 @@ func BenchmarkStart(b *testing.B) {
 		}
 		crashNow(b, d)
 		d = open("crashed")
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkMemory fills a store with the sizes that a daemon's memory flag gives it, and prints
+// what the process takes: at its start, at most while it fills, at rest, and after another start.
+func BenchmarkMemory(b *testing.B) {
+	debug.SetMemoryLimit(*benchMemory)
+	debug.SetGCPercent(200)
+	opts := Options{IdleCheckpoint: -1, Log: quiet()}
+	for range b.N {
+		dir := filepath.Join(b.TempDir(), "osd")
+		if err := Create(dir, CreateOptions{Log: quiet()}); err != nil {
+			b.Fatal(err)
+		}
+		d, err := Open(dir, opts)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(residentBytes(b, "VmRSS:")/(1<<20), "start-MiB")
+		fillObjects(b, d, *startObjects)
+		b.ReportMetric(residentBytes(b, "VmHWM:")/(1<<20), "most-MiB")
+		d.keeper.await(d)
+		debug.FreeOSMemory()
+		b.ReportMetric(residentBytes(b, "VmRSS:")/(1<<20), "rest-MiB")
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if d, err = Open(dir, opts); err != nil {
+			b.Fatal(err)
+		}
+		debug.FreeOSMemory()
+		b.ReportMetric(residentBytes(b, "VmRSS:")/(1<<20), "reopened-MiB")
 		if err := d.Close(); err != nil {
 			b.Fatal(err)
 		}
