@@ -271,13 +271,13 @@ func (d *Disk) scan() error {
 					err = d.alloc.claim(r, d.planner.shared)
 				}
 			})
+			d.planner.resetShares() // or those of a store full of clones would all stay in memory
 		}
 		if err != nil {
 			oid, idx, _ := parseSegKey(k)
 			bad = fmt.Errorf("index %s: object number %d, segment %d: %w", d.path(indexName), oid, idx, err)
 		}
 	})
-	d.planner.resetShares()
 	if err == nil {
 		err = bad
 	}

@@ -240,6 +240,18 @@ func testAllocator(t *testing.T, rng *rand.Rand, limit int) {
 	}
 }
 
+// A run of which a part is taken cannot be marked, and what was free of it stays free: the scan of a
+// clone whose object was changed then claims it block by block.
+func TestMarkIsAllOrNothing(t *testing.T) {
+	a := newAllocator(100, 100, 1, func(uint64) error { return nil })
+	if !a.mark(run{12, 1}) || a.mark(run{10, 5}) || a.taken(10) || a.used != 2 {
+		t.Fatalf("after marking what cannot be: block 10 taken %v, %d used, want 2", a.taken(10), a.used)
+	}
+	if err := a.claim(run{10, 5}, func(b uint64) bool { return b == 12 }); err != nil || a.used != 6 {
+		t.Errorf("claim of a run with one shared block: %v, %d used, want 6", err, a.used)
+	}
+}
+
 func TestAllocatorPrefersWholeRuns(t *testing.T) {
 	a := newAllocator(1000, 1000, 1, func(uint64) error { return nil })
 	first, err := a.alloc(600, 0, 0)
