@@ -82,6 +82,7 @@ func TestInlineMoves(t *testing.T) {
 		if err := Apply(d, &Batch{Ops: append(ops, fail)}); !errors.Is(err, ErrNotFound) {
 			t.Fatal(err)
 		}
+		apply(t, d, Op{Kind: OpTouch, Key: testKey("a")}, Op{Kind: OpSetVersion, Key: testKey("a")}) // usage moves with the next change
 		want("undone", true, 0, 3)
 	}
 	if d.overlay.len() > 0 {
