@@ -90,9 +90,13 @@ func (a *allocator) claim(r run, shared func(block uint64) bool) error {
 	return nil
 }
 
+// growBlocks is by how much a small file grows at least, if a step is not less.
+const growBlocks = 64 << 20 / blockBytes
+
 // extend grows the file by at least n blocks; the caller holds mu.
 func (a *allocator) extend(n uint64) error {
-	to := a.blocks + max(n, a.step)
+	// Few stores need soon what a large step takes from others on the file system.
+	to := a.blocks + max(n, min(a.step, max(a.blocks/4, growBlocks)))
 	if to > a.max {
 		to = max(a.max, a.blocks+n)
 	}
