@@ -255,7 +255,7 @@ func TestGarbage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.run(ctx, t, 1, []string{c.OSDDir(0), "in use by process"}, "osd", "--data", c.OSDDir(0), "--host", "host0", "--mons", c.Addrs[0], "--listen", addr[0])
+	c.run(ctx, t, 5, []string{c.OSDDir(0), "in use by process"}, "osd", "--data", c.OSDDir(0), "--host", "host0", "--mons", c.Addrs[0], "--listen", addr[0])
 	c.run(ctx, t, 1, []string{"mon.a", "in use"}, "mon", "--name", "a", "--data", filepath.Join(c.o.Dir, "mon.a"), "--addr", addr[1], "--raft-addr", addr[2], "--admin-addr", addr[3])
 	// The same port twice.
 	c.run(ctx, t, 1, []string{c.OSDAddrs[1], "address already in use"}, "osd", "--data", filepath.Join(c.o.Dir, "another"), "--host", "h", "--mons", c.Addrs[0], "--listen", c.OSDAddrs[1], "--journal", "32MiB")
