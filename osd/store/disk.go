@@ -183,9 +183,6 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.closeFiles()
 		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
 	}
-	if d.applied.seq > d.keeper.done.seq {
-		d.keeper.ask() // before the committer, which may have a purge to do, changes applied
-	}
 	go d.commitLoop() // ended by Close
 	go d.keepLoop()   // ended by Close
 	return d, nil
@@ -283,6 +280,11 @@ func (d *Disk) open() error {
 	}
 	d.refreshCapacity(size) // now that the index is measured
 	d.alloc.setMax(d.maxBlocks())
+	// What the journal has freed is free now. So its blocks must not be replayed once more, over what
+	// will lie there then.
+	if err := d.checkpoint(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
 	return d.opened()
 }
 

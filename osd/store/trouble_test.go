@@ -156,7 +156,7 @@ func submitThrough(d *Disk, batches []*Batch, window int) ([]fate, error) {
 		d.Submit(b, func(err error) {
 			switch {
 			case err == nil:
-			case d.failed() != nil:
+			case d.failed() != nil && errors.Is(err, d.failed()): // else it was refused before the store stopped
 				fates[i] = fateOpen
 			default:
 				fates[i], errs[i] = fateRefused, err
