@@ -108,6 +108,7 @@ func exitCode(err error) int {
 	var health *healthError
 	var damage *damageError
 	var cannot *cannotOpenError
+	var damaged *damagedError
 	var unreachable *api.UnreachableError
 	is := func(targets ...error) bool {
 		for _, t := range targets {
@@ -135,7 +136,7 @@ func exitCode(err error) int {
 		return exitDamage
 	case errors.As(err, &cannot):
 		return exitCannotOpen
-	case is(store.ErrCorrupt):
+	case errors.As(err, &damaged):
 		return exitDamage
 	case is(context.Canceled):
 		return exitInterrupted

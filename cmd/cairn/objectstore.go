@@ -28,6 +28,13 @@ type cannotOpenError struct{ err error }
 func (e *cannotOpenError) Error() string { return e.err.Error() }
 func (e *cannotOpenError) Unwrap() error { return e.err }
 
+// damagedError is what failed because of damage. Daemons that refuse a damaged store have
+// failed like with any other error; a script that looks into stores wants to know.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string { return e.err.Error() }
+func (e *damagedError) Unwrap() error { return e.err }
+
 // objectstore is what the commands about the store of a stopped OSD have in common.
 type objectstore struct {
 	e    *env
@@ -60,7 +67,11 @@ func (o *objectstore) leaf(use, short string, f func(ctx context.Context) error)
 		if o.data == "" {
 			return usageErrorf("flag --data is missing: which data directory?")
 		}
-		return f(ctx)
+		err := f(ctx)
+		if errors.Is(err, store.ErrCorrupt) {
+			err = &damagedError{err}
+		}
+		return err
 	})
 }
 
