@@ -11,7 +11,9 @@ import (
 const (
 	classMinBits = 9
 	classMaxBits = 23
-	classes      = 2*(classMaxBits-classMinBits) + 1
+
+	// Classes is how many there are.
+	Classes = 2*(classMaxBits-classMinBits) + 1
 
 	// MaxPooled is the largest Buf whose memory is reused.
 	MaxPooled = 1 << classMaxBits
@@ -21,11 +23,11 @@ const (
 )
 
 var (
-	small [classes]sync.Pool // of *memory
+	small [Classes]sync.Pool // of *memory
 
 	large struct {
 		mu    sync.Mutex // guards below
-		free  [classes][]*memory
+		free  [Classes][]*memory
 		bytes int
 		max   int
 	}
@@ -39,8 +41,8 @@ func SetFreeMax(n int) {
 	large.max = max(n, 1)
 }
 
-// classOf returns the smallest class that holds n bytes, and its size.
-func classOf(n int) (class, size int) {
+// ClassOf returns the smallest class that holds n bytes, at most MaxPooled, and its size.
+func ClassOf(n int) (class, size int) {
 	if n <= 1<<classMinBits {
 		return 0, 1 << classMinBits
 	}
@@ -56,7 +58,7 @@ func getMemory(n int) *memory {
 	if n > MaxPooled {
 		return &memory{mem: Aligned(n), class: -1}
 	}
-	class, size := classOf(n)
+	class, size := ClassOf(n)
 	if size < largeBytes {
 		if s, ok := small[class].Get().(*memory); ok {
 			return s

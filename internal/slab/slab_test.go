@@ -170,7 +170,7 @@ func TestFreeMemoryIsBounded(t *testing.T) {
 	}
 	large.mu.Lock()
 	defer large.mu.Unlock()
-	class, _ := classOf(4 << 20)
+	class, _ := ClassOf(4 << 20)
 	if large.bytes > 10<<20 || len(large.free[class]) != 2 {
 		t.Fatalf("%d bytes are kept, and %d of 4 MiB; want at most 10 MiB and 2", large.bytes, len(large.free[class]))
 	}

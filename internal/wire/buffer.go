@@ -1,20 +1,14 @@
 package wire
 
 import (
-	"math/bits"
 	"sync"
+
+	"github.com/cairnstore/cairn/internal/slab"
 )
 
-// Pooled memory comes in classes 512, 768, 1024, 1536 ... 8 MiB, so at most a
-// third of a buffer is waste.
-const (
-	classMinBits = 9
-	classMaxBits = 23
-	bufferMax    = 1 << classMaxBits // larger buffers are not pooled
-	classes      = 2*(classMaxBits-classMinBits) + 1
-)
+const bufferMax = slab.MaxPooled // larger buffers are not pooled
 
-var buffers [classes]sync.Pool
+var buffers [slab.Classes]sync.Pool // pooled memory, in the classes of slab
 
 // buffer is a piece of pooled memory. It is released at most once.
 type buffer struct {
@@ -22,25 +16,12 @@ type buffer struct {
 	class int // -1: not pooled
 }
 
-// classOf returns the smallest class that holds n bytes, and its size.
-func classOf(n int) (class, size int) {
-	if n <= 1<<classMinBits {
-		return 0, 1 << classMinBits
-	}
-	top := bits.Len(uint(n - 1)) // 1<<top >= n
-	half := 1 << (top - 1)
-	if mid := half + half/2; n <= mid {
-		return 2*(top-classMinBits) - 1, mid
-	}
-	return 2 * (top - classMinBits), 1 << top
-}
-
 // getBuffer returns a buffer of length n with arbitrary content.
 func getBuffer(n int) *buffer {
 	if n > bufferMax {
 		return &buffer{b: make([]byte, n), class: -1}
 	}
-	class, size := classOf(n)
+	class, size := slab.ClassOf(n)
 	if v, ok := buffers[class].Get().(*buffer); ok {
 		v.b = v.b[:n]
 		return v

@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -214,15 +215,15 @@ func TestEncodeLimits(t *testing.T) {
 
 func TestBufferClasses(t *testing.T) {
 	for n := 1; n <= bufferMax; n += 1 + n/7 {
-		class, size := classOf(n)
-		if class < 0 || class >= classes || size < n || n > 512 && size > n+n/2 {
+		class, size := slab.ClassOf(n)
+		if class < 0 || class >= slab.Classes || size < n || n > 512 && size > n+n/2 {
 			t.Fatalf("%d bytes: class %d of %d bytes", n, class, size)
 		}
-		if again, same := classOf(size); again != class || same != size {
+		if again, same := slab.ClassOf(size); again != class || same != size {
 			t.Fatalf("class %d holds %d bytes, which are of class %d", class, size, again)
 		}
 	}
-	if class, size := classOf(bufferMax); class != classes-1 || size != bufferMax {
+	if class, size := slab.ClassOf(bufferMax); class != slab.Classes-1 || size != bufferMax {
 		t.Fatalf("largest class %d holds %d", class, size)
 	}
 	b := getBuffer(bufferMax + 1)

@@ -20,20 +20,29 @@ func (osLayer) Lock(path string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			pid := make([]byte, 32)
-			n, _ := f.Read(pid)
-			return nil, fmt.Errorf("%s: %w by process %s: stop it first", path, ErrInUse, strings.TrimSpace(string(pid[:n])))
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	if err := flock(f, path); err != nil {
+		return nil, err
 	}
 	// The number is only for the message above; the flock is what counts.
 	if err := f.Truncate(0); err == nil {
 		fmt.Fprintln(f, os.Getpid())
 	}
 	return f, nil
+}
+
+// flock takes the lock of an open file, or closes it and says who has the lock.
+func flock(f *os.File, path string) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return nil
+	}
+	defer f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		pid := make([]byte, 32)
+		n, _ := f.Read(pid)
+		return fmt.Errorf("%s: %w by process %s: stop it first", path, ErrInUse, strings.TrimSpace(string(pid[:n])))
+	}
+	return fmt.Errorf("lock %s: %w", path, err)
 }
 
 func (osLayer) MkdirAll(path string) error { return os.MkdirAll(path, 0o700) }

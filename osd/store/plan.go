@@ -622,25 +622,28 @@ func (p *planner) loadAll(on *onode) error {
 	return nil
 }
 
-func (p *planner) rename(op *Op) error {
-	from, err := p.get(op.Key)
-	if err != nil {
-		return err
+// ends looks up both names of an operation that puts one object, or what it is made of, under another
+// name, and removes what that name held. There is no `to` when they are the same: nothing is to be done.
+func (p *planner) ends(op *Op, verb string) (from, to *onode, err error) {
+	if from, err = p.get(op.Key); err != nil {
+		return nil, nil, err
 	}
 	if !from.exists {
-		return fmt.Errorf("rename object %s to %s: %w", op.Key, op.To, ErrNotFound)
+		return nil, nil, fmt.Errorf("%s object %s to %s: %w", verb, op.Key, op.To, ErrNotFound)
 	}
 	if op.Key == op.To {
-		return nil
+		return from, nil, nil
 	}
-	to, err := p.get(op.To)
-	if err != nil {
+	if to, err = p.get(op.To); err == nil && to.exists {
+		err = p.remove(to)
+	}
+	return from, to, err
+}
+
+func (p *planner) rename(op *Op) error {
+	from, to, err := p.ends(op, "rename")
+	if err != nil || to == nil {
 		return err
-	}
-	if to.exists {
-		if err := p.remove(to); err != nil {
-			return err
-		}
 	}
 	p.touch(from)
 	p.touch(to)

@@ -229,24 +229,9 @@ func (p *planner) resetShares() {
 // clone makes To a copy of Key that shares its blocks. What it costs depends on how the object is
 // laid out, not on its size: its attributes, omap and the map of its blocks are copied.
 func (p *planner) clone(op *Op) error {
-	from, err := p.get(op.Key)
-	if err != nil {
+	from, to, err := p.ends(op, "clone")
+	if err != nil || to == nil {
 		return err
-	}
-	if !from.exists {
-		return fmt.Errorf("clone object %s to %s: %w", op.Key, op.To, ErrNotFound)
-	}
-	if op.Key == op.To {
-		return nil
-	}
-	to, err := p.get(op.To)
-	if err != nil {
-		return err
-	}
-	if to.exists {
-		if err := p.remove(to); err != nil {
-			return err
-		}
 	}
 	if err := p.loadAll(from); err != nil {
 		return err
