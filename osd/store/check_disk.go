@@ -126,10 +126,14 @@ func (c *checker) segments() error {
 			return nil, nil
 		}
 		if err != nil {
-			return &shares{unread: true}, err
+			return &shares{unread: err}, err
 		}
 		defer closer.Close()
-		return decodeShares(v)
+		s, err := decodeShares(v)
+		if err != nil {
+			return &shares{unread: err}, err // reported on its own
+		}
+		return s, nil
 	}
 	return c.each(keySeg, keySeg, func(key, v []byte) {
 		oid, idx, ok := parseSegKey(key)

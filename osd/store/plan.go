@@ -23,8 +23,9 @@ type planner struct {
 	oid    uint64 // the last object number given out
 	inline int64  // bytes of objects in the index
 
-	sharing bool               // there are clones, or were
-	shares  map[uint64]*shares // by row of blocks; nil: none are shared
+	sharing      bool               // there are clones, or were
+	shares       map[uint64]*shares // by row of blocks; nil: none are shared
+	sharesUnread bool               // the reading of one failed, which may pass
 
 	// The group being planned.
 	rec        redo

@@ -29,14 +29,14 @@ type shares struct {
 	extra  [shareBlocks]uint32
 	txn    uint64 // planner: the batch that made this copy
 	listed bool   // planner: in shareDirty
-	unread bool   // the entry is damaged: every block counts as shared, and none is freed
+	unread error  // why the entry cannot be read: every block counts as shared, and none is freed
 }
 
 func (s *shares) of(block uint64) uint32 {
 	switch {
 	case s == nil:
 		return 0
-	case s.unread:
+	case s.unread != nil:
 		return math.MaxUint32
 	}
 	return s.extra[block%shareBlocks]
@@ -108,12 +108,13 @@ func (d *Disk) getShares(row uint64) (*shares, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return &shares{unread: true}, corrupt(err)
+		err = corrupt(err)
+		return &shares{unread: err}, err
 	}
 	defer c.Close()
 	s, err := decodeShares(v)
 	if err != nil {
-		return &shares{unread: true}, err
+		return &shares{unread: err}, err
 	}
 	return s, nil
 }
@@ -135,6 +136,7 @@ func (p *planner) sharesOf(block uint64) *shares {
 			p.d.log.Error("store: who shares blocks cannot be read; they are not freed", "dir", p.d.dir, "row", row, "err", err)
 		}
 		p.shares[row] = s
+		p.sharesUnread = p.sharesUnread || err != nil && !errors.Is(err, ErrCorrupt)
 	}
 	return s
 }
@@ -142,17 +144,17 @@ func (p *planner) sharesOf(block uint64) *shares {
 // shared reports whether a block has other users.
 func (p *planner) shared(block uint64) bool { return p.sharesOf(block).of(block) > 0 }
 
-// changeShares returns the counts for a block for writing, nil when they cannot be read.
-func (p *planner) changeShares(block uint64) *shares {
+// changeShares returns the counts for a block for writing, or why they cannot be read.
+func (p *planner) changeShares(block uint64) (*shares, error) {
 	old := p.sharesOf(block)
 	switch {
 	case old == nil:
 		old = &shares{}
 		p.undo = append(p.undo, undoRec{kind: undoShares, phys: block / shareBlocks})
-	case old.unread:
-		return nil
+	case old.unread != nil:
+		return nil, old.unread
 	case old.txn == p.txn:
-		return old
+		return old, nil
 	default:
 		p.undo = append(p.undo, undoRec{kind: undoShares, phys: block / shareBlocks, shares: old})
 	}
@@ -164,17 +166,21 @@ func (p *planner) changeShares(block uint64) *shares {
 		p.later += shareCost
 	}
 	p.shares[block/shareBlocks] = &s
-	return &s
+	return &s, nil
 }
 
-// share counts one user more for each block of a run.
-func (p *planner) share(r run) {
+// share counts one user more for each block of a run. A user that cannot be counted there must not be:
+// the block would be freed, or written, under it.
+func (p *planner) share(r run) error {
 	p.sharing = true
 	for b := r.start; b < r.end(); b++ {
-		if s := p.changeShares(b); s != nil {
-			s.extra[b%shareBlocks]++
+		s, err := p.changeShares(b)
+		if err != nil {
+			return fmt.Errorf("who shares block %d cannot be read: %w", b, err)
 		}
+		s.extra[b%shareBlocks]++
 	}
+	return nil
 }
 
 // giveUp ends an object's use of blocks. Those that nobody else uses are freed.
@@ -192,9 +198,9 @@ func (p *planner) giveUp(r run) {
 			p.freeRun(run{r.start, n})
 		} else {
 			n = 1
-			if s := p.changeShares(r.start); s != nil {
+			if s, err := p.changeShares(r.start); err == nil {
 				s.extra[r.start%shareBlocks]--
-			}
+			} // else it stays: a count too high only keeps room that nobody uses
 		}
 		r = run{r.start + n, r.count - n}
 	}
@@ -220,8 +226,9 @@ func (p *planner) resetShares() {
 		}
 	}
 	p.shareDirty = p.shareDirty[:0]
-	if len(p.shares) > cacheShares {
+	if len(p.shares) > cacheShares || p.sharesUnread { // the next group tries again to read it
 		clear(p.shares)
+		p.sharesUnread = false
 	}
 	p.dropView()
 }
@@ -262,7 +269,14 @@ func (p *planner) clone(op *Op) error {
 		p.segs++
 		p.later += segCost
 		p.adds += int64(16 + 6*s.mapped)
-		s.runs(func(_ int, r run) { p.share(r) })
+		s.runs(func(_ int, r run) {
+			if err == nil {
+				err = p.share(r)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("clone object %s to %s: %w", op.Key, op.To, err)
+		}
 	}
 	if p.cost() > p.d.journal.maxPayload() { // before many of them take too much memory
 		return errGroupFull

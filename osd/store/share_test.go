@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -85,6 +86,27 @@ func TestCloneOfDamage(t *testing.T) {
 	if _, err := d.Read(testKey("a"), 0, 10); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("read of a after b was written: %v, want ErrCorrupt", err)
 	}
+}
+
+// A clone that cannot be counted, as who shares its blocks cannot be read, is refused: its blocks would
+// be written and freed under it. The next one is counted when the reading works again.
+func TestCloneThatCannotBeCounted(t *testing.T) {
+	d, _ := newFault(t)
+	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 100<<10)), cloneOp("a", "b"))
+	row := d.planner.cache[testKey("a")].segs[0].phys[0] / shareBlocks
+	d.planner.shares[row] = &shares{unread: syscall.EIO}
+	d.planner.sharesUnread = true
+	if err := Apply(d, &Batch{Ops: []Op{cloneOp("a", "c")}}); !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "who shares block") {
+		t.Errorf("clone: %v, want EIO and what could not be read", err)
+	}
+	if _, err := d.Stat(testKey("c")); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the refused clone: %v", err)
+	}
+	apply(t, d, cloneOp("a", "c"))
+	sound(t, d)
+	apply(t, d, Op{Kind: OpRemove, Key: testKey("a")}, Op{Kind: OpRemove, Key: testKey("b")}, writeOp("d", 0, bytes.Repeat([]byte("d"), 100<<10)))
+	wantRead(t, d, "c", 'a', 100<<10)
+	sound(t, d)
 }
 
 // Without its count nobody may free or write a block; the check says so and the repair counts anew.
