@@ -78,6 +78,36 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestRoom(t *testing.T) {
+	rows := []Row{
+		{Name: "a", Kind: "write", Size: "1000", Ops: 10, Of: "x"}, {Name: "b", Kind: "rand", Of: "x"},
+		{Name: "c", Kind: "write", Size: "10", Ops: 1, Of: "y", NoCeph: true}, {Name: "d", Kind: "seq", Of: "x"},
+	}
+	if got, err := needs(rows, 1); err != nil || got != 3*10010*12/10 {
+		t.Errorf("one cluster: got %d, %v; want 3 copies and 20 %%", got, err)
+	}
+	if got, err := needs(rows, 2); err != nil || got != 3*20010*12/10 {
+		t.Errorf("with Ceph: got %d, %v", got, err)
+	}
+	for i, want := range []bool{false, false, true, true} {
+		if got := over(rows, i); got != want {
+			t.Errorf("run over after row %s: got %t", rows[i].Name, got)
+		}
+	}
+	if _, err := needs(Rows, 2); err != nil {
+		t.Error(err)
+	}
+	rows[0].Ops = 0
+	if _, err := needs(rows, 1); err == nil {
+		t.Error("a row without a bound was taken")
+	}
+	rows[0].Ops = 1 << 40
+	o := Options{Cluster: torture.Options{Dir: filepath.Join(t.TempDir(), "cluster")}}
+	if err := room(&o, rows); err == nil || !strings.Contains(err.Error(), "GB left") {
+		t.Errorf("more than any disk has: got %v", err)
+	}
+}
+
 func TestTable(t *testing.T) {
 	rows := []Row{{Name: "small"}, {Name: "large", PerGiB: true}, {Name: "ours", NoCeph: true}}
 	var samples []Sample

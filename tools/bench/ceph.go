@@ -53,7 +53,7 @@ func openCeph(ctx context.Context, dir string, pgs uint32) (*cephCluster, error)
 	n := strconv.Itoa(int(pgs))
 	for _, args := range [][]string{
 		{"osd", "pool", "create", cephPool, n, n, "replicated"},
-		{"osd", "pool", "set", cephPool, "size", "3"},
+		{"osd", "pool", "set", cephPool, "size", strconv.Itoa(copies)},
 		{"osd", "pool", "application", "enable", cephPool, "bench"},
 	} {
 		if _, _, err := c.run(ctx, "ceph", args...); err != nil {
@@ -119,7 +119,7 @@ func (c *cephCluster) used() (sum time.Duration, rss int64, err error) {
 func (c *cephCluster) measure(ctx context.Context, row Row, rep int, seconds float64) (Sample, error) {
 	args := []string{"-p", cephPool, "bench", strconv.Itoa(max(1, int(seconds))), row.Kind, "-t", strconv.Itoa(row.InFlight), "--run-name", runName(row, rep)}
 	if row.Kind == "write" {
-		args = append(args, "-b", row.Size, "--no-cleanup")
+		args = append(args, "-b", row.Size, "--no-cleanup", "--max-objects", strconv.FormatInt(row.Ops, 10))
 	}
 	before, _, err := c.used()
 	if err != nil {
@@ -170,17 +170,10 @@ func parseRados(out []byte) (s Sample, size float64, err error) {
 	return s, size, nil
 }
 
-// clean removes what a repetition has written.
-func (c *cephCluster) clean(ctx context.Context, rows []Row, rep int) error {
-	for _, row := range rows {
-		if row.Kind != "write" {
-			continue
-		}
-		if _, _, err := c.run(ctx, "rados", "-p", cephPool, "cleanup", "--run-name", runName(row, rep)); err != nil {
-			return err
-		}
-	}
-	return nil
+// clean removes what a run has written.
+func (c *cephCluster) clean(ctx context.Context, row Row, rep int) error {
+	_, _, err := c.run(ctx, "rados", "-p", cephPool, "cleanup", "--run-name", runName(row, rep))
+	return err
 }
 
 func (c *cephCluster) close(ctx context.Context) error {

@@ -72,3 +72,12 @@ func rawWrite(ctx context.Context, dir string, period time.Duration) (rate float
 	}
 	return float64(next.Load()) * rawBlock / (1 << 20) / took.Seconds(), ctx.Err()
 }
+
+// freeBytes is how much the file system of dir can still take.
+func freeBytes(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}

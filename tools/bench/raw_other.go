@@ -15,3 +15,8 @@ const rawTime = 3 * time.Second
 func rawWrite(context.Context, string, time.Duration) (float64, error) {
 	return 0, fmt.Errorf("rate of the disk: %w", errors.ErrUnsupported)
 }
+
+// freeBytes is known on Linux only, too.
+func freeBytes(dir string) (int64, error) {
+	return 0, fmt.Errorf("space of %s: %w", dir, errors.ErrUnsupported)
+}

@@ -1,6 +1,10 @@
 package bench
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
 
 // Row is one measurement.
 type Row struct {
@@ -9,7 +13,7 @@ type Row struct {
 	Size     string // of an operation; "": what wrote the run
 	InFlight int
 	Of       string // the run: rows that read say which row's objects
-	Ops      int64  // at most; 0: as many as the time allows
+	Ops      int64  // at most; 0: as many as the time allows. What writes objects has a bound: a fast disk is full within seconds
 	Object   string // size of an object, "": Size
 	NoCeph   bool   // rados bench cannot do it
 	PerGiB   bool   // CPU is told per GiB, not per operation
@@ -18,13 +22,13 @@ type Row struct {
 // Rows are the rows of docs/performance.md, in the order they run: reads read what
 // the row before has written.
 var Rows = []Row{
-	{Name: "4 KiB write, 16 in flight", Kind: "write", Size: "4096", InFlight: 16, Of: "small"},
+	{Name: "4 KiB write, 16 in flight", Kind: "write", Size: "4096", InFlight: 16, Of: "small", Ops: 200_000},
 	{Name: "4 KiB random read, 16 in flight", Kind: "rand", InFlight: 16, Of: "small"},
-	{Name: "4 KiB write, 1 in flight", Kind: "write", Size: "4096", InFlight: 1, Of: "single"},
+	{Name: "4 KiB write, 1 in flight", Kind: "write", Size: "4096", InFlight: 1, Of: "single", Ops: 50_000},
 	{Name: "4 KiB random read, 1 in flight", Kind: "rand", InFlight: 1, Of: "small"},
-	{Name: "64 KiB write, 16 in flight", Kind: "write", Size: "65536", InFlight: 16, Of: "middle"},
+	{Name: "64 KiB write, 16 in flight", Kind: "write", Size: "65536", InFlight: 16, Of: "middle", Ops: 16_384},
 	{Name: "64 KiB random read, 16 in flight", Kind: "rand", InFlight: 16, Of: "middle"},
-	{Name: "4 MiB write, 16 in flight", Kind: "write", Size: "4194304", InFlight: 16, Of: "large", PerGiB: true},
+	{Name: "4 MiB write, 16 in flight", Kind: "write", Size: "4194304", InFlight: 16, Of: "large", Ops: 1024, PerGiB: true},
 	{Name: "4 MiB sequential read, 16 in flight", Kind: "seq", InFlight: 16, Of: "large", PerGiB: true},
 	{Name: "4 KiB random overwrite in 4 MiB objects, 16 in flight", Kind: "randwrite", Size: "4096", InFlight: 16, Of: "large", NoCeph: true},
 }
@@ -40,4 +44,34 @@ func choose(rows []Row, match *regexp.Regexp) (chosen []Row) {
 		}
 	}
 	return chosen
+}
+
+// over reports whether row i is the last of its run, whose objects are then of no more use.
+func over(rows []Row, i int) bool {
+	for _, r := range rows[i+1:] {
+		if r.Of == rows[i].Of {
+			return false
+		}
+	}
+	return true
+}
+
+// needs is how many bytes the disk must have for the rows: all that a repetition may write, as if nothing
+// were removed in between, in all copies and of all clusters, and 20 %.
+func needs(rows []Row, clusters int) (bytes int64, err error) {
+	for _, r := range rows {
+		if r.Kind != "write" {
+			continue
+		}
+		size, err := strconv.ParseInt(r.Size, 10, 64)
+		if err != nil || r.Ops <= 0 {
+			return 0, fmt.Errorf("row %q writes %d operations of %q bytes: it must have a bound", r.Name, r.Ops, r.Size)
+		}
+		of := int64(clusters)
+		if r.NoCeph {
+			of = 1
+		}
+		bytes += size * r.Ops * copies * of
+	}
+	return bytes + bytes/5, nil
 }

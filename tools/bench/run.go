@@ -35,7 +35,10 @@ type Options struct {
 	JSON    io.Writer       // every measurement, one line each; nil: none
 }
 
-const poolName = "bench"
+const (
+	poolName = "bench"
+	copies   = 3 // of the pools
+)
 
 // Sample is one measurement of a row.
 type Sample struct {
@@ -73,6 +76,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if len(rows) == 0 {
 		return fmt.Errorf("no row matches %q", o.Rows)
 	}
+	if err := room(&o, rows); err != nil {
+		return err
+	}
 	var ceph *cephCluster
 	if o.Ceph != "" {
 		if ceph, err = openCeph(ctx, o.Ceph, o.PGs); err != nil {
@@ -95,7 +101,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: poolName, Size: 3, PGNum: o.PGs}); err != nil {
+	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: poolName, Size: copies, PGNum: o.PGs}); err != nil {
 		return err
 	}
 	if err := c.WaitClean(ctx); err != nil {
@@ -103,7 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	var samples []Sample
 	for rep := 1; rep <= o.Reps; rep++ {
-		for _, row := range rows {
+		for i, row := range rows {
 			s, err := measure(ctx, &o, c, row, rep)
 			if err != nil {
 				return fmt.Errorf("%s: %w\n%s", row.Name, err, c.Tails(10))
@@ -125,13 +131,16 @@ func Run(ctx context.Context, o Options) (err error) {
 				}
 			}
 			samples = append(samples, took...)
-		}
-		if err := clean(ctx, c, rows, rep); err != nil {
-			return err
-		}
-		if ceph != nil {
-			if err := ceph.clean(ctx, rows, rep); err != nil {
+			if !over(rows, i) {
+				continue
+			}
+			if err := clean(ctx, c, row, rep); err != nil {
 				return err
+			}
+			if ceph != nil {
+				if err := ceph.clean(ctx, row, rep); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -194,14 +203,29 @@ func measure(ctx context.Context, o *Options, c *torture.Cluster, row Row, rep i
 	return s, nil
 }
 
-func clean(ctx context.Context, c *torture.Cluster, rows []Row, rep int) error {
-	for _, row := range rows {
-		if row.Kind != "write" {
-			continue
-		}
-		if _, err := cairn(ctx, c, "bench", "object", "cleanup", "-p", poolName, "--run-name", runName(row, rep)); err != nil {
-			return err
-		}
+// clean removes a run's objects.
+func clean(ctx context.Context, c *torture.Cluster, row Row, rep int) error {
+	_, err := cairn(ctx, c, "bench", "object", "cleanup", "-p", poolName, "--run-name", runName(row, rep))
+	return err
+}
+
+// room refuses rows for which the disk may have too little space.
+func room(o *Options, rows []Row) error {
+	clusters := 1
+	if o.Ceph != "" {
+		clusters = 2
+	}
+	want, err := needs(rows, clusters)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(o.Cluster.Dir)
+	free, err := freeBytes(dir)
+	if err != nil {
+		return err
+	}
+	if free < want {
+		return fmt.Errorf("the file system of %s has %.1f GB left, and the rows may write %.1f GB: choose fewer (--rows) or another disk (--dir)", dir, float64(free)/1e9, float64(want)/1e9)
 	}
 	return nil
 }
