@@ -78,9 +78,10 @@ type OSD struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 	shards    []*shard
-	reads     chan func()   // executed reads and recovery reads; bounded
-	booted    atomic.Bool   // groups exist, requests are taken
-	epoch     atomic.Uint64 // map the OSD acts on
+	quick     store.QuickReader // nil: the store has none
+	reads     chan func()       // executed reads and recovery reads; bounded
+	booted    atomic.Bool       // groups exist, requests are taken
+	epoch     atomic.Uint64     // map the OSD acts on
 	handles   atomic.Uint64
 	fence     fence
 	stats     counters
@@ -169,6 +170,9 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 		return nil, err
 	}
 	d := &OSD{o: o, log: o.Log, clk: o.Clock, done: make(chan struct{}), reads: make(chan func(), 1024)}
+	if q, ok := o.Store.(store.QuickStore); ok {
+		d.quick = q.Quick()
+	}
 	if err := d.register(ctx); err != nil {
 		return nil, err
 	}

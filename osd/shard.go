@@ -673,19 +673,20 @@ func (s *shard) reply(r pg.Reply) {
 	c.req.Release() // batches and messages that carry its payload are users themselves
 }
 
-// exec evaluates a request. Writes read little and are evaluated here; reads go to the workers.
+// exec evaluates a request. Writes read little and are evaluated here, and so are reads of what is in
+// memory; other reads go to the workers.
 func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 	st, id := s.d.o.Store, g.ID()
 	if x.Op == nil {
 		s.offload(func() { s.post(forGroup{id: id, to: g, ev: execList(st, id, x)}) })
 		return nil, false
 	}
-	run := func() pg.ExecutedEvent {
-		out := objop.Execute(st, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
+	run := func(r store.Reader) (ev pg.ExecutedEvent, wait bool) {
+		out := objop.Execute(r, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
 		return pg.ExecutedEvent{
 			Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload, Mem: out.Mem,
 			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
-		}
+		}, out.Wait
 	}
 	var mem *slab.Buf // of the request's payload
 	if c, ok := s.clients[x.Handle]; ok {
@@ -695,7 +696,7 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 		if full := s.d.noRoom(g, x); full != nil {
 			return full, true
 		}
-		ev := run()
+		ev, _ := run(st)
 		for i := range ev.Ops {
 			if _, ok := mem.Holds(ev.Ops[i].Data); ok {
 				ev.Ops[i].Mem = mem
@@ -703,9 +704,15 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 		}
 		return ev, true
 	}
+	if s.d.quick != nil && objop.IsQuick(x.Op) {
+		if ev, wait := run(s.d.quick); !wait {
+			return ev, true
+		}
+	}
 	mem.Retain() // the group may answer before the worker has looked at it
 	s.offload(func() {
-		s.put(forGroup{id: id, to: g, ev: run()})
+		ev, _ := run(st)
+		s.put(forGroup{id: id, to: g, ev: ev})
 		mem.Release()
 		s.drive()
 	})

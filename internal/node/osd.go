@@ -85,7 +85,10 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 		return nil, err
 	}
 	so := store.Options{Device: o.Device, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
-	so.BlockCacheBytes = o.BlockCache
+	// An entry of the index stands for much more data: most small objects that are read again have theirs in
+	// memory, if not themselves.
+	so.IndexCacheBytes = o.BlockCache / 4
+	so.BlockCacheBytes = o.BlockCache - so.IndexCacheBytes
 	if o.Memory > 0 {
 		so.Fit(o.Memory)
 	}

@@ -26,6 +26,8 @@ type Outcome struct {
 	// Ops are the changes of the key, in order. Their Data, Name, Value and End alias the
 	// request and its payload.
 	Ops []store.Op
+	// Wait says that the reader is a store.QuickReader that does not know the answer. All else is zero.
+	Wait bool
 	// Removed says that the object does not exist afterwards. Ops is then a single
 	// store.OpRemove, and the PG must add no OpSetVersion, which would create it again.
 	Removed bool
@@ -47,11 +49,16 @@ func Execute(r store.Reader, k store.Key, req *wirepb.OpRequest, payload []byte)
 	switch {
 	case err == nil:
 		e.before, e.existed = info, true
+	case errors.Is(err, store.ErrWait):
+		return Outcome{Wait: true}
 	case !errors.Is(err, store.ErrNotFound):
 		return failure(req, 0, e.readError(-1, "stat", err))
 	}
 	if err := e.run(); err != nil {
 		e.mem.Release()
+		if e.wait {
+			return Outcome{Wait: true}
+		}
 		return failure(req, e.before.Version.Seq, err)
 	}
 	out := Outcome{
@@ -98,6 +105,7 @@ type executor struct {
 	out        []byte
 	mem        *slab.Buf // of out, unless nil
 	readBudget uint64    // bytes that reads may still return
+	wait       bool      // the reader did not know an answer
 	inline     uint64    // bytes of results that travel in the header, as counted for MaxInlineBytes
 
 	exists bool   // as the writes so far leave it
@@ -219,6 +227,10 @@ func compare(i int, what string, op *wirepb.ObjOp, v []byte, found bool) *Error 
 
 // readError turns an error of the store into the request's.
 func (e *executor) readError(i int, what string, err error) *Error {
+	if errors.Is(err, store.ErrWait) {
+		e.wait = true
+		return &Error{Code: wirepb.Code_TRY_LATER, Index: i}
+	}
 	code := wirepb.Code_IO_ERROR
 	switch {
 	case errors.Is(err, store.ErrCorrupt):

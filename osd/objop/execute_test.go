@@ -447,3 +447,38 @@ func TestNoCopy(t *testing.T) {
 		t.Error("the data of the write was copied")
 	}
 }
+
+// TestWait: a reader that does not know an answer makes no answer of the request.
+func TestWait(t *testing.T) {
+	stat, read := &wirepb.ObjOp{Kind: wirepb.OpKind_STAT}, &wirepb.ObjOp{Kind: wirepb.OpKind_READ}
+	req := &wirepb.OpRequest{Object: []byte("o"), Ops: []*wirepb.ObjOp{stat, read}}
+	for _, f := range []*fake{{exists: true, err: fmt.Errorf("o: %w", store.ErrWait)}, {exists: true, data: []byte("abc"), readErr: fmt.Errorf("o: %w", store.ErrWait)}} {
+		if out := objop.Execute(f, key, req, nil); !out.Wait || out.Reply != nil || out.Code != wirepb.Code_OK {
+			t.Errorf("%+v, want to wait", out)
+		}
+	}
+	if out := objop.Execute(object("abc"), key, req, nil); out.Wait || string(out.Payload) != "abc" {
+		t.Errorf("%+v of a reader that knows", out)
+	}
+}
+
+func TestIsQuick(t *testing.T) {
+	of := func(kinds ...wirepb.OpKind) *wirepb.OpRequest {
+		r := &wirepb.OpRequest{}
+		for _, k := range kinds {
+			r.Ops = append(r.Ops, &wirepb.ObjOp{Kind: k})
+		}
+		return r
+	}
+	read, stat := wirepb.OpKind_READ, wirepb.OpKind_STAT
+	for _, r := range []*wirepb.OpRequest{of(read), of(stat), of(wirepb.OpKind_ASSERT_VERSION, stat, read)} {
+		if !objop.IsQuick(r) {
+			t.Errorf("%v is not", r)
+		}
+	}
+	for _, r := range []*wirepb.OpRequest{of(read, read, read, read, read), of(read, wirepb.OpKind_WRITE), of(wirepb.OpKind_OMAP_GET), of(wirepb.OpKind_GET_ATTRS), of(wirepb.OpKind_CMP_ATTR, read)} {
+		if objop.IsQuick(r) {
+			t.Errorf("%v is", r)
+		}
+	}
+}

@@ -60,6 +60,24 @@ func IsWrite(req *wirepb.OpRequest) bool {
 	return false
 }
 
+// quickOps is how many operations a request has at most that is tried where nothing may take long.
+const quickOps = 4
+
+// IsQuick reports whether a request may be answered by a store.QuickReader: a few reads of data, and what goes with them.
+func IsQuick(req *wirepb.OpRequest) bool {
+	if len(req.GetOps()) > quickOps {
+		return false
+	}
+	for _, op := range req.GetOps() {
+		switch op.GetKind() {
+		case wirepb.OpKind_ASSERT_EXISTS, wirepb.OpKind_ASSERT_ABSENT, wirepb.OpKind_ASSERT_VERSION, wirepb.OpKind_STAT, wirepb.OpKind_READ:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // Error is why a request is refused or fails.
 type Error struct {
 	Code  wirepb.Code

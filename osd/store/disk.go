@@ -21,6 +21,9 @@ import (
 type Options struct {
 	// BlockCacheBytes is the memory for blocks of data that were read lately; 0: none.
 	BlockCacheBytes int64
+	// IndexCacheBytes is the memory for entries of the index that were looked up lately; default and
+	// least 1.25 MiB.
+	IndexCacheBytes int64
 	// CacheBytes is the memory of the index's block cache; default 48 MiB.
 	CacheBytes int64
 	// DirtyBytes bounds the small writes held in memory until they are written to their
@@ -47,7 +50,7 @@ type Options struct {
 }
 
 // Fit sets the sizes that are not set to what suits a process that is to stay below
-// an amount of memory. The block cache is not a part of it.
+// an amount of memory. The caches of blocks and of index entries are not a part of it.
 func (o *Options) Fit(memory int64) {
 	part := func(size *int64, of, low, high int64) {
 		if *size == 0 {
@@ -131,7 +134,7 @@ type Disk struct {
 	// counters change together under its write lock.
 	view    sync.RWMutex // guards below
 	overlay *overlay
-	heads   *headCache
+	heads   *indexCache // of the index
 	gens    map[spaceKey]uint32
 	stats   map[spaceKey]spaceStat
 	applied checkpoint // the group to come: everything before is applied
@@ -192,7 +195,7 @@ func Open(dir string, o Options) (*Disk, error) {
 func newDisk(dir string, o Options) *Disk {
 	o.fill()
 	d := &Disk{
-		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), heads: newHeadCache(), meter: newMeter(o.Now),
+		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), meter: newMeter(o.Now),
 		gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
 		slots: make(chan struct{}, 8), committed: make(chan struct{}), failedCh: make(chan struct{}),
 	}
@@ -567,6 +570,7 @@ func (d *Disk) closeFiles() error {
 		errs = append(errs, d.db.Close())
 	}
 	d.blocks.close()
+	d.heads.close()
 	if d.cache != nil {
 		d.cache.Unref()
 	}

@@ -51,6 +51,10 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 }
 
 func (d *Disk) openIndex() error {
+	var err error
+	if d.heads, err = newIndexCache(d.opts.IndexCacheBytes); err != nil {
+		return err
+	}
 	d.cache = pebble.NewCache(d.opts.CacheBytes)
 	o := &pebble.Options{
 		FS: d.opts.layer.Pebble(), Cache: d.cache, DisableWAL: true, FormatMajorVersion: indexFormat,
@@ -157,44 +161,29 @@ func (d *Disk) get(key []byte) ([]byte, bool, error) {
 	return cloneBytes(v), true, nil
 }
 
-func (d *Disk) getHead(key []byte) (head, bool, error) {
-	if h, found, known := d.heads.get(key); known {
-		return h, found, nil
-	}
+// fetch reads an entry of the index past the cache and remembers there what was decoded.
+func (d *Disk) fetch(key []byte, decode func([]byte) error) (found bool, err error) {
 	v, c, err := d.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		d.heads.put(key, head{}, false)
-		return head{}, false, nil
+		d.heads.put(key, nil, false)
+		return false, nil
 	}
 	if err != nil {
-		return head{}, false, corrupt(err)
+		return false, corrupt(err)
 	}
 	defer c.Close()
-	h, err := decodeHead(v)
-	if err == nil {
-		d.heads.put(key, h, true)
+	if err := decode(v); err != nil {
+		return false, err
 	}
-	return h, err == nil, err
+	d.heads.put(key, v, true)
+	return true, nil
 }
 
-// changed tells the cache of heads what a group has just changed in the index.
+// changed tells the cache of the index what a group has just changed in the index.
 func (d *Disk) changed(kv []byte) {
 	if err := applyKV(kv, d.heads); err != nil { // the index has just taken it
 		d.heads.clear()
 	}
-}
-
-// getSegment returns nil when there is none.
-func (d *Disk) getSegment(key []byte) (*segment, error) {
-	v, c, err := d.db.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, corrupt(err)
-	}
-	defer c.Close()
-	return decodeSegment(v)
 }
 
 // eachPair calls f for up to n index entries in [lo, hi) and says whether more

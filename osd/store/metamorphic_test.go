@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,19 +19,61 @@ func drawOptions(rng *rand.Rand) store.Options {
 	pick := func(of ...int64) int64 { return of[rng.IntN(len(of))] }
 	return store.Options{
 		CacheBytes: pick(1<<20, 8<<20), DirtyBytes: pick(16<<10, 256<<10, 4<<20), QueueBytes: pick(64<<10, 1<<20, 64<<20),
-		BlockCacheBytes: pick(0, 64<<10, 1<<20),
-		NoODirect:       rng.IntN(2) == 0, IdleCheckpoint: -1, Log: quietLog(),
+		BlockCacheBytes: pick(0, 64<<10, 1<<20), IndexCacheBytes: pick(0, 2<<20),
+		NoODirect: rng.IntN(2) == 0, IdleCheckpoint: -1, Log: quietLog(),
 	}
 }
 
 // diskEvent carries out what is the same for every Disk.
 func diskEvent(s store.Store, e storetest.Event) {
+	if q, ok := s.(quickFirst); ok {
+		s = q.Disk
+	}
 	switch d := s.(*store.Disk); e {
 	case storetest.Checkpoint:
 		d.Checkpoint()
 	case storetest.Relief:
 		d.Relieve()
 	}
+}
+
+// quickFirst is a Disk that is asked for what it has in memory first, and says the same in both ways.
+type quickFirst struct{ *store.Disk }
+
+func (q quickFirst) Stat(k store.Key) (store.Info, error) {
+	want, werr := q.Disk.Stat(k)
+	got, err := q.Quick().Stat(k)
+	if !errors.Is(err, store.ErrWait) && (got != want || fmt.Sprint(err) != fmt.Sprint(werr)) {
+		return got, fmt.Errorf("quick: stat of %s: %+v, %w; else %+v, %w", k, got, err, want, werr)
+	}
+	return want, werr
+}
+
+func (q quickFirst) Read(k store.Key, off, n uint64) ([]byte, error) {
+	for range 2 { // the second finds what the first has put into the caches
+		got, err := q.Quick().Read(k, off, n)
+		want, werr := q.Disk.Read(k, off, n)
+		if !errors.Is(err, store.ErrWait) && (!bytes.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(werr)) {
+			return got, fmt.Errorf("quick: %d bytes at %d of %s: other bytes, or %w; else %w", n, off, k, err, werr)
+		}
+		buf, err := q.Quick().ReadBuf(k, off, n)
+		if err == nil && (!bytes.Equal(buf.Bytes(), want) || werr != nil) {
+			return got, fmt.Errorf("quick: %d bytes at %d of %s: other bytes in counted memory; else %w", n, off, k, werr)
+		}
+		if err == nil {
+			buf.Release()
+		}
+	}
+	return q.Disk.Read(k, off, n)
+}
+
+// openQuick opens a store on l.
+func openQuick(l *store.Medium, o store.Options) (store.Store, error) {
+	d, err := l.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return quickFirst{d}, nil
 }
 
 // inMemory is a Disk on a medium that can lose power.
@@ -53,7 +97,7 @@ func inMemory(rng *rand.Rand, device bool) storetest.Variant {
 				return nil, err
 			}
 			l.Drowsy()
-			return l.Open(drawOptions(draw))
+			return openQuick(l, drawOptions(draw))
 		},
 		Happen: func(s store.Store, e storetest.Event) (store.Store, error) {
 			switch e {
@@ -61,12 +105,12 @@ func inMemory(rng *rand.Rand, device bool) storetest.Variant {
 				if err := s.Close(); err != nil {
 					return s, err
 				}
-				return l.Open(drawOptions(draw))
+				return openQuick(l, drawOptions(draw))
 			case storetest.Crash:
 				l = l.PowerCut()
 				l.Drowsy()
 				s.Close() // in vain
-				return l.Open(drawOptions(draw))
+				return openQuick(l, drawOptions(draw))
 			}
 			diskEvent(s, e)
 			return s, nil

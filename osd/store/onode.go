@@ -256,13 +256,20 @@ func (s *segment) append(b []byte) []byte {
 }
 
 func decodeSegment(b []byte) (*segment, error) {
-	bad := func() (*segment, error) {
-		return nil, fmt.Errorf("index entry of blocks cannot be read: %w", ErrCorrupt)
+	s := &segment{}
+	if err := s.decode(b); err != nil {
+		return nil, err
 	}
+	return s, nil
+}
+
+// decode reads what append wrote. After an error s holds anything.
+func (s *segment) decode(b []byte) error {
+	*s = segment{}
+	bad := func() error { return fmt.Errorf("index entry of blocks cannot be read: %w", ErrCorrupt) }
 	if len(b) < 2 || b[0] != segVersion {
 		return bad()
 	}
-	s := &segment{}
 	d := varDecoder{b: b[2:]}
 	for range b[1] {
 		fc := d.take(2)
@@ -284,5 +291,5 @@ func decodeSegment(b []byte) (*segment, error) {
 			sums = sums[4:]
 		}
 	}
-	return s, nil
+	return nil
 }

@@ -20,13 +20,22 @@ func (d *Disk) enter() error {
 	return nil
 }
 
-// lookup finds the head of an object; the caller holds view.
-func (d *Disk) lookup(k *Key) (head, error) {
+// lookup finds the head of an object; the caller holds view. With quick it looks into memory only.
+func (d *Disk) lookup(k *Key, quick bool) (h head, err error) {
 	if err := checkKey(k); err != nil {
 		return head{}, err
 	}
 	var room [320]byte
-	h, ok, err := d.getHead(appendHeadKey(room[:0], k, d.gens[k.space()]))
+	key := appendHeadKey(room[:0], k, d.gens[k.space()])
+	ok := false
+	if quick {
+		known := false
+		if h, ok, known = d.knownHead(key); !known {
+			return head{}, ErrWait
+		}
+	} else {
+		h, ok, err = d.getHead(key)
+	}
 	switch {
 	case err != nil:
 		return h, fmt.Errorf("object %s: %w", *k, err)
@@ -44,11 +53,15 @@ func (d *Disk) Stat(k Key) (Info, error) {
 	defer d.life.RUnlock()
 	d.view.RLock()
 	defer d.view.RUnlock()
-	h, err := d.lookup(&k)
+	h, err := d.lookup(&k, false)
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: h.size, Version: h.version, Mtime: h.mtime, OmapKeys: h.omapMax}, nil
+	return h.info(), nil
+}
+
+func (h *head) info() Info {
+	return Info{Size: h.size, Version: h.version, Mtime: h.mtime, OmapKeys: h.omapMax}
 }
 
 // Read implements Reader.
@@ -60,6 +73,9 @@ func (d *Disk) read(r *reading, k Key, off, n uint64) ([]byte, error) {
 		return nil, err
 	}
 	defer d.life.RUnlock()
+	if r.quick {
+		return r.fromMemory(d, &k, off, n)
+	}
 	// Blocks are read without holding view: meanwhile one may be overwritten at home, or freed
 	// and used again. The checksum tells, and the read begins anew. The last attempt
 	// holds view, so that nothing moves and a mismatch is damage.
@@ -101,6 +117,8 @@ type reading struct {
 	parts    []part
 	mismatch bool // finish failed for a checksum
 	cached   bool // look into the block cache, and keep there what was read
+	quick    bool // do not wait for the disk
+	seg      segment
 
 	room    [4]uint32         // for few sums
 	tickets [cacheRead]uint64 // of the cache, by block in buf
@@ -118,7 +136,7 @@ type part struct {
 // prepare looks up the blocks and copies those in the overlay; the caller holds view.
 func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 	r.parts, r.out, r.sums = r.parts[:0], nil, r.room[:0]
-	h, err := d.lookup(k)
+	h, err := d.lookup(k, r.quick)
 	if err != nil {
 		return err
 	}
@@ -128,6 +146,9 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 	// By what is asked for, not what there is: a scrub, which asks for much, must see the disk.
 	r.cached = d.blocks != nil && off%blockBytes+n <= cacheRead*blockBytes
 	n = min(n, h.size-off)
+	if r.quick && (h.inline || n > quickBytes) {
+		return ErrWait
+	}
 	if h.inline {
 		if r.out, err = d.readInline(&h, off, n, r.mem); err != nil {
 			return fmt.Errorf("object %s: %w", *k, err)
@@ -149,15 +170,19 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 	}
 	var room [16]byte
 	for idx := uint32(r.first / segBlocks); idx <= uint32(last/segBlocks); idx++ {
-		s, err := d.getSegment(appendSegKey(room[:0], h.oid, idx))
+		there, err := r.segment(d, appendSegKey(room[:0], h.oid, idx))
+		if err == ErrWait {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("object %s: %w", *k, err)
 		}
+		s := &r.seg
 		base := uint64(idx) * segBlocks
 		from, to := max(r.first, base)-base, min(last, base+segBlocks-1)-base
 		for i := from; i <= to; i++ {
 			at := int(base + i - r.first)
-			if s == nil || s.phys[i] == 0 {
+			if !there || s.phys[i] == 0 {
 				if r.dirty {
 					clear(r.buf[at*blockBytes:][:blockBytes])
 				}
@@ -178,6 +203,9 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 					continue
 				}
 				r.tickets[at] = d.blocks.ticket(s.phys[i])
+			}
+			if r.quick {
+				return ErrWait
 			}
 			r.add(at, s.phys[i])
 		}
@@ -272,7 +300,7 @@ func (d *Disk) Attr(k Key, name []byte) ([]byte, error) {
 	defer d.life.RUnlock()
 	d.view.RLock()
 	defer d.view.RUnlock()
-	h, err := d.lookup(&k)
+	h, err := d.lookup(&k, false)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +324,7 @@ func (d *Disk) OmapGet(k Key, keys [][]byte) ([]KV, error) {
 	defer d.life.RUnlock()
 	d.view.RLock()
 	defer d.view.RUnlock()
-	h, err := d.lookup(&k)
+	h, err := d.lookup(&k, false)
 	if err != nil || !h.hasOmap {
 		return nil, err
 	}
@@ -341,7 +369,7 @@ func (d *Disk) iterate(k *Key, kind byte, start, end []byte) (kvIter, head, erro
 	}
 	d.view.RLock()
 	defer d.view.RUnlock()
-	h, err := d.lookup(k)
+	h, err := d.lookup(k, false)
 	if err != nil {
 		d.life.RUnlock()
 		return kvIter{}, h, err

@@ -42,10 +42,12 @@ func ReadBuf(r Reader, k Key, off, n uint64) (data []byte, mem *slab.Buf, err er
 }
 
 // ReadBuf implements BufReader.
-func (d *Disk) ReadBuf(k Key, off, n uint64) (*slab.Buf, error) {
+func (d *Disk) ReadBuf(k Key, off, n uint64) (*slab.Buf, error) { return d.readBuf(k, off, n, false) }
+
+func (d *Disk) readBuf(k Key, off, n uint64, quick bool) (*slab.Buf, error) {
 	n = min(n, MaxObjectBytes)
 	b := slab.New(roundUp(int(n))) // whole blocks, to read into
-	r := reading{mem: b.Bytes()}
+	r := reading{mem: b.Bytes(), quick: quick}
 	out, err := d.read(&r, k, off, n)
 	if err != nil {
 		b.Release()
