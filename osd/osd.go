@@ -79,6 +79,7 @@ type OSD struct {
 	wg        sync.WaitGroup
 	shards    []*shard
 	quick     store.QuickReader // nil: the store has none
+	answered  chan struct{}     // capacity 1: the store has answered batches
 	reads     chan func()       // executed reads and recovery reads; bounded
 	booted    atomic.Bool       // groups exist, requests are taken
 	epoch     atomic.Uint64     // map the OSD acts on
@@ -169,7 +170,7 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &OSD{o: o, log: o.Log, clk: o.Clock, done: make(chan struct{}), reads: make(chan func(), 1024)}
+	d := &OSD{o: o, log: o.Log, clk: o.Clock, done: make(chan struct{}), reads: make(chan func(), 1024), answered: make(chan struct{}, 1)}
 	if q, ok := o.Store.(store.QuickStore); ok {
 		d.quick = q.Quick()
 	}
@@ -321,6 +322,8 @@ func (d *OSD) loadAndBoot(ctx context.Context) error {
 		d.wg.Add(1)
 		go s.run() // until Close ends ctx
 	}
+	d.wg.Add(1)
+	go d.finish() // until Close ends ctx
 	d.onMap(m)
 	d.o.Monitors.OnMap(d.onMap)
 	if newest := d.o.Monitors.Map(); newest != nil {

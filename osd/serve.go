@@ -78,12 +78,12 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 // have connections of their own, and those who read them leave all work to others, also
 // what somebody else has put into a mailbox: the next heartbeat must not wait for it.
 func (h handler) Idle(c *wire.Conn) {
-	_, beats := h.d.beaters.Load(c)
+	if _, beats := h.d.beaters.Load(c); !beats {
+		h.d.driveAll()
+		return
+	}
 	for _, s := range h.d.shards {
-		switch {
-		case !beats:
-			s.drive()
-		case s.filled.Load():
+		if s.filled.Load() {
 			s.wake()
 		}
 	}

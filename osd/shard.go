@@ -36,18 +36,19 @@ type shard struct {
 	started atomic.Bool   // run has begun
 	armed   atomic.Int64  // when run wakes up by itself (clock.Mono)
 
-	own      sync.Mutex   // guards below: whoever holds it drives the groups
-	dirty    []*wire.Conn // connections with messages to be flushed
-	first    clock.Mono   // no group wants a tick before; 0: none wants one
-	groups   map[placement.PGID]*pg.Group
-	lines    map[placement.PGID]*store.Line // of all batches of a group: once one has failed, none that follow take effect
-	due      map[placement.PGID]clock.Mono  // when a group wants a tick
-	clients  map[pg.Handle]client
-	deferred []forGroup // waiting for a newer map
-	waiters  int        // those of them that are requests of clients
-	taking   *slab.Buf  // memory of the message that is being delivered
-	m        *placement.Map
-	table    *placement.Table
+	own       sync.Mutex   // guards below: whoever holds it drives the groups
+	dirty     []*wire.Conn // connections with messages to be flushed
+	unflushed int          // bytes of their payloads
+	first     clock.Mono   // no group wants a tick before; 0: none wants one
+	groups    map[placement.PGID]*pg.Group
+	lines     map[placement.PGID]*store.Line // of all batches of a group: once one has failed, none that follow take effect
+	due       map[placement.PGID]clock.Mono  // when a group wants a tick
+	clients   map[pg.Handle]client
+	deferred  []forGroup // waiting for a newer map
+	waiters   int        // those of them that are requests of clients
+	taking    *slab.Buf  // memory of the message that is being delivered
+	m         *placement.Map
+	table     *placement.Table
 }
 
 // client is where the answer to a request goes.
@@ -116,26 +117,6 @@ func (s *shard) say(other any) {
 	s.wake()
 }
 
-// What one goroutine that has other duties does for the shard before its own goroutine goes on.
-const driveRounds = 8
-
-// drive works off the mailbox, unless somebody else is at it. The caller must be
-// able to wait for a moment, so it is none of the store's goroutines, and none that
-// answers heartbeats: the store may be slow to take batches or to find an object.
-func (s *shard) drive() {
-	for n := 0; s.filled.Load() && s.started.Load(); n++ {
-		if n == driveRounds || s.d.pressed() {
-			s.wake()
-			return
-		}
-		if !s.own.TryLock() {
-			return // whoever holds it looks again after unlocking it
-		}
-		s.round()
-		s.own.Unlock()
-	}
-}
-
 func (s *shard) wake() {
 	select {
 	case s.signal <- struct{}{}:
@@ -172,6 +153,7 @@ func (s *shard) run() {
 	timer := time.NewTimer(0) // messages may have come before
 	defer timer.Stop()
 	s.started.Store(true)
+	var dirty []*wire.Conn
 	for {
 		select {
 		case <-s.signal:
@@ -183,7 +165,10 @@ func (s *shard) run() {
 		s.round()
 		wait := s.untilDue()
 		s.armed.Store(int64(s.d.clk.Mono().Add(wait)))
+		dirty = s.leave(dirty[:0])
 		s.own.Unlock()
+		flush(dirty)
+		clear(dirty)
 		timer.Reset(wait)
 		if s.filled.Load() {
 			s.wake() // somebody relied on us
@@ -191,10 +176,7 @@ func (s *shard) run() {
 	}
 }
 
-// flushEvery is how many items are handled before what they say leaves.
-const flushEvery = 16
-
-// round works off what is in the mailbox now. It is called with own held.
+// round works off what is in the mailbox now. It is called with own held, and leave must follow.
 func (s *shard) round() {
 	s.mu.Lock()
 	items := s.box
@@ -210,34 +192,17 @@ func (s *shard) round() {
 		} else {
 			s.hand(items[i].forGroup)
 		}
-		if i%flushEvery == flushEvery-1 {
+		if i%flushItems == flushItems-1 || s.unflushed >= flushBytes {
 			s.flush()
 		}
 	}
 	s.tick()
 	s.expire()
-	s.flush()
 	clear(items)
 	if cap(items) <= 1024 { // a burst's memory is not kept
 		s.mu.Lock()
 		s.spare = items[:0]
 		s.mu.Unlock()
-	}
-}
-
-// flush sends what was queued. It is called with own held.
-func (s *shard) flush() {
-	for _, c := range s.dirty {
-		c.Flush()
-	}
-	clear(s.dirty)
-	s.dirty = s.dirty[:0]
-}
-
-// toFlush notes that a connection has messages to be flushed.
-func (s *shard) toFlush(c *wire.Conn) {
-	if !slices.Contains(s.dirty, c) {
-		s.dirty = append(s.dirty, c)
 	}
 }
 
@@ -478,7 +443,11 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 			for _, mem := range users {
 				mem.Release()
 			}
-			s.post(forGroup{id: id, to: g, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
+			s.put(forGroup{id: id, to: g, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
+			select {
+			case d.answered <- struct{}{}:
+			default:
+			}
 		})
 	}
 	for _, out := range fx.Send {
@@ -587,7 +556,7 @@ func (s *shard) send(out pg.Out) {
 	}
 	c, err := d.peers.Queue(o.Addr, m)
 	if c != nil {
-		s.toFlush(c)
+		s.toFlush(c, len(m.Payload))
 	}
 	if err != nil {
 		if !errors.Is(err, wire.ErrBackoff) {
@@ -668,7 +637,7 @@ func (s *shard) reply(r pg.Reply) {
 		s.d.stats.readBytes.Add(uint64(len(r.Payload)))
 	}
 	c.conn.QueueReply(c.req, &wire.Message{Header: h, Payload: r.Payload, Mem: r.Mem}) // the client is gone if it fails
-	s.toFlush(c.conn)
+	s.toFlush(c.conn, len(r.Payload))
 	r.Mem.Release()
 	c.req.Release() // batches and messages that carry its payload are users themselves
 }
