@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	bigBytes     = 64 << 10 // writes of this size go to the data file before the journal
-	groupBytes   = 1 << 20  // a group is closed at this size
+	bigBytes     = 64 << 10  // writes of this size go to the data file before the journal
+	hugeBytes    = 256 << 10 // large writes of batches of this size have a worker each
+	groupBytes   = 1 << 20   // a group is closed at this size
 	groupBatches = 512
+	aheadBatches = 32 // large writes of so many batches are under way at once
 	queueBatches = 4096
 	purgeObjects = 64 // objects of removed spaces purged per group
 )
@@ -22,9 +24,10 @@ type item struct {
 	done    func(error)
 	bytes   int64
 	err     error         // decided before planning
-	big     []bigWrite    // written by a worker; valid once ready is closed
+	big     []bigWrite    // written by a worker, valid once ready is closed; or by the committer
 	wantBig bool          // the batch has large writes
 	ready   chan struct{} // nil: nothing to wait for
+	unwrit  bool          // the committer is to write them
 	retried bool          // after space was reclaimed
 }
 
@@ -55,7 +58,7 @@ func (q *queue) put(it *item, workers *sync.WaitGroup) bool {
 	if q.closed {
 		return false
 	}
-	if it.wantBig {
+	if it.ready != nil {
 		workers.Add(1)
 	}
 	q.items = append(q.items, it)
@@ -76,6 +79,20 @@ func (q *queue) head(wait bool) *item {
 		return nil
 	}
 	return q.items[0]
+}
+
+// unwritten appends the first items whose large writes are the committer's to do, and takes
+// them for done, as the caller is about to write them.
+func (q *queue) unwritten(list []*item) []*item {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := 0; i < len(q.items) && len(list) < aheadBatches; i++ {
+		if it := q.items[i]; it.unwrit {
+			it.unwrit = false
+			list = append(list, it)
+		}
+	}
+	return list
 }
 
 func (q *queue) pop() {
@@ -121,14 +138,17 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 			it.wantBig = it.wantBig || op.Kind == OpWrite && n*blockBytes >= bigBytes
 		}
 	}
-	if it.wantBig {
+	switch {
+	case it.wantBig && it.bytes >= hugeBytes:
 		it.ready = make(chan struct{})
+	case it.wantBig:
+		it.unwrit = true
 	}
 	if !d.queue.put(it, &d.workers) {
 		go done(ErrClosed) // never inside Submit: the caller may hold what done needs
 		return
 	}
-	if it.wantBig {
+	if it.ready != nil {
 		go func() { // ends when the data is written; the committer waits for ready
 			defer d.workers.Done()
 			d.slots <- struct{}{}
@@ -158,10 +178,17 @@ func (d *Disk) commitLoop() {
 // planGroup takes batches off the queue as long as they are ready and fit, and
 // plans them. Batches that fail stay in the group to be answered in order.
 func (d *Disk) planGroup() (group []*item) {
+	d.writeWaiting()
 	for len(group) < groupBatches && d.planner.cost() < groupBytes {
 		it := d.queue.head(false)
 		if it == nil {
 			break
+		}
+		if it.unwrit {
+			if len(group) > 0 {
+				return group // what came later waits for those that came with it
+			}
+			d.writeWaiting()
 		}
 		if it.ready != nil {
 			if len(group) > 0 {
@@ -360,12 +387,19 @@ func wholeBlocks(off, n uint64) (first, count uint64) {
 // writeBig puts the large writes of a batch into fresh blocks. They are not
 // yet durable; the committer syncs once for all of a group.
 func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
-	defer func() {
-		if err != nil {
-			d.releaseBig(out)
-			out = nil
-		}
-	}()
+	if out, err = d.placeBig(b, keep); err == nil {
+		err = d.writePlaced(b, out)
+	}
+	if err != nil {
+		d.releaseBig(out)
+		return nil, err
+	}
+	return out, nil
+}
+
+// placeBig chooses the blocks of the large writes of a batch. After an error
+// the caller releases those that are returned.
+func (d *Disk) placeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		if op.Kind != OpWrite {
@@ -379,27 +413,101 @@ func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 		if err != nil {
 			return out, err
 		}
-		w := bigWrite{op: i, first: first, runs: runs, phys: make([]uint64, 0, n), sums: make([]uint32, 0, n)}
-		out = append(out, w)
-		data := op.Data[first*blockBytes-op.Off:][:n*blockBytes]
-		known := op.Mem.SumsOf(data)
+		w := bigWrite{op: i, first: first, runs: runs, phys: make([]uint64, 0, n)}
 		for _, r := range runs {
-			part := data[:r.count*blockBytes]
-			data = data[len(part):]
 			for j := range r.count {
 				w.phys = append(w.phys, r.start+j)
-				if known == nil {
-					w.sums = append(w.sums, checksum(part[j*blockBytes:][:blockBytes]))
-				}
-			}
-			if err := d.writeData(r.start, part); err != nil {
-				return out, fmt.Errorf("object %s: %w", op.Key, err)
 			}
 		}
-		w.sums = append(w.sums, known...)
-		out[len(out)-1] = w
+		data := op.Data[first*blockBytes-op.Off:][:n*blockBytes]
+		if known := op.Mem.SumsOf(data); known != nil {
+			w.sums = append(make([]uint32, 0, n), known...)
+		} else {
+			w.sums = make([]uint32, n)
+			for j := range w.sums {
+				w.sums[j] = checksum(data[j*blockBytes:][:blockBytes])
+			}
+		}
+		out = append(out, w)
 	}
 	return out, nil
+}
+
+// parts calls f for each row of neighbouring blocks and what goes there.
+func (w *bigWrite) parts(b *Batch, f func(block uint64, p []byte) error) error {
+	op := &b.Ops[w.op]
+	data := op.Data[w.first*blockBytes-op.Off:]
+	for _, r := range w.runs {
+		n := r.count * blockBytes
+		if err := f(r.start, data[:n:n]); err != nil {
+			return fmt.Errorf("object %s: %w", op.Key, err)
+		}
+		data = data[n:]
+	}
+	return nil
+}
+
+// writeWaiting writes the large writes of all batches in the queue that have no worker, many
+// at once. Each of 64 KiB costs a fraction of what it does with a goroutine and a system
+// call of its own.
+func (d *Disk) writeWaiting() {
+	if d.failed() != nil {
+		return
+	}
+	waiting := d.queue.unwritten(d.waiting[:0])
+	if len(waiting) == 1 {
+		it := waiting[0]
+		if it.err == nil {
+			it.big, it.err = d.writeBig(it.batch, d.keepFor(it.batch))
+		}
+		waiting[0] = nil
+		return
+	}
+	writes := d.writes[:0]
+	for _, it := range waiting {
+		if it.err != nil {
+			continue
+		}
+		if it.big, it.err = d.placeBig(it.batch, d.keepFor(it.batch)); it.err != nil {
+			d.releaseBig(it.big)
+			it.big = nil
+			continue
+		}
+		for i := 0; i < len(it.big) && it.err == nil; i++ {
+			it.err = it.big[i].parts(it.batch, func(block uint64, p []byte) error {
+				if d.data.Direct() && !isAligned(p) {
+					return d.writeData(block, p)
+				}
+				writes = append(writes, ioWrite{p, int64(block) * blockBytes})
+				return nil
+			})
+		}
+	}
+	if err := writeMany(d.data, writes); err != nil {
+		// Some may have failed, and not the others: each tells for itself.
+		for _, it := range waiting {
+			if it.err == nil {
+				it.err = d.writePlaced(it.batch, it.big)
+			}
+		}
+	}
+	for _, it := range waiting {
+		if it.err != nil { // also when it has no room: it may be tried again
+			d.releaseBig(it.big)
+			it.big = nil
+		}
+	}
+	clear(waiting)
+	clear(writes)
+	d.waiting, d.writes = waiting[:0], writes[:0]
+}
+
+// writePlaced writes the large writes of one batch to their blocks, one by one.
+func (d *Disk) writePlaced(b *Batch, big []bigWrite) (err error) {
+	for i := 0; i < len(big) && err == nil; i++ {
+		err = big[i].parts(b, d.writeData)
+	}
+	return err
 }
 
 var bounce = sync.Pool{New: func() any { b := alignedBytes(256 << 10); return &b }}

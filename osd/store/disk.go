@@ -107,8 +107,10 @@ type Disk struct {
 
 	journal *journal // the committer's, as is planner
 	planner *planner
-	asked   int   // the committer's: calls of checkRoom
-	churn   int64 // the committer's: bytes of index changes since compactIndex
+	asked   int       // the committer's: calls of checkRoom
+	churn   int64     // the committer's: bytes of index changes since compactIndex
+	waiting []*item   // the committer's, reused
+	writes  []ioWrite // the same
 
 	journalBytes int64 // of the superblock, the rest of which is superMu's
 	limitBytes   int64 // its capacity

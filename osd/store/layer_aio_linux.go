@@ -144,14 +144,18 @@ func (f *osFile) WriteMany(ws []ioWrite) error {
 	if !f.direct {
 		return writeEach(f, ws)
 	}
-	f.aio.mu.Lock()
-	defer f.aio.mu.Unlock()
+	a := &f.aio[0]
+	if !a.mu.TryLock() { // the committer need not wait for the keeper
+		a = &f.aio[1]
+		a.mu.Lock()
+	}
+	defer a.mu.Unlock()
 	for len(ws) > 0 {
-		if !f.aio.open() {
+		if !a.open() {
 			return writeEach(f, ws)
 		}
 		n := min(len(ws), aioDepth)
-		if err := writeEach(f, f.aio.write(f.f.Fd(), ws[:n])); err != nil {
+		if err := writeEach(f, a.write(f.f.Fd(), ws[:n])); err != nil {
 			return err
 		}
 		ws = ws[n:]

@@ -27,7 +27,7 @@ func TestWriteMany(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.(*osFile).aio.broken = round == 1
+		f.(*osFile).aio[0].broken = round == 1
 		var ws []ioWrite
 		for i := range blocks {
 			n := i * 101 % blocks

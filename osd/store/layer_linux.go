@@ -126,7 +126,7 @@ type osFile struct {
 	direct bool
 	noRWF  atomic.Bool // the file system refused RWF_DSYNC
 	size   int64       // of a device, which does not grow while it is open; 0: ask
-	aio    aio
+	aio    [2]aio
 }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
@@ -134,7 +134,9 @@ func (f *osFile) WriteAt(p []byte, off int64) (int, error) { return f.f.WriteAt(
 func (f *osFile) Direct() bool                             { return f.direct }
 
 func (f *osFile) Close() error {
-	f.aio.close()
+	for i := range f.aio {
+		f.aio[i].close()
+	}
 	return f.f.Close()
 }
 
