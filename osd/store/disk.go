@@ -137,6 +137,7 @@ type Disk struct {
 	view    sync.RWMutex // guards below
 	overlay *overlay
 	heads   *indexCache // of the index
+	filter  *headFilter // the names that have heads; nil until they are read
 	gens    map[spaceKey]uint32
 	stats   map[spaceKey]spaceStat
 	applied checkpoint // the group to come: everything before is applied

@@ -179,10 +179,11 @@ func (d *Disk) fetch(key []byte, decode func([]byte) error) (found bool, err err
 	return true, nil
 }
 
-// changed tells the cache of the index what a group has just changed in the index.
+// changed tells what is in memory of the index what a group has just changed in it.
 func (d *Disk) changed(kv []byte) {
-	if err := applyKV(kv, d.heads); err != nil { // the index has just taken it
+	if err := applyKV(kv, headNotes{d.heads, d.filter}); err != nil { // the index has just taken it
 		d.heads.clear()
+		d.filter.stop()
 	}
 }
 
@@ -303,6 +304,7 @@ func (d *Disk) scanSpaces() error {
 
 func (d *Disk) scanHeads() error {
 	var bad error
+	filter := newHeadFilter()
 	_, _, err := d.eachPair([]byte{keyHead}, []byte{keyHead + 1}, -1, func(k, v []byte) {
 		s, gen, _, ok := parseHeadKey(k)
 		h, err := decodeHead(v)
@@ -310,6 +312,7 @@ func (d *Disk) scanHeads() error {
 			bad = fmt.Errorf("index %s: key %x: %w", d.path(indexName), k, ErrCorrupt)
 			return
 		}
+		filter.add(k)
 		d.planner.oid = max(d.planner.oid, h.oid)
 		if h.inline {
 			d.planner.inline += int64(h.size)
@@ -325,6 +328,9 @@ func (d *Disk) scanHeads() error {
 	d.inlineBytes.Store(d.planner.inline)
 	if err == nil {
 		err = bad
+	}
+	if err == nil {
+		d.filter = filter
 	}
 	return err
 }

@@ -223,7 +223,7 @@ func (d *Disk) knownHead(key []byte) (h head, found, known bool) {
 	var room [indexRoom]byte
 	v, found, known := d.heads.get(key, room[:0])
 	if !found {
-		return head{}, false, known
+		return head{}, false, known || d.filter.absent(key)
 	}
 	h, err := decodeHead(v)
 	return h, err == nil, err == nil // at damage whoever asks the index is told

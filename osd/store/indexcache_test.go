@@ -303,6 +303,10 @@ func TestQuick(t *testing.T) {
 	read("tiny", 0, 1)
 	wait("tiny", 0, 1) // the index has its bytes
 
+	if _, err := d.Quick().Read(testKey("none"), 0, 1); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an object that never was: %v", err)
+	}
+	d.filter.stop()
 	if _, err := d.Quick().Read(testKey("none"), 0, 1); !errors.Is(err, ErrWait) {
 		t.Errorf("an object that was not asked for: %v", err)
 	}
