@@ -2,10 +2,11 @@ package osd
 
 import (
 	"fmt"
-	"sync/atomic"
+	"sync"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/osd/store"
 )
 
 // batchRoom is what a batch needs besides its data, generously.
@@ -16,31 +17,110 @@ const batchRoom = 8 << 10
 // an operation arrives; by the time it is its turn, hundreds of others may have filled the disk,
 // and a primary whose store then refuses what it has logged has to stop. The zero value
 // asks the store first.
-type room struct{ left atomic.Int64 } // bytes that need not be asked for again
+type room struct {
+	mu       sync.Mutex // guards below
+	left     int64      // bytes that need not be asked for again
+	promised int64      // bytes that were let through, and the store has not been given yet
+	tight    bool       // when the store was asked last there was so little that shards must not overtake each other
 
-// took notes a batch that the store is given.
-func (r *room) took(bytes int64) { r.left.Add(-bytes - batchRoom) }
-
-// hasRoom reports whether so many bytes more fit, without what the store keeps back. That is more than
-// up to the full ratio: the OSD must be able to become full, or nobody would be told.
-func (d *OSD) hasRoom(bytes int64) bool {
-	if d.room.left.Load() >= bytes+batchRoom {
-		return true
-	}
-	u := d.o.Store.Usage()
-	if u.Capacity <= 0 {
-		return true
-	}
-	left := u.Available - d.pendingBytes.Load() - batchRoom*d.pending.Load()
-	// Others than this OSD may fill the file system, so what is much is asked for again, too.
-	d.room.left.Store(min(left, 64<<20))
-	return left >= bytes+batchRoom
+	// gate is for times when room is tight: from the promise until what came of it is submitted it is one
+	// shard's, and nobody's writes for another primary take the room in between.
+	gate sync.Mutex
 }
 
-// noRoom refuses an operation for which there is no room any more; nil: there is.
-func (d *OSD) noRoom(g *pg.Group, x pg.Exec) pg.Event {
-	if !grows(x.Op) || d.hasRoom(int64(len(x.Payload))) {
+// Room is asked for again at the latest after roomAsk bytes, and tight well before that is all there is.
+const (
+	roomAsk   = 64 << 20
+	roomTight = 2 * roomAsk
+)
+
+// took notes a batch that the store is given.
+func (r *room) took(bytes int64) {
+	r.mu.Lock()
+	r.left -= bytes + batchRoom
+	r.mu.Unlock()
+}
+
+// isTight reports whether batches with data must pass the gate.
+func (r *room) isTight() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tight
+}
+
+// redeem ends promises: the store has been given what came of them.
+func (r *room) redeem(bytes int64) {
+	r.mu.Lock()
+	r.promised -= bytes
+	r.mu.Unlock()
+}
+
+// promise reports whether so many bytes more fit, without what the store keeps back, and keeps
+// them until redeem. That is more than up to the full ratio: the OSD must be able to become full,
+// or nobody would be told.
+func (d *OSD) promise(bytes int64) bool {
+	r := &d.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left < bytes {
+		// In this order: a batch that ends meanwhile counts twice then, not never.
+		waiting := d.pendingBytes.Load() + batchRoom*d.pending.Load()
+		u := d.o.Store.Usage()
+		if u.Capacity <= 0 {
+			u.Available = 1 << 62
+		}
+		left := u.Available - waiting - r.promised
+		// Others than this OSD may fill the file system, so what is much is asked for again, too.
+		r.left, r.tight = min(left, max(roomAsk, bytes)), left < roomTight+bytes
+		if left < bytes {
+			return false
+		}
+	}
+	r.left -= bytes
+	r.promised += bytes
+	return true
+}
+
+// noRoom refuses an operation for which there is no room any more; nil: there is, and it is the operation's
+// until the shard has carried out what comes of it (follow).
+func (s *shard) noRoom(g *pg.Group, x pg.Exec) pg.Event {
+	if !grows(x.Op) {
 		return nil
 	}
-	return pg.ExecutedEvent{Handle: x.Handle, Code: wirepb.Code_NO_SPACE, Text: fmt.Sprintf("PG %s: %s is full: delete data or add OSDs", g.ID(), d.id)}
+	bytes := int64(len(x.Payload)) + batchRoom
+	ok := s.d.promise(bytes)
+	if ok && !s.gated && s.d.room.isTight() {
+		s.d.room.redeem(bytes)
+		s.d.room.gate.Lock() // until follow has carried out everything
+		s.gated = true
+		ok = s.d.promise(bytes)
+	}
+	if ok {
+		s.promised += bytes
+		return nil
+	}
+	return pg.ExecutedEvent{Handle: x.Handle, Code: wirepb.Code_NO_SPACE, Text: fmt.Sprintf("PG %s: %s is full: delete data or add OSDs", g.ID(), s.d.id)}
+}
+
+// redeem ends what noRoom began.
+func (s *shard) redeem() {
+	if s.promised > 0 {
+		s.d.room.redeem(s.promised)
+		s.promised = 0
+	}
+	if s.gated {
+		s.gated = false
+		s.d.room.gate.Unlock()
+	}
+}
+
+// submit gives the store a batch, through the gate if it has data and room is tight.
+func (s *shard) submit(b *store.Batch, bytes int64, done func(error)) {
+	d := s.d
+	d.room.took(bytes)
+	if bytes > 0 && !s.gated && d.room.isTight() {
+		d.room.gate.Lock()
+		defer d.room.gate.Unlock()
+	}
+	d.o.Store.Submit(b, done)
 }

@@ -20,6 +20,15 @@ type gated struct {
 	mu   sync.Mutex // guards below
 	hold bool
 	held []func()
+	seen atomic.Pointer[func()] // Usage has looked; called once
+}
+
+func (g *gated) Usage() store.Usage {
+	u := g.Store.Usage()
+	if f := g.seen.Swap(nil); f != nil {
+		(*f)()
+	}
+	return u
 }
 
 func (g *gated) Submit(b *store.Batch, done func(error)) {
@@ -53,7 +62,7 @@ func TestFloodDoesNotStopThePrimary(t *testing.T) {
 	c := dialOSD(t, d)
 	mustCall(t, c, opMessage(0, 1))
 	st.SetCapacity(20 << 20)
-	d.room.left.Store(0) // it has asked when there was a lot
+	d.room.left = 0 // it has asked when there was a lot
 	slow.mu.Lock()
 	slow.hold = true
 	slow.mu.Unlock()
@@ -96,5 +105,62 @@ func TestFloodDoesNotStopThePrimary(t *testing.T) {
 	st.SetCapacity(1 << 40)
 	if err := write(100); err != nil {
 		t.Errorf("a write when there is room again: %v", err)
+	}
+}
+
+// TestRoomIsGivenOnce: what was let through counts until the store has it, and what the store takes in while it
+// is asked counts, too.
+func TestRoomIsGivenOnce(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	slow := &gated{Store: st}
+	d := start(t, options(slow, newStage(t)))
+	t.Cleanup(slow.release)
+	c := dialOSD(t, d)
+	mustCall(t, c, opMessage(0, 1))
+	st.SetCapacity(40 << 20)
+	d.room.left = 0
+
+	// Two at a time, as two shards are: there is room for one.
+	const much = 24 << 20
+	if !d.promise(much) {
+		t.Fatal("no room on an empty disk")
+	}
+	if d.promise(much) {
+		t.Error("the same room was given twice")
+	}
+	d.room.redeem(much)
+	d.room.left = 0 // the store took nothing
+	if !d.promise(much) {
+		t.Error("room is not given again")
+	}
+	d.room.redeem(much)
+
+	// A batch that ends just when the store was asked.
+	slow.mu.Lock()
+	slow.hold = true
+	slow.mu.Unlock()
+	m := opMessage(0, 2)
+	m.Payload = bytes.Repeat([]byte("x"), much)
+	m.Header.GetOp().Ops[0].DataLen = much
+	answered := make(chan error, 1)
+	go func() { // until answered, below
+		_, err := c.Call(t.Context(), m)
+		answered <- err
+	}()
+	eventually(t, "the write is under way", func() bool { return d.pending.Load() > 0 })
+	d.room.mu.Lock()
+	d.room.left = 0
+	d.room.mu.Unlock()
+	ended := func() {
+		slow.release()
+		eventually(t, "the write has ended", func() bool { return d.pending.Load() == 0 })
+	}
+	slow.seen.Store(&ended)
+	if d.promise(much) {
+		t.Error("there was room for a write beside one that ended while the store was asked")
+	}
+	if err := <-answered; err != nil {
+		t.Errorf("write: %v", err)
 	}
 }

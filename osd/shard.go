@@ -46,6 +46,8 @@ type shard struct {
 	clients   map[pg.Handle]client
 	deferred  []forGroup // waiting for a newer map
 	waiters   int        // those of them that are requests of clients
+	promised  int64      // room that writes were let through for and have not taken yet
+	gated     bool       // room.gate is ours
 	taking    *slab.Buf  // memory of the message that is being delivered
 	m         *placement.Map
 	table     *placement.Table
@@ -418,6 +420,7 @@ func (s *shard) follow(g *pg.Group, events []pg.Event) {
 		fx := g.Step(s.d.clk.Mono(), events[0])
 		events = append(events[1:], s.carryOut(g, fx)...)
 	}
+	s.redeem()
 	if s.d.nursery.busy.Load() && s.m != nil {
 		s.release(g.ID())
 	}
@@ -430,8 +433,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 		users := s.use(p.Ops)
 		d.pending.Add(1)
 		d.pendingBytes.Add(bytes)
-		d.room.took(bytes)
-		d.o.Store.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
+		s.submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, bytes, func(err error) {
 			d.pending.Add(-1)
 			d.pendingBytes.Add(-bytes)
 			switch {
@@ -662,7 +664,7 @@ func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
 		mem = c.req.Mem
 	}
 	if objop.IsWrite(x.Op) {
-		if full := s.d.noRoom(g, x); full != nil {
+		if full := s.noRoom(g, x); full != nil {
 			return full, true
 		}
 		ev, _ := run(st)

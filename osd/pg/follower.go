@@ -122,6 +122,13 @@ func (g *Group) rejectBusy() {
 	g.answer(&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(g.view.Record.Term), Why: "enough PGs to learn", Busy: true}})
 }
 
+// rejectFull ends the stream because our store has no space for what it brought.
+func (g *Group) rejectFull() {
+	g.fol.broken = true
+	g.fol.live = false
+	g.answer(&wirepb.PGMsg_Reject{Reject: &wirepb.PGReject{Term: uint32(g.view.Record.Term), Why: "no space", Full: true}})
+}
+
 func (g *Group) sendInfo() {
 	if g.fol.stream == 0 || g.fol.nOut > 0 {
 		return

@@ -208,7 +208,7 @@ func (g *Group) onPersisted(ev PersistedEvent) {
 		if errors.Is(ev.Err, store.ErrNoSpace) && g.lead == nil {
 			g.fx.Reload = true
 			if g.fol.stream > 0 && !g.fol.broken {
-				g.reject("no space")
+				g.rejectFull()
 			}
 		} else {
 			g.fx.Failed = ev.Err

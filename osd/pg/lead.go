@@ -91,6 +91,7 @@ type peer struct {
 	retryAt     clock.Mono
 	silentSince clock.Mono // it owes us an answer since then; zero: it owes none
 	leaseless   clock.Mono // reads wait for its lease since then; zero: none does
+	roomless    clock.Mono // its store refuses for want of space what it must have, since then; zero: it has what it must
 	lost        bool       // a member that says it does not have what it promised to keep
 
 	scrubRev uint64 // what it knows of our scrub notes
@@ -403,7 +404,7 @@ func (g *Group) breakStream(p *peer) {
 
 // fresh returns the peer without a stream, with what outlives one.
 func (p *peer) fresh() peer {
-	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, lost: p.lost, held: p.held, whole: p.whole, old: p.old, emptied: p.emptied}
+	return peer{id: p.id, incarnation: p.incarnation, silentSince: p.silentSince, leaseless: p.leaseless, roomless: p.roomless, lost: p.lost, held: p.held, whole: p.whole, old: p.old, emptied: p.emptied}
 }
 
 // send puts a message on a peer's stream.
@@ -426,6 +427,9 @@ func (g *Group) fromPeer(ev MsgEvent) {
 		if m.GetReject().GetBusy() {
 			g.holdBack(p, heldSlot)
 			return
+		}
+		if m.GetReject().GetFull() && p.roomless == 0 && !g.cfg.is(AwaitRoom) {
+			p.roomless = g.now // not forgotten until it has everything: it answers, and would be waited for for ever
 		}
 		g.breakStream(p)
 		return
@@ -463,6 +467,9 @@ func (g *Group) fromPeer(ev MsgEvent) {
 	}
 	if (p.phase == live || p.phase == ready) && p.acked >= g.log.head().Seq || p.phase == learning && p.nIn == p.nOut {
 		p.silentSince = 0 // each message has one answer
+	}
+	if (p.phase == live || p.phase == ready) && p.acked >= g.log.head().Seq {
+		p.roomless = 0
 	}
 }
 

@@ -50,6 +50,7 @@ const (
 	AnyWord               // a new primary believes whoever has led at any time
 	WordUnserved          // who has led without serving says that it served
 	GrowEarly             // members are added before own grants have run out
+	AwaitRoom             // a member that has no space for what it must have is waited for
 	FillDisks             // writes are executed though a member has no space for them
 	KeepCursor            // a learner that drops entries keeps how far its backfill has come
 	SkipLeft              // a resumed backfill copies nothing left of where it goes on
@@ -102,6 +103,7 @@ var mutantNames = [...]string{
 	AnyWord:        "any word",
 	WordUnserved:   "word of the unserved",
 	GrowEarly:      "grow early",
+	AwaitRoom:      "await room",
 	FillDisks:      "fill disks",
 	KeepCursor:     "keep the cursor",
 	SkipLeft:       "skip what is left",

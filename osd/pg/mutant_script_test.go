@@ -47,6 +47,7 @@ func TestMutantsInScripts(t *testing.T) {
 		{"word of the unserved", probe{mutant: WordUnserved}, wordOfTheUnserved},
 		{"newcomer before own grants", probe{mutant: GrowEarly}, newcomerDoesNotOvertakeLeases},
 		{"disks that are full", probe{mutant: FillDisks}, fullMember},
+		{"member without room", probe{mutant: AwaitRoom}, memberWithoutRoom},
 		{"forced", probe{mutant: KeepForcedLog}, forcedHalfWay},
 		{"left of a cursor", probe{mutant: SkipLeft}, backfillGoesOn},
 		{"left of a cursor, another primary", probe{mutant: SkipLeft}, backfillGoesOnElsewhere},

@@ -9,14 +9,14 @@ import (
 )
 
 // dead reports whether a member should leave the in-sync set: the map says it is
-// down, it has lost its copy, or it has owed us an answer or a lease for too long.
+// down, it has lost its copy, or it has owed us an answer, a lease or room for too long.
 func (g *Group) dead(id placement.OSDID) bool {
 	if !g.view.up(id) {
 		return true
 	}
 	p := g.lead.peers[id]
 	late := func(since clock.Mono) bool { return since != 0 && g.now.Sub(since) > g.cfg.AckTimeout }
-	return p != nil && (p.lost || late(p.silentSince) || late(p.leaseless))
+	return p != nil && (p.lost || late(p.silentSince) || late(p.leaseless) || late(p.roomless))
 }
 
 // dispensable reports whether the set may lose a member.

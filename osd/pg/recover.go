@@ -211,6 +211,9 @@ func (g *Group) fullMember() placement.OSDID {
 		if g.fullness(id) >= placement.Full && !g.dead(id) {
 			return id
 		}
+		if p := g.lead.peers[id]; p != nil && p.roomless != 0 {
+			return id // whatever it says of its space: what it was given did not fit
+		}
 	}
 	return placement.NoOSD
 }

@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -415,6 +416,42 @@ func TestMemberWithoutSpace(t *testing.T) {
 	noRoom = 0
 	c.govern(3 * time.Second)
 	c.wantSame(0, 1, 2)
+}
+
+// A member answers, and has no room for what it must have. What is logged cannot be refused any more:
+// it is acknowledged without the member, and what comes meanwhile is refused at once.
+func TestMemberWithoutRoom(t *testing.T) { memberWithoutRoom(t) }
+
+func memberWithoutRoom(t tester) {
+	c := active(t, 3)
+	c.mustWrite(0, "a", "one")
+	c.mustWrite(0, "c", "one")
+	c.a(2).st.SetHooks(nil, noData)
+	h, removal := c.write(0, "a", "two", 0), c.remove(0, "c")
+	c.govern(100 * time.Millisecond)
+	c.next++
+	c.a(0).step(OpEvent{Handle: c.next, Payload: []byte("three"), Write: true, Wall: int64(c.now), Grows: true,
+		Op: &wirepb.OpRequest{Pool: 1, Object: []byte("b"), Ops: []*wirepb.ObjOp{{Kind: wirepb.OpKind_WRITE_FULL, DataLen: 5}}}})
+	c.settle()
+	c.wantReply(0, c.next, wirepb.Code_NO_SPACE)
+	c.govern(3 * time.Second)
+	c.wantReply(0, h, wirepb.Code_OK)
+	c.wantReply(0, removal, wirepb.Code_OK)
+	c.wantSet(0, 1)
+	c.mustWrite(0, "b", "three")
+	c.a(2).st.SetHooks(nil, nil)
+	c.govern(3 * time.Second)
+	c.wantSet(0, 1, 2)
+	c.wantSame(0, 1, 2)
+	c.mustWrite(0, "b", "four")
+}
+
+// noData is a disk that has no room for data: what removes, and small changes, still fit.
+func noData(b *store.Batch) error {
+	if slices.ContainsFunc(b.Ops, func(op store.Op) bool { return op.Kind == store.OpWrite }) {
+		return store.ErrNoSpace
+	}
+	return nil
 }
 
 // A primary's disk: it must not go on in the same term with what is on the disk.

@@ -199,6 +199,9 @@ func (g *Group) why() string {
 				continue
 			}
 			text := id.String() + " (does not answer)"
+			if p := ld.peers[id]; p != nil && p.roomless != 0 {
+				text = id.String() + " (has no space)"
+			}
 			if !v.up(id) {
 				text = id.String() + " (down)"
 			}

@@ -30,6 +30,7 @@ import (
 //	set SET                               the monitors' record, without asking anybody
 //	pool gone; force N                    N leads with what it has, whatever is missing
 //	flags NAME..., full N not|near|backfill|full
+//	room N none|some                      the disk has no room for data, which nobody has been told, or has again
 //	decay N OBJECT, corrupt N OBJECT DATA the disk's checksums notice, or do not
 //	scrub N [deep] [repair]
 //	down N, up N                          the map says so; up is a new incarnation
@@ -461,6 +462,12 @@ func (s *textStage) run(t *testing.T, d *datadriven.TestData) {
 		p.Full = level
 		c.view.Peers[placement.OSDID(osd(0))] = p
 		c.publish()
+	case "room":
+		var hook func(*store.Batch) error
+		if word(1) == "none" {
+			hook = noData
+		}
+		c.a(osd(0)).st.SetHooks(nil, hook)
 	case "decay":
 		c.decay(osd(0), word(1))
 	case "corrupt":

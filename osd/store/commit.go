@@ -216,7 +216,7 @@ func (d *Disk) planGroup() (group []*item) {
 				return group // commit those before it, then try again
 			}
 			err = invalid("batch with too many small changes for a journal of %d bytes: send several", d.journal.size)
-		case errors.Is(err, ErrNoSpace) && !it.retried && d.failed() == nil && (d.reclaimable() || errors.Is(it.err, ErrNoSpace)):
+		case errors.Is(err, ErrNoSpace) && !it.retried && d.failed() == nil && (d.reclaimable() || errors.Is(it.err, ErrNoSpace) || d.queue.anyBehind()):
 			// Where there was no room when the large data came there may be by now.
 			if len(group) > 0 || !d.planner.empty() {
 				return group
@@ -245,9 +245,7 @@ func (d *Disk) retryAfterReclaim(it *item) {
 	}
 	d.keeper.await(d)
 	d.compactIndex()
-	if it.wantBig && it.big == nil {
-		it.big, it.err = d.writeBig(it.batch, d.keepFor(it.batch))
-	}
+	d.takeRoom(it)
 }
 
 // keepFor returns how many blocks a batch with large data must leave free.

@@ -4565,6 +4565,7 @@ type PGReject struct {
 	Term          uint32                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
 	Busy          bool                   `protobuf:"varint,60,opt,name=busy,proto3" json:"busy,omitempty"`
+	Full          bool                   `protobuf:"varint,61,opt,name=full,proto3" json:"full,omitempty"` // the follower's store has no space
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4616,6 +4617,13 @@ func (x *PGReject) GetWhy() string {
 func (x *PGReject) GetBusy() bool {
 	if x != nil {
 		return x.Busy
+	}
+	return false
+}
+
+func (x *PGReject) GetFull() bool {
+	if x != nil {
+		return x.Full
 	}
 	return false
 }
@@ -6888,11 +6896,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\bR\x03end\"W\n" +
 	"\rObjectVersion\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\fR\x06object\x12.\n" +
-	"\aversion\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\aversion\"D\n" +
+	"\aversion\x18\x02 \x01(\v2\x14.cairn.wire.PositionR\aversion\"X\n" +
 	"\bPGReject\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x12\n" +
-	"\x04busy\x18< \x01(\bR\x04busy\"\n" +
+	"\x04busy\x18< \x01(\bR\x04busy\x12\x12\n" +
+	"\x04full\x18= \x01(\bR\x04full\"\n" +
 	"\n" +
 	"\bPGForget\"\r\n" +
 	"\vPGForgotten\"\x8c\x01\n" +
