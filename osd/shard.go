@@ -14,7 +14,6 @@ import (
 	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
-	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/pg"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
@@ -270,6 +269,8 @@ func (s *shard) handle(item any) {
 		}
 	case released:
 		s.onReleased(it)
+	case fetched:
+		s.onFetched(it)
 	case call:
 		it.run(s)
 	}
@@ -642,52 +643,6 @@ func (s *shard) reply(r pg.Reply) {
 	s.toFlush(c.conn, len(r.Payload))
 	r.Mem.Release()
 	c.req.Release() // batches and messages that carry its payload are users themselves
-}
-
-// exec evaluates a request. Writes read little and are evaluated here, and so are reads of what is in
-// memory; other reads go to the workers.
-func (s *shard) exec(g *pg.Group, x pg.Exec) (pg.Event, bool) {
-	st, id := s.d.o.Store, g.ID()
-	if x.Op == nil {
-		s.offload(func() { s.post(forGroup{id: id, to: g, ev: execList(st, id, x)}) })
-		return nil, false
-	}
-	run := func(r store.Reader) (ev pg.ExecutedEvent, wait bool) {
-		out := objop.Execute(r, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
-		return pg.ExecutedEvent{
-			Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload, Mem: out.Mem,
-			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
-		}, out.Wait
-	}
-	var mem *slab.Buf // of the request's payload
-	if c, ok := s.clients[x.Handle]; ok {
-		mem = c.req.Mem
-	}
-	if objop.IsWrite(x.Op) {
-		if full := s.noRoom(g, x); full != nil {
-			return full, true
-		}
-		ev, _ := run(st)
-		for i := range ev.Ops {
-			if _, ok := mem.Holds(ev.Ops[i].Data); ok {
-				ev.Ops[i].Mem = mem
-			}
-		}
-		return ev, true
-	}
-	if s.d.quick != nil && objop.IsQuick(x.Op) {
-		if ev, wait := run(s.d.quick); !wait {
-			return ev, true
-		}
-	}
-	mem.Retain() // the group may answer before the worker has looked at it
-	s.offload(func() {
-		ev, _ := run(st)
-		s.put(forGroup{id: id, to: g, ev: ev})
-		mem.Release()
-		s.drive()
-	})
-	return nil, false
 }
 
 func execList(st store.Store, id placement.PGID, x pg.Exec) pg.ExecutedEvent {

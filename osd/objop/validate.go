@@ -78,6 +78,19 @@ func IsQuick(req *wirepb.OpRequest) bool {
 	return true
 }
 
+// DataOf returns which data a request reads, if that is one piece; n is 0 for all there is behind off.
+func DataOf(req *wirepb.OpRequest) (off, n uint64, ok bool) {
+	for _, op := range req.GetOps() {
+		if op.GetKind() == wirepb.OpKind_READ {
+			if ok {
+				return 0, 0, false
+			}
+			off, n, ok = op.Offset, op.Length, true
+		}
+	}
+	return off, n, ok
+}
+
 // Error is why a request is refused or fails.
 type Error struct {
 	Code  wirepb.Code

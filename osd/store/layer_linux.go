@@ -127,6 +127,7 @@ type osFile struct {
 	noRWF  atomic.Bool // the file system refused RWF_DSYNC
 	size   int64       // of a device, which does not grow while it is open; 0: ask
 	aio    [2]aio
+	reads  readQueue
 }
 
 func (f *osFile) ReadAt(p []byte, off int64) (int, error)  { return f.f.ReadAt(p, off) }
@@ -137,6 +138,7 @@ func (f *osFile) Close() error {
 	for i := range f.aio {
 		f.aio[i].close()
 	}
+	f.reads.close()
 	return f.f.Close()
 }
 

@@ -118,6 +118,7 @@ type reading struct {
 	mismatch bool // finish failed for a checksum
 	cached   bool // look into the block cache, and keep there what was read
 	quick    bool // do not wait for the disk
+	gather   bool // but find out what is to be read there
 	seg      segment
 
 	room    [4]uint32         // for few sums
@@ -204,7 +205,7 @@ func (r *reading) prepare(d *Disk, k *Key, off, n uint64) error {
 				}
 				r.tickets[at] = d.blocks.ticket(s.phys[i])
 			}
-			if r.quick {
+			if r.quick && !r.gather {
 				return ErrWait
 			}
 			r.add(at, s.phys[i])
