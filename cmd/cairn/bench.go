@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -120,7 +121,8 @@ func runBench(ctx context.Context, e *env, f *benchFlags) error {
 	if err != nil {
 		return err
 	}
-	_ = slackTimers() // as daemons do; without, the client's share has the runtime's background in it
+	_ = slackTimers()       // as daemons do; without, the client's share has the runtime's background in it
+	debug.SetGCPercent(400) // as daemons do, too
 	return withBench(ctx, e, f.pool, func(p *client.Pool, d *daemons) error {
 		o.Daemons = d.usage
 		res, err := bench.Run(ctx, p, o)
