@@ -95,9 +95,14 @@ func showStoreUsage(w io.Writer, u inspect.Usage) error {
 	if u.Capacity > 0 {
 		capacity = show.Bytes(u.Capacity)
 	}
+	taken := "unknown" // of a block device
+	if u.Allocated > 0 {
+		taken = show.Bytes(u.Allocated)
+	}
 	for _, l := range [][2]string{
 		{"capacity", capacity}, {"superblock", show.Bytes(u.Superblock)}, {"journal", show.Bytes(u.Journal)}, {"index", show.Bytes(u.Index)},
 		{"  of it omap", show.Bytes(u.Omap)}, {"data file", show.Bytes(u.DataFile)}, {"  of it used", show.Bytes(u.DataUsed)},
+		{"  of it allocated", taken},
 		{"free on the file system", show.Bytes(u.Free)}, {"objects", strconv.FormatInt(u.Objects, 10)},
 	} {
 		p.line("%-24s  %s", l[0], l[1])

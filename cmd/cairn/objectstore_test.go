@@ -68,6 +68,7 @@ func TestObjectstore(t *testing.T) {
 	want(0, `"pg"`, "list", data, "--pg=1.a", "--space=meta")
 	want(2, "--space", "list", data, "--pg=1.a", "--space=moon")
 	want(0, "1.a  1", "usage", data)
+	want(0, "  of it allocated", "usage", data)
 	want(0, "copy 1: format", "dump", "superblock", data)
 	want(0, "it ends in order", "dump", "journal", data)
 	want(0, "incomplete, to be compared", "dump", "pg", data, "--pg=1.a")

@@ -102,21 +102,18 @@ var (
 
 // collectDevice sends what is known of an OSD's device.
 func collectDevice(ch chan<- prometheus.Metric, o *api.OSDInfo, id string) {
-	send := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
-	}
-	send(descOSDSlow, prometheus.GaugeValue, b2f(o.Slow), id)
+	send(ch, descOSDSlow, prometheus.GaugeValue, b2f(o.Slow), id)
 	if o.Reported == 0 {
 		return
 	}
 	for _, l := range o.Device.Latency {
-		send(descDevLatency, prometheus.GaugeValue, float64(l.P50)/1e6, id, l.Op, "0.5")
-		send(descDevLatency, prometheus.GaugeValue, float64(l.P99)/1e6, id, l.Op, "0.99")
-		send(descDevOps, prometheus.GaugeValue, float64(l.Count), id, l.Op)
+		send(ch, descDevLatency, prometheus.GaugeValue, float64(l.P50)/1e6, id, l.Op, "0.5")
+		send(ch, descDevLatency, prometheus.GaugeValue, float64(l.P99)/1e6, id, l.Op, "0.99")
+		send(ch, descDevOps, prometheus.GaugeValue, float64(l.Count), id, l.Op)
 	}
-	send(descDevReadErr, prometheus.CounterValue, float64(o.Device.ReadErrors), id)
-	send(descDevWriteErr, prometheus.CounterValue, float64(o.Device.WriteErrors), id)
-	send(descDevRetries, prometheus.CounterValue, float64(o.Device.Retries), id)
-	send(descDevChecksums, prometheus.CounterValue, float64(o.Device.ChecksumErrors), id)
-	send(descDevStalled, prometheus.GaugeValue, float64(o.Device.Stalled)/1e6, id)
+	send(ch, descDevReadErr, prometheus.CounterValue, float64(o.Device.ReadErrors), id)
+	send(ch, descDevWriteErr, prometheus.CounterValue, float64(o.Device.WriteErrors), id)
+	send(ch, descDevRetries, prometheus.CounterValue, float64(o.Device.Retries), id)
+	send(ch, descDevChecksums, prometheus.CounterValue, float64(o.Device.ChecksumErrors), id)
+	send(ch, descDevStalled, prometheus.GaugeValue, float64(o.Device.Stalled)/1e6, id)
 }

@@ -79,13 +79,10 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect sends what the monitor knows now.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		for i := range labels {
-			labels[i] = strings.ToValidUTF8(labels[i], "?") // anything else is refused by the library
-		}
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		send(ch, d, prometheus.GaugeValue, v, labels...)
 	}
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+		send(ch, d, prometheus.CounterValue, v, labels...)
 	}
 	v := c.s.view()
 	leads := v.Quorum.Leader != "" && v.Quorum.Leader == v.Quorum.Self
@@ -163,6 +160,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for kind, n := range kinds {
 		gauge(descServices, float64(n), kind)
 	}
+}
+
+// send passes a value on.
+func send(ch chan<- prometheus.Metric, d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+	for i := range labels {
+		labels[i] = strings.ToValidUTF8(labels[i], "?") // anything else is refused by the library
+	}
+	ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
 }
 
 func b2f(b bool) float64 {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 
+	"github.com/cairnstore/cairn/internal/codec"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -297,7 +299,7 @@ func (d *reader) next() (kind byte, payload []byte, err error) {
 }
 
 func (d *reader) record(kind byte, p []byte) error {
-	f := fields{b: p}
+	f := codec.NewDecoder(p)
 	switch kind {
 	case recInfo:
 		return d.info(p)
@@ -305,8 +307,8 @@ func (d *reader) record(kind byte, p []byte) error {
 		if d.open {
 			return d.bad("an object begins within another")
 		}
-		o := Object{Space: store.Space(f.byte()), Name: string(f.bytes())}
-		if f.bad || o.Space > store.Meta || o.Name == "" || len(o.Name) > store.MaxNameBytes {
+		o := Object{Space: store.Space(f.U8()), Name: string(blob(f))}
+		if f.Err() != nil || o.Space > store.Meta || o.Name == "" || len(o.Name) > store.MaxNameBytes {
 			return d.bad("an object's space or name cannot be read")
 		}
 		if d.any && (o.Space < d.last.Space || o.Space == d.last.Space && o.Name <= d.last.Name) {
@@ -315,13 +317,13 @@ func (d *reader) record(kind byte, p []byte) error {
 		d.last, d.any = o, true
 		if kind == recLeftOut {
 			d.total.LeftOut++
-			return d.to.LeftOut(o.Space, o.Name, string(f.b))
+			return d.to.LeftOut(o.Space, o.Name, string(rest(f)))
 		}
-		o.Size = f.uvarint()
-		term := f.uvarint()
-		o.Version = store.Version{Term: placement.Term(term), Seq: f.uvarint()}
-		o.Mtime = f.varint()
-		if f.bad || len(f.b) > 0 || term > 1<<32-1 || o.Size > store.MaxObjectBytes {
+		o.Size = f.Uvarint()
+		term := f.Uvarint()
+		o.Version = store.Version{Term: placement.Term(term), Seq: f.Uvarint()}
+		o.Mtime = f.Varint()
+		if f.Finish() != nil || term > 1<<32-1 || o.Size > store.MaxObjectBytes {
 			return d.bad("the beginning of object %q cannot be read", o.Name)
 		}
 		d.open, d.last, d.obj, d.off, d.key, d.omaps = true, o, Totals{}, 0, nil, false
@@ -332,26 +334,27 @@ func (d *reader) record(kind byte, p []byte) error {
 	}
 	switch kind {
 	case recData:
-		off := f.uvarint()
-		n := uint64(len(f.b))
-		if f.bad || n == 0 || n > pieceBytes || off < d.off || off > d.last.Size || n > d.last.Size-off {
+		off := f.Uvarint()
+		data := rest(f)
+		n := uint64(len(data))
+		if f.Err() != nil || n == 0 || n > pieceBytes || off < d.off || off > d.last.Size || n > d.last.Size-off {
 			return d.bad("data of object %q does not fit", d.last.Name)
 		}
 		d.off = off + n
 		d.obj.Bytes += n
-		return d.to.Data(off, f.b)
+		return d.to.Data(off, data)
 	case recAttr:
-		key := f.bytes()
-		if f.bad || d.omaps || len(f.b) > store.MaxValueBytes || !d.follows(key, d.obj.Attrs == 0) {
+		key, value := blob(f), rest(f)
+		if f.Err() != nil || d.omaps || len(value) > store.MaxValueBytes || !d.follows(key, d.obj.Attrs == 0) {
 			return d.bad("an attribute of object %q does not fit", d.last.Name)
 		}
 		d.obj.Attrs++
-		return d.to.Attr(store.KV{Key: key, Value: f.b})
+		return d.to.Attr(store.KV{Key: key, Value: value})
 	case recOmap:
 		var kvs []store.KV
-		for len(f.b) > 0 && !f.bad {
-			kv := store.KV{Key: f.bytes(), Value: f.bytes()}
-			if f.bad || len(kv.Value) > store.MaxValueBytes || !d.follows(kv.Key, !d.omaps) {
+		for f.Left() > 0 {
+			kv := store.KV{Key: blob(f), Value: blob(f)}
+			if f.Err() != nil || len(kv.Value) > store.MaxValueBytes || !d.follows(kv.Key, !d.omaps) {
 				return d.bad("an omap key of object %q does not fit", d.last.Name)
 			}
 			d.omaps = true
@@ -363,7 +366,7 @@ func (d *reader) record(kind byte, p []byte) error {
 		d.obj.OmapKeys += uint64(len(kvs))
 		return d.to.Omap(kvs)
 	case recEnd:
-		if want := (Totals{Bytes: f.uvarint(), Attrs: f.uvarint(), OmapKeys: f.uvarint()}); f.bad || len(f.b) > 0 || want != d.obj {
+		if want := (Totals{Bytes: f.Uvarint(), Attrs: f.Uvarint(), OmapKeys: f.Uvarint()}); f.Finish() != nil || want != d.obj {
 			return d.bad("object %q has not what its end says", d.last.Name)
 		}
 		d.open = false
@@ -386,26 +389,24 @@ func (d *reader) follows(key []byte, first bool) bool {
 }
 
 func (d *reader) info(p []byte) error {
-	f := fields{b: p}
+	f := codec.NewDecoder(p)
 	var i Info
-	copy(i.Cluster[:], f.take(16))
-	copy(i.Store[:], f.take(16))
-	i.OSD = placement.OSDID(int32(f.u32()))
-	i.PG = placement.PGID{Pool: placement.PoolID(f.u32()), Shard: f.u32()}
-	if b := f.take(8); b != nil {
-		i.Made = int64(binary.LittleEndian.Uint64(b))
-	}
-	i.Uncertain = f.byte()&1 != 0
-	if f.bad || len(p) > maxInfo {
+	copy(i.Cluster[:], f.Raw(16))
+	copy(i.Store[:], f.Raw(16))
+	i.OSD = placement.OSDID(int32(f.U32()))
+	i.PG = placement.PGID{Pool: placement.PoolID(f.U32()), Shard: f.U32()}
+	i.Made = int64(f.U64())
+	i.Uncertain = f.U8()&1 != 0
+	if f.Err() != nil || len(p) > maxInfo {
 		return d.bad("whose PG it is cannot be read")
 	}
 	return d.to.Info(i)
 }
 
 func (d *reader) finish(p []byte) error {
-	f := fields{b: p}
-	want := Totals{Objects: f.uvarint(), LeftOut: f.uvarint(), Bytes: f.uvarint(), Attrs: f.uvarint(), OmapKeys: f.uvarint()}
-	if f.bad || len(f.b) > 0 || d.open || want != d.total {
+	f := codec.NewDecoder(p)
+	want := Totals{Objects: f.Uvarint(), LeftOut: f.Uvarint(), Bytes: f.Uvarint(), Attrs: f.Uvarint(), OmapKeys: f.Uvarint()}
+	if f.Finish() != nil || d.open || want != d.total {
 		return d.bad("its end announces other objects than there are")
 	}
 	if n, err := io.ReadFull(d.r, make([]byte, 1)); n > 0 {
@@ -416,54 +417,8 @@ func (d *reader) finish(p []byte) error {
 	return nil
 }
 
-// fields reads the parts of a record; bad is set once it ran out.
-type fields struct {
-	b   []byte
-	bad bool
-}
+// blob reads a part with its length before it.
+func blob(f *codec.Decoder) []byte { return f.Blob(math.MaxInt) }
 
-func (f *fields) take(n uint64) []byte {
-	if n > uint64(len(f.b)) {
-		f.b, f.bad = nil, true
-		return nil
-	}
-	p := f.b[:n:n]
-	f.b = f.b[n:]
-	return p
-}
-
-func (f *fields) byte() byte {
-	if p := f.take(1); p != nil {
-		return p[0]
-	}
-	return 0
-}
-
-func (f *fields) u32() uint32 {
-	if p := f.take(4); p != nil {
-		return binary.LittleEndian.Uint32(p)
-	}
-	return 0
-}
-
-func (f *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(f.b)
-	if n <= 0 {
-		f.b, f.bad = nil, true
-		return 0
-	}
-	f.b = f.b[n:]
-	return v
-}
-
-func (f *fields) varint() int64 {
-	v, n := binary.Varint(f.b)
-	if n <= 0 {
-		f.b, f.bad = nil, true
-		return 0
-	}
-	f.b = f.b[n:]
-	return v
-}
-
-func (f *fields) bytes() []byte { return f.take(f.uvarint()) }
+// rest reads what is left of a record.
+func rest(f *codec.Decoder) []byte { return f.Raw(f.Left()) }

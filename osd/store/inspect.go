@@ -325,7 +325,10 @@ type Layout struct {
 	Omap       int64 `json:"omap_bytes"` // of Index, about
 	DataFile   int64 `json:"data_file_bytes"`
 	DataUsed   int64 `json:"data_used_bytes"` // blocks that belong to objects
-	Free       int64 `json:"file_system_free_bytes"`
+	// Allocated is what the file system has given the data file, or the file that is its device, with the
+	// journal; 0 where nobody knows, as of a block device. A file that was copied with holes has less than its size.
+	Allocated int64 `json:"allocated_bytes"`
+	Free      int64 `json:"file_system_free_bytes"`
 }
 
 // Layout sums up where the store's bytes are. It reads all of the index that maps blocks.
@@ -337,6 +340,11 @@ func (in *Inspector) Layout() (Layout, error) {
 	}
 	l := Layout{Capacity: d.capacity.Load(), Superblock: superCopies * blockBytes, Journal: d.journalBytes,
 		Index: d.indexBytes.Load(), Omap: d.omapBytes.Load(), DataFile: size, Free: d.freeBytes.Load()}
+	if d.files.device != nil {
+		l.Allocated = allocated(d.files.name)
+	} else {
+		l.Allocated = allocated(d.path(dataName))
+	}
 	used := &blockSet{limit: max(uint64(size/blockBytes), d.maxBlocks())}
 	_, _, err = d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(_, v []byte) {
 		if s, err := decodeSegment(v); err == nil {
