@@ -50,6 +50,13 @@ func (g *gated) release() {
 	g.hold, g.held = false, nil
 }
 
+// forget has the store asked again.
+func (r *room) forget() {
+	r.mu.Lock()
+	r.left = 0
+	r.mu.Unlock()
+}
+
 // TestFloodDoesNotStopThePrimary: many writes are let through at a moment in which there is room for
 // each of them, and not for all. Those that come too late are refused; were they logged, the
 // primary's store would refuse them, and the OSD stop.
@@ -62,7 +69,7 @@ func TestFloodDoesNotStopThePrimary(t *testing.T) {
 	c := dialOSD(t, d)
 	mustCall(t, c, opMessage(0, 1))
 	st.SetCapacity(20 << 20)
-	d.room.left = 0 // it has asked when there was a lot
+	d.room.forget() // it has asked when there was a lot
 	slow.mu.Lock()
 	slow.hold = true
 	slow.mu.Unlock()
@@ -119,7 +126,7 @@ func TestRoomIsGivenOnce(t *testing.T) {
 	c := dialOSD(t, d)
 	mustCall(t, c, opMessage(0, 1))
 	st.SetCapacity(40 << 20)
-	d.room.left = 0
+	d.room.forget()
 
 	// Two at a time, as two shards are: there is room for one.
 	const much = 24 << 20
@@ -130,7 +137,7 @@ func TestRoomIsGivenOnce(t *testing.T) {
 		t.Error("the same room was given twice")
 	}
 	d.room.redeem(much)
-	d.room.left = 0 // the store took nothing
+	d.room.forget() // the store took nothing
 	if !d.promise(much) {
 		t.Error("room is not given again")
 	}
@@ -149,9 +156,7 @@ func TestRoomIsGivenOnce(t *testing.T) {
 		answered <- err
 	}()
 	eventually(t, "the write is under way", func() bool { return d.pending.Load() > 0 })
-	d.room.mu.Lock()
-	d.room.left = 0
-	d.room.mu.Unlock()
+	d.room.forget()
 	ended := func() {
 		slow.release()
 		eventually(t, "the write has ended", func() bool { return d.pending.Load() == 0 })
