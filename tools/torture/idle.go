@@ -57,7 +57,7 @@ func startDev(ctx context.Context, o Options, dir string) (*Cluster, error) {
 	if err := os.MkdirAll(filepath.Join(o.Dir, "logs"), 0o755); err != nil {
 		return nil, err
 	}
-	c := &Cluster{o: o, l: newLauncher()}
+	c := &Cluster{o: o, l: newLauncher(), sick: make(chan struct{}), closing: make(chan struct{})}
 	p := c.Proc("dev", "dev", "--dir", dir, "--mons", strconv.Itoa(max(1, o.Mons)), "--osds", strconv.Itoa(max(3, o.OSDs)))
 	c.Mons = []*Proc{p}
 	err := p.Start()
