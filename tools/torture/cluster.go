@@ -466,7 +466,11 @@ func (c *Cluster) Revive(ctx context.Context, i int) error {
 		}
 		return 0, false, errors.Join(err, fmt.Errorf("no OSD with address %s in the map", c.OSDAddrs[i]))
 	}
-	before, _, err := life()
+	var before uint64
+	err := c.until(ctx, "the state of "+c.OSDs[i].Name, func() (err error) {
+		before, _, err = life()
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -29,7 +30,7 @@ func (r *runner) moving(ctx context.Context) (killed int, err error) {
 }
 
 func (r *runner) outAndIn(ctx context.Context) (int, error) {
-	id, err := r.c.OSDID(ctx, r.rng.IntN(len(r.c.OSDs)))
+	id, err := r.osdID(ctx, r.rng.IntN(len(r.c.OSDs)))
 	if err != nil {
 		return 0, err
 	}
@@ -44,7 +45,7 @@ func (r *runner) outAndIn(ctx context.Context) (int, error) {
 }
 
 func (r *runner) weights(ctx context.Context) (int, error) {
-	id, err := r.c.OSDID(ctx, r.rng.IntN(len(r.c.OSDs)))
+	id, err := r.osdID(ctx, r.rng.IntN(len(r.c.OSDs)))
 	if err != nil {
 		return 0, err
 	}
@@ -81,6 +82,16 @@ func (r *runner) poolSize(ctx context.Context) (int, error) {
 // a leader has answered.
 func (r *runner) change(ctx context.Context, what string, f func() error) error {
 	return r.c.until(ctx, what, f)
+}
+
+// osdID returns the id of an OSD, however long the monitors are still at choosing a leader
+// after the blow before.
+func (r *runner) osdID(ctx context.Context, i int) (id int, err error) {
+	err = r.change(ctx, fmt.Sprintf("the id of osd%d", i), func() (err error) {
+		id, err = r.c.OSDID(ctx, i)
+		return err
+	})
+	return id, err
 }
 
 // growPool gives the pool more PGs: those that there are divide while clients work.

@@ -87,7 +87,7 @@ func (r *runner) replaceDisk(ctx context.Context) (int, error) {
 	}
 	i := r.rng.IntN(len(r.c.OSDs))
 	p := r.c.OSDs[i]
-	old, err := r.c.OSDID(ctx, i)
+	old, err := r.osdID(ctx, i)
 	if err != nil {
 		return 0, err
 	}
@@ -110,7 +110,7 @@ func (r *runner) replaceDisk(ctx context.Context) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	return 1, r.c.API.OSDSet(ctx, old, "out")
+	return 1, r.change(ctx, "osd out", func() error { return r.c.API.OSDSet(ctx, old, "out") })
 }
 
 // WipeOSD empties the directory of an OSD that does not run.
