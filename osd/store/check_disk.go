@@ -120,21 +120,7 @@ func (c *checker) segments() error {
 	_, _, most := c.d.alloc.counts()
 	owned := newAllocator(1, most, 1<<16, func(uint64) error { return nil })
 	buf := alignedBytes(segBytes)
-	c.claims.get = func(row uint64) (*shares, error) {
-		v, closer, err := c.snap.Get(appendShareKey(nil, row))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil, nil
-		}
-		if err != nil {
-			return &shares{unread: err}, err
-		}
-		defer closer.Close()
-		s, err := decodeShares(v)
-		if err != nil {
-			return &shares{unread: err}, err // reported on its own
-		}
-		return s, nil
-	}
+	c.claims.get = func(row uint64) (*shares, error) { return readShares(c.snap, row) } // damage is reported on its own
 	return c.each(keySeg, keySeg, func(key, v []byte) {
 		oid, idx, ok := parseSegKey(key)
 		k, known := c.names[oid]

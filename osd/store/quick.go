@@ -35,31 +35,22 @@ var _ QuickStore = (*Disk)(nil)
 // Quick implements QuickStore.
 func (d *Disk) Quick() QuickReader { return quick{d} }
 
-// look calls f with the head of an object, while nothing changes.
-func (q quick) look(k *Key, f func(h *head) error) error {
+// Stat implements Reader.
+func (q quick) Stat(k Key) (Info, error) {
 	d := q.d
 	if err := d.enter(); err != nil {
-		return err
+		return Info{}, err
 	}
 	defer d.life.RUnlock()
 	if !d.view.TryRLock() { // a group is being made visible, which takes the index a while
-		return ErrWait
+		return Info{}, ErrWait
 	}
 	defer d.view.RUnlock()
-	h, err := d.lookup(k, true)
+	h, err := d.lookup(&k, true)
 	if err != nil {
-		return err
+		return Info{}, err
 	}
-	return f(&h)
-}
-
-// Stat implements Reader.
-func (q quick) Stat(k Key) (info Info, err error) {
-	err = q.look(&k, func(h *head) error {
-		info = h.info()
-		return nil
-	})
-	return info, err
+	return h.info(), nil
 }
 
 // Read implements Reader.
@@ -75,7 +66,7 @@ func (q quick) ReadBuf(k Key, off, n uint64) (*slab.Buf, error) {
 	return q.d.readBuf(k, off, n, true)
 }
 
-// Attr implements Reader: only that an object has none is known.
+// Attr implements Reader.
 func (q quick) Attr(Key, []byte) ([]byte, error) { return nil, ErrWait }
 
 // Attrs implements Reader.

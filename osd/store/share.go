@@ -101,9 +101,12 @@ func decodeShares(b []byte) (*shares, error) {
 }
 
 // getShares reads an entry; nil when there is none. A damaged one is there, but unread.
-func (d *Disk) getShares(row uint64) (*shares, error) {
+func (d *Disk) getShares(row uint64) (*shares, error) { return readShares(d.db, row) }
+
+// readShares is getShares of an index, or of a snapshot of one.
+func readShares(index pebble.Reader, row uint64) (*shares, error) {
 	var room [16]byte
-	v, c, err := d.db.Get(appendShareKey(room[:0], row))
+	v, c, err := index.Get(appendShareKey(room[:0], row))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
