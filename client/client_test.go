@@ -232,6 +232,9 @@ func TestUnknownOutcome(t *testing.T) {
 	if !errors.Is(err, client.ErrTimeout) || !errors.Is(err, client.ErrNoSpace) {
 		t.Errorf("got %v, want a timeout that names the lack of space", err)
 	}
+	if strings.Contains(err.Error(), "deadline") {
+		t.Errorf("%q says that the time was up", err)
+	}
 }
 
 // A PG that no longer knows whether an old request was carried out says so.

@@ -240,3 +240,11 @@ func (e *timeoutError) Error() string {
 
 func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
 func (e *timeoutError) Unwrap() error        { return e.cause }
+
+// unknownError is ErrTimeout, since nobody can tell whether a write has taken effect, for
+// another reason than the time: a retry of it was refused.
+type unknownError struct{ cause error }
+
+func (e *unknownError) Error() string        { return "outcome unknown: " + e.cause.Error() }
+func (e *unknownError) Is(target error) bool { return target == ErrTimeout }
+func (e *unknownError) Unwrap() error        { return e.cause }

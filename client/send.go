@@ -124,7 +124,7 @@ func (c *Client) outcome(ctx context.Context, d *core.Done) (*wire.Message, *giv
 	case core.Forgotten:
 		g.err = ErrTimeout
 	case core.Refused:
-		g.err = fmt.Errorf("outcome unknown: %w, %w", ErrTimeout, ErrorOf(d.Answer.Code))
+		g.err = &unknownError{ErrorOf(d.Answer.Code)}
 	default:
 		g.err = ErrInternal
 	}

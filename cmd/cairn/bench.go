@@ -122,6 +122,7 @@ func runBench(ctx context.Context, e *env, f *benchFlags) error {
 		return err
 	}
 	_ = slackTimers()       // as daemons do; without, the client's share has the runtime's background in it
+	_ = batchThreads()      // as gateways do, whose place the bench takes
 	debug.SetGCPercent(400) // as daemons do, too
 	return withBench(ctx, e, f.pool, func(p *client.Pool, d *daemons) error {
 		o.Daemons = d.usage

@@ -56,6 +56,9 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 	if err := slackTimers(); err != nil {
 		log.Debug("the runtime's timers will cost some more CPU", "err", err)
 	}
+	if err := batchThreads(); err != nil {
+		log.Debug("waking up on a busy processor will cost some more CPU", "err", err)
+	}
 	if f.debug != "" {
 		if f.profiles, err = startDebug(f.debug, log); err != nil {
 			return nil, err

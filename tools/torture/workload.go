@@ -220,16 +220,16 @@ func (c *worker) do(ctx context.Context, kind, object string, op *client.Op) (*c
 	case errors.Is(err, client.ErrNotFound), errors.Is(err, client.ErrConflict), errors.Is(err, client.ErrExists):
 		c.w.stats.op(kind, op.Writes(), true, took, object)
 		return nil, refused
+	}
+	c.w.stats.op(kind, op.Writes(), false, took, object)
+	switch {
+	case errors.Is(err, client.ErrNoSpace) && op.Writes() && c.w.o.FullDisks: // surely, or of a retry only
+		c.w.stats.fault("writes refused for space")
+		return nil, unknown
 	case errors.Is(err, client.ErrTimeout):
-		c.w.stats.op(kind, op.Writes(), false, took, object)
 		if !impatient {
 			c.w.fault(fmt.Errorf("%s has no answer after %s: %w", kind, took.Round(time.Millisecond), err))
 		}
-		return nil, unknown
-	}
-	c.w.stats.op(kind, op.Writes(), false, took, object)
-	if errors.Is(err, client.ErrNoSpace) && op.Writes() && c.w.o.FullDisks {
-		c.w.stats.fault("writes refused for space")
 		return nil, unknown
 	}
 	c.w.fault(fmt.Errorf("%s failed: %w", kind, err))

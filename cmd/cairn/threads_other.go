@@ -4,3 +4,6 @@ package main
 
 // slackTimers is of use on Linux only.
 func slackTimers() error { return nil }
+
+// batchThreads is of use on Linux only.
+func batchThreads() error { return nil }
