@@ -422,5 +422,5 @@ func payloadSum(mem *slab.Buf, data []byte) uint32 {
 	if sums := mem.SumsOf(data); sums != nil {
 		return slab.Join(sums, len(data))
 	}
-	return checksum(data)
+	return slab.ChecksumCold(data)
 }

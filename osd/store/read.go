@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -224,6 +225,10 @@ func (r *reading) add(at int, phys uint64) {
 	r.parts = append(r.parts, part{at, run{phys, 1}})
 }
 
+// warmBlocks is from where on blocks that were read are fetched from memory one ahead of their
+// verification: the device has put them there, not this processor.
+const warmBlocks = 16
+
 // finish reads and verifies the blocks that are only on disk.
 func (r *reading) finish(d *Disk, k *Key) error {
 	r.mismatch = false
@@ -237,6 +242,9 @@ func (r *reading) finish(d *Disk, k *Key) error {
 			return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k, (r.first+uint64(p.at))*blockBytes, off, d.path(dataName), err)
 		}
 		for i, sum := range r.sums[p.at:][:p.run.count] {
+			if p.run.count >= warmBlocks {
+				slab.Warm(b[(i+1)*blockBytes:])
+			}
 			if checksum(b[i*blockBytes:][:blockBytes]) != sum {
 				r.mismatch = true
 				return fmt.Errorf("object %s: block at offset %d (offset %d of %s): %w", *k,
