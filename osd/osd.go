@@ -38,6 +38,7 @@ type Options struct {
 	Monitors  Monitors       // required; Close does not close it
 	Listen    string         // host:port to listen on; default 127.0.0.1:0
 	Advertise string         // host:port told to others; default: the listener's address
+	TCPOnly   bool           // also on one machine, where others use a Unix socket by default
 	Class     string         // device class; default hdd
 	Location  []LocationPart // CRUSH location; must have a host
 	Log       *slog.Logger   // default slog.Default()
@@ -194,6 +195,9 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 	}
 	po := wo
 	po.Unreachable = d.unreachable
+	if !o.TCPOnly {
+		wo.LocalAddr = d.addr
+	}
 	d.peers, d.beatPeers = wire.NewPeers(po), wire.NewPeers(wo)
 	d.beats = newHeartbeats(d)
 	d.scrubs = newScrubber(d)

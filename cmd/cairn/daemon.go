@@ -25,11 +25,13 @@ type daemonFlags struct {
 	limit    int64 // memory, read by apply
 	outside  int64 // of it, what will be outside of Go's heap
 	debug    string
+	policy   string
 	profiles *debugServer
 }
 
 func (f *daemonFlags) register(cmd *cobra.Command, memory string) {
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&f.policy, "cpu-policy", "batch", "batch: many operations at a time, each the cheaper; normal: answer sooner beside programs that keep the processors busy")
 	cmd.Flags().StringVar(&f.debug, "debug-listen", "", "serve Go's profiles (/debug/pprof/) on this loopback address, such as 127.0.0.1:0 (default: nowhere)")
 	cmd.Flags().StringVar(&f.memory, "memory", memory, "memory the process aims to stay below, such as 512MiB")
 }
@@ -56,8 +58,14 @@ func (f *daemonFlags) apply(e *env) (*slog.Logger, error) {
 	if err := slackTimers(); err != nil {
 		log.Debug("the runtime's timers will cost some more CPU", "err", err)
 	}
-	if err := batchThreads(); err != nil {
-		log.Debug("waking up on a busy processor will cost some more CPU", "err", err)
+	switch f.policy {
+	case "batch":
+		if err := batchThreads(); err != nil {
+			log.Debug("waking up on a busy processor will cost some more CPU", "err", err)
+		}
+	case "normal":
+	default:
+		return nil, usageErrorf("flag --cpu-policy %q: want batch or normal", f.policy)
 	}
 	if f.debug != "" {
 		if f.profiles, err = startDebug(f.debug, log); err != nil {
@@ -229,6 +237,7 @@ be named again only when it has another name.
 	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "messenger address, HOST:PORT")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address told to others, if it is not that of --listen")
+	cmd.Flags().BoolVar(&o.TCPOnly, "tcp-only", false, "use TCP for clients and OSDs on the same machine, too, which reach each other by Unix sockets otherwise")
 	cmd.Flags().StringVar(&o.Class, "class", "hdd", "device class: hdd, ssd or nvme")
 	cmd.Flags().StringVar(&host, "host", "", "CRUSH host (default: this machine's name)")
 	cmd.Flags().StringSliceVar(&location, "location", nil, "further CRUSH location, TYPE=NAME[,...] such as rack=r1 (default root=default)")

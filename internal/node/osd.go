@@ -27,6 +27,7 @@ type OSDOptions struct {
 	Mons         []string // required: messenger addresses of some monitors
 	Listen       string   // default 127.0.0.1:0
 	Advertise    string
+	TCPOnly      bool // no Unix sockets
 	Class        string
 	Location     []osd.LocationPart // must have a host
 	Log          *slog.Logger
@@ -113,7 +114,7 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	}
 	n.mons = &monitors{Session: n.session}
 	oo := osd.Options{
-		Store: st, Monitors: n.mons, Listen: o.Listen, Advertise: o.Advertise, Class: o.Class,
+		Store: st, Monitors: n.mons, Listen: o.Listen, Advertise: o.Advertise, TCPOnly: o.TCPOnly, Class: o.Class,
 		Location: o.Location, Log: o.Log,
 	}
 	if o.Tune != nil {

@@ -78,7 +78,7 @@ func startConn(nc net.Conn, fr *frameReader, a agreed, o *Options, finished func
 		try:       newTryWriter(nc),
 		o:         o,
 		peer:      a,
-		remote:    nc.RemoteAddr().String(),
+		remote:    remoteOf(nc),
 		done:      make(chan struct{}),
 		pending:   make(map[uint64]*call),
 		inbound:   make(map[uint64]int),
@@ -113,7 +113,8 @@ func (c *Conn) Version() uint32 { return c.peer.version }
 // sent on a later one, if the network was in trouble between.
 func (c *Conn) Number() uint64 { return c.peer.number }
 
-// RemoteAddr returns the peer's address, "host:port".
+// RemoteAddr returns the peer's address, "host:port", or "this machine" for a local
+// connection that we did not make.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
 // String names the peer and its address.

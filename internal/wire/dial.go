@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -16,7 +17,8 @@ const (
 	keepCount    = 4
 )
 
-// Dial connects to the messenger at addr ("host:port") and shakes hands. ctx
+// Dial connects to the messenger at addr ("host:port") and shakes hands. If a server of
+// this machine is known by that address and takes local connections, it becomes one. ctx
 // bounds the dialling only.
 func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	return dial(ctx, addr, o.withDefaults(), nil)
@@ -39,7 +41,13 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 			return o.Dial(ctx, network, addr)
 		}
 	}
-	nc, err := connect(ctx, "tcp", addr)
+	nc, err := net.Conn(nil), errors.ErrUnsupported
+	if o.Dial == nil && !o.NoLocal {
+		nc, err = dialLocal(ctx, addr)
+	}
+	if err != nil {
+		nc, err = connect(ctx, "tcp", addr)
+	}
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
@@ -64,6 +72,7 @@ func keepAlive() net.KeepAliveConfig {
 
 // tuneAccepted gives a connection that we did not make the options that Dial sets.
 func tuneAccepted(nc net.Conn, o *Options) {
+	tuneLocal(nc)
 	tc, ok := nc.(*net.TCPConn)
 	if !ok {
 		return

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -16,11 +17,13 @@ import (
 // Options.Handler.
 type Server struct {
 	ln     net.Listener
+	local  net.Listener // for processes of this machine; nil: none
 	o      *Options
 	ctx    context.Context // ends handshakes when the server closes
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the accept loop, handshakes and connections
 	slots  chan struct{}  // handshakes under way
+	opened atomic.Uint64  // connections accepted
 
 	mu     sync.Mutex // guards below
 	conns  map[*Conn]struct{}
@@ -28,7 +31,7 @@ type Server struct {
 	closed bool
 }
 
-// Serve accepts connections at ln until Close. It owns ln.
+// Serve accepts connections at ln until Close, and local ones if Options say so. It owns ln.
 func Serve(ln net.Listener, o Options) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
@@ -40,7 +43,16 @@ func Serve(ln net.Listener, o Options) *Server {
 		conns:  make(map[*Conn]struct{}),
 	}
 	s.wg.Add(1)
-	go s.acceptLoop() // Close ends it by closing ln
+	go s.acceptLoop(ln) // Close ends it by closing ln
+	if o.LocalAddr != "" {
+		var err error
+		if s.local, err = listenLocal(o.LocalAddr); err != nil {
+			s.o.Log.Debug("no local connections", "addr", o.LocalAddr, "err", err)
+			return s
+		}
+		s.wg.Add(1)
+		go s.acceptLoop(s.local) // Close ends it by closing local
+	}
 	return s
 }
 
@@ -70,6 +82,9 @@ func (s *Server) Close() error {
 		if err = s.ln.Close(); errors.Is(err, net.ErrClosed) {
 			err = nil
 		}
+		if s.local != nil {
+			s.local.Close()
+		}
 		s.cancel()
 		closeAll(s.Conns())
 	}
@@ -89,19 +104,18 @@ func closeAll(conns []*Conn) {
 	wg.Wait()
 }
 
-func (s *Server) acceptLoop() {
+func (s *Server) acceptLoop(ln net.Listener) {
 	defer s.wg.Done()
 	pause := time.Duration(0)
-	accepted := uint64(0)
 	for {
-		nc, err := s.ln.Accept()
+		nc, err := ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || s.ctx.Err() != nil {
 				return
 			}
 			// Most likely out of file descriptors: that passes when connections end.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.o.Log.Warn("accept", "addr", s.Addr(), "err", err, "retry", pause)
+			s.o.Log.Warn("accept", "addr", ln.Addr().String(), "err", err, "retry", pause)
 			select {
 			case <-time.After(pause):
 			case <-s.ctx.Done():
@@ -117,8 +131,7 @@ func (s *Server) acceptLoop() {
 			return
 		}
 		s.wg.Add(1)
-		accepted++
-		go s.establish(nc, accepted) // bounded by the handshake timeout and s.ctx
+		go s.establish(nc, s.opened.Add(1)) // bounded by the handshake timeout and s.ctx
 	}
 }
 
@@ -144,7 +157,7 @@ func (s *Server) establish(nc net.Conn, number uint64) {
 		if errors.Is(err, errPeerClosed) || s.ctx.Err() != nil {
 			level = slog.LevelDebug // a port check, or we are closing
 		}
-		s.o.Log.Log(context.Background(), level, "connection not accepted", "addr", nc.RemoteAddr().String(), "err", err)
+		s.o.Log.Log(context.Background(), level, "connection not accepted", "addr", remoteOf(nc), "err", err)
 		return
 	}
 	established = true
