@@ -3,7 +3,6 @@ package pg
 import (
 	"errors"
 
-	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 )
 
@@ -19,7 +18,7 @@ func (g *Group) loadOrLose(r store.Reader) error {
 	case errors.Is(err, store.ErrCorrupt):
 		g.exists, g.damaged = false, err.Error()
 		g.st = state{complete: true, scan: true}
-		g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
+		g.log = pgLog{}
 		g.scrubs = noScrubs()
 		return nil
 	}

@@ -151,7 +151,7 @@ func extentsIn(all []uint64) []Extent {
 
 // since returns the entries of an object behind a position.
 func (l *pgLog) since(name string, seq uint64) []*wirepb.LogEntry {
-	list := l.names[name]
+	list := l.byName(name)
 	i, _ := slices.BinarySearchFunc(list, seq+1, func(e *wirepb.LogEntry, seq uint64) int {
 		switch s := e.Pos.GetSeq(); {
 		case s < seq:

@@ -366,31 +366,57 @@ func TestMergeExtents(t *testing.T) {
 	}
 }
 
-// TestLogNames: the log's lists by object are what its entries say, however entries come and go.
-func TestLogNames(t *testing.T) {
+// TestLogIndexes: the log's lists by object and its entries by request are what its entries say, however entries
+// come and go, and whether somebody has asked before or not for long.
+func TestLogIndexes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
-	l := pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
-	for range 3000 {
+	l := pgLog{}
+	made, dropped := 0, 0 // how often an index came and went
+	asks := true
+	for i := range 20000 {
+		had := l.names != nil
 		switch n := len(l.entries); {
 		case rng.IntN(20) == 0 && n > 0:
 			l.trim(1 + rng.IntN(n))
 		case rng.IntN(20) == 0:
 			l.cut(l.tail.Seq + uint64(rng.IntN(n+1)))
 		default:
-			l.append(&wirepb.LogEntry{Pos: &wirepb.Position{Term: 1, Seq: l.head().Seq + 1}, Object: []byte{'a' + byte(rng.IntN(3))}})
+			seq := l.head().Seq + 1
+			l.append(&wirepb.LogEntry{Pos: &wirepb.Position{Term: 1, Seq: seq}, Object: []byte{'a' + byte(rng.IntN(3))}, Req: &wirepb.ReqID{Client: 1, Seq: seq}})
+		}
+		if had && l.names == nil {
+			dropped++
+		}
+		if i%2500 == 0 {
+			asks = !asks
+		}
+		if !asks {
+			continue
+		}
+		if l.names == nil {
+			made++
 		}
 		want := map[string][]*wirepb.LogEntry{}
 		for _, e := range l.entries {
 			want[string(e.Object)] = append(want[string(e.Object)], e)
+			if got := l.byReq(keyOf(e.Req)); got != e {
+				t.Fatalf("seed %d: request %d has %v, want %v", seed, e.Req.Seq, got, e)
+			}
+		}
+		if l.byReq(reqKey{1, l.head().Seq + 1}) != nil || l.byReq(reqKey{1, l.tail.Seq}) != nil || len(l.reqs) != len(l.entries) {
+			t.Fatalf("seed %d: requests that the log does not have", seed)
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			if !slices.Equal(l.byName(name), want[name]) {
+				t.Fatalf("seed %d: %s has %v, want %v", seed, name, l.byName(name), want[name])
+			}
 		}
 		if len(want) != len(l.names) {
 			t.Fatalf("seed %d: %d objects, want %d", seed, len(l.names), len(want))
 		}
-		for name, list := range want {
-			if !slices.Equal(l.names[name], list) {
-				t.Fatalf("seed %d: %s has %v, want %v", seed, name, l.names[name], list)
-			}
-		}
+	}
+	if made < 2 || dropped < 2 {
+		t.Fatalf("seed %d: the indexes were made %d times and dropped %d times", seed, made, dropped)
 	}
 }

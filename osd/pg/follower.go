@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // follower is what a member or learner knows of its primary's stream.
@@ -247,16 +248,50 @@ func (g *Group) onReplicate(r *wirepb.PGReplicate, payload []byte) {
 	if r.NoData {
 		ops = nil
 	}
-	ops = append(ops, g.opEntry(r.Entry))
+	entry := g.opEntry(r.Entry)
+	ops = append(ops, entry)
 	if err := refusal(ops); err != nil {
 		g.reject(err.Error())
 		return
 	}
 	pos := entryPos(r.Entry)
-	g.log.append(r.Entry)
+	g.log.appendSized(r.Entry, len(entry.Value))
 	g.adoptCommitted(r.Committed)
-	g.persist(append(ops, g.opsTrim()...), nil)
-	g.answerDurable(&wirepb.PGMsg_Acked{Acked: &wirepb.PGAcked{Pos: toPos(pos)}})
+	g.submit(append(ops, g.opsTrim()...))
+	a := ack{stream: g.fol.stream, term: g.view.Record.Term, pos: pos}
+	if g.cfg.is(AckEarly) {
+		g.acknowledge(&a)
+		return
+	}
+	g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, ack: a})
+}
+
+// ack is an answer to a Replicate that waits for our disk.
+type ack struct {
+	stream uint64
+	term   placement.Term
+	pos    store.Version
+}
+
+// acknowledge tells the primary that we have its log up to a position, if the stream is still the one that
+// brought it, see whenDurable.
+func (g *Group) acknowledge(a *ack) {
+	same := g.fol.stream == a.stream && g.view.Record.Term == a.term || g.cfg.is(AnyInfo)
+	if !same || g.fol.broken {
+		return
+	}
+	out := &struct { // in one piece of memory
+		m    wirepb.PGMsg
+		body wirepb.PGMsg_Acked
+		a    wirepb.PGAcked
+		pos  wirepb.Position
+	}{}
+	f := &g.fol
+	f.nOut++
+	g.address(&out.m, g.view.Record.Term, f.stream, f.nOut)
+	out.pos.Term, out.pos.Seq = uint32(a.pos.Term), a.pos.Seq
+	out.a.Pos, out.body.Acked, out.m.Body = &out.pos, &out.a, &out.body
+	g.fx.Send = append(g.fx.Send, Out{To: g.view.Record.Primary, Msg: &out.m})
 }
 
 // onPush receives a piece of an object. It grows in the staging space, so that the
@@ -352,7 +387,7 @@ func (g *Group) onLearn(l *wirepb.PGLearn) {
 		ops = g.dropCursor(ops)
 	}
 	if l.Reset_ || !g.exists {
-		g.log = pgLog{tail: keep, reqs: map[reqKey]*wirepb.LogEntry{}}
+		g.log = pgLog{tail: keep}
 		g.st.committed = keep
 		g.st.horizon = l.Horizon
 		ops = append(ops, store.Op{Kind: store.OpOmapClear, Key: g.metaKey()})

@@ -1,7 +1,6 @@
 package pg
 
 import (
-	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 )
 
@@ -31,7 +30,7 @@ func (g *Group) takeForced() {
 		g.st.horizon = max(g.st.horizon, e.At)
 	}
 	begin := store.Version{Term: g.view.Record.Term, Seq: g.log.head().Seq + 1}
-	g.log = pgLog{tail: begin, reqs: map[reqKey]*wirepb.LogEntry{}}
+	g.log = pgLog{tail: begin}
 	g.exists, g.damaged = true, ""
 	g.st.complete, g.st.completeTo, g.st.scan = true, store.Version{}, false
 	g.st.committed, ld.committed = begin, begin

@@ -32,19 +32,36 @@ type Group struct {
 
 	damaged string // not empty: what is wrong with what the store holds of the PG
 
-	now clock.Mono
-	fx  Effects
+	now  clock.Mono
+	fx   Effects
+	room Effects // empty slices for the next, see Recycle
 
 	lastPersist, donePersist uint64
 	busySince                clock.Mono // the disk owes us an answer, and has given none since
 	afterPersist             []deferred
+	ran                      int  // how many of them have been run
 	stopped                  bool // the store failed; the driver is about to stop the OSD
 	tokens                   uint64
 }
 
+// deferred is what waits until a batch is durable. The two kinds that each write needs are no functions,
+// which would cost memory for each.
 type deferred struct {
-	id  uint64
-	run func()
+	id    uint64
+	run   func() // nil: one of the others
+	write *write // it is on our disk
+	ack   ack    // to be sent
+}
+
+func (g *Group) run(d *deferred) {
+	switch {
+	case d.run != nil:
+		d.run()
+	case d.write != nil:
+		g.wrote(d.write)
+	default:
+		g.acknowledge(&d.ack)
+	}
 }
 
 // New returns the group as the store holds it; a PG the store does not know is
@@ -52,7 +69,6 @@ type deferred struct {
 func New(cfg Config, id placement.PGID, r store.Reader) (*Group, error) {
 	cfg.refuseMutants()
 	g := &Group{cfg: cfg.withDefaults(), id: id, scrubs: noScrubs()}
-	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
 	g.st.complete = true
 	return g, g.loadOrLose(r)
 }
@@ -63,11 +79,19 @@ func (g *Group) ID() placement.PGID { return g.id }
 // Step applies one event at time now and returns what the driver must do. It never blocks.
 func (g *Group) Step(now clock.Mono, ev Event) Effects {
 	g.now = now
-	g.fx = Effects{}
+	g.fx, g.room = g.room, Effects{}
 	if g.stopped {
 		return g.fx
 	}
 	switch ev := ev.(type) {
+	case *MsgEvent:
+		g.onMsg(*ev)
+	case *OpEvent:
+		g.onOp(ev)
+	case *ExecutedEvent:
+		g.onExecuted(ev)
+	case *PersistedEvent:
+		g.onPersisted(*ev)
 	case MapEvent:
 		g.onMap(ev.View)
 	case MsgEvent:
@@ -75,9 +99,9 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 	case ResetEvent:
 		g.onReset(ev.Peer)
 	case OpEvent:
-		g.onOp(ev)
+		g.onOp(&ev)
 	case ExecutedEvent:
-		g.onExecuted(ev)
+		g.onExecuted(&ev)
 	case PersistedEvent:
 		g.onPersisted(ev)
 	case ReadEvent:
@@ -94,6 +118,23 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 	}
 	g.proceed()
 	return g.fx
+}
+
+// recycleMax bounds the memory that a group keeps for its next effects.
+const recycleMax = 16
+
+// Recycle gives the memory of effects back that were carried out, for those of the group's next Step. Nobody
+// may use their slices any more; what the elements point to is not touched. It need not be called.
+func (g *Group) Recycle(fx *Effects) {
+	g.room = Effects{Persist: empty(fx.Persist), Send: empty(fx.Send), Reply: empty(fx.Reply), Exec: empty(fx.Exec)}
+}
+
+func empty[T any](s []T) []T {
+	if cap(s) > recycleMax {
+		return nil
+	}
+	clear(s)
+	return s[:0]
 }
 
 // proceed does whatever has become possible.
@@ -167,7 +208,7 @@ func (g *Group) erase() {
 	ops := g.opsUnsplit()
 	g.exists, g.split, g.damaged = false, nil, ""
 	g.st = state{complete: true, pgNum: g.view.PGNum}
-	g.log = pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
+	g.log = pgLog{}
 	g.fol, g.scrubs = follower{}, noScrubs()
 	for _, sp := range []store.Space{store.Objects, store.Staging, store.Meta} {
 		ops = append(ops, store.Op{Kind: store.OpRemoveSpace, Key: store.Key{PG: g.id, Space: sp}})
@@ -177,14 +218,19 @@ func (g *Group) erase() {
 
 // persist queues a batch; done runs when it is durable.
 func (g *Group) persist(ops []store.Op, done func()) {
+	g.submit(ops)
+	if done != nil {
+		g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, run: done})
+	}
+}
+
+// submit queues a batch.
+func (g *Group) submit(ops []store.Op) {
 	if g.lastPersist == g.donePersist {
 		g.busySince = g.now
 	}
 	g.lastPersist++
 	g.fx.Persist = append(g.fx.Persist, Persist{ID: g.lastPersist, Ops: ops, Reserve: true})
-	if done != nil {
-		g.afterPersist = append(g.afterPersist, deferred{g.lastPersist, done})
-	}
 }
 
 // durable runs fn once everything persisted so far is durable, now if it is.
@@ -193,7 +239,7 @@ func (g *Group) durable(fn func()) {
 		fn()
 		return
 	}
-	g.afterPersist = append(g.afterPersist, deferred{g.lastPersist, fn})
+	g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, run: fn})
 }
 
 func (g *Group) onPersisted(ev PersistedEvent) {
@@ -218,10 +264,15 @@ func (g *Group) onPersisted(ev PersistedEvent) {
 		return
 	}
 	g.donePersist, g.busySince = ev.ID, g.now
-	for len(g.afterPersist) > 0 && g.afterPersist[0].id <= ev.ID {
-		d := g.afterPersist[0]
-		g.afterPersist = g.afterPersist[1:]
-		d.run()
+	for g.ran < len(g.afterPersist) && g.afterPersist[g.ran].id <= ev.ID {
+		d := g.afterPersist[g.ran]
+		g.afterPersist[g.ran] = deferred{}
+		g.ran++
+		g.run(&d)
+	}
+	if 2*g.ran >= len(g.afterPersist) { // the memory is used again
+		g.afterPersist = g.afterPersist[:copy(g.afterPersist, g.afterPersist[g.ran:])]
+		g.ran = 0
 	}
 }
 
@@ -266,9 +317,16 @@ func (g *Group) onReset(peer placement.OSDID) {
 }
 
 func (g *Group) msg(term placement.Term, stream, n uint64, body any) *wirepb.PGMsg {
-	m := &wirepb.PGMsg{Pool: uint32(g.id.Pool), Shard: g.id.Shard, From: int32(g.cfg.Self), Term: uint32(term), Stream: stream, N: n}
+	m := &wirepb.PGMsg{}
+	g.address(m, term, stream, n)
 	setBody(m, body)
 	return m
+}
+
+// address fills in whom a message is from and where in which stream it stands.
+func (g *Group) address(m *wirepb.PGMsg, term placement.Term, stream, n uint64) {
+	m.Pool, m.Shard, m.From = uint32(g.id.Pool), g.id.Shard, int32(g.cfg.Self)
+	m.Term, m.Stream, m.N = uint32(term), stream, n
 }
 
 func (g *Group) token() uint64 { g.tokens++; return g.tokens }

@@ -124,6 +124,7 @@ type peer struct {
 // write is a logged client write on its way to being committed.
 type write struct {
 	req   *request
+	lead  *lead // under which it was logged
 	entry *wirepb.LogEntry
 	seq   uint64
 	local bool // our own disk has it
@@ -409,11 +410,19 @@ func (p *peer) fresh() peer {
 
 // send puts a message on a peer's stream.
 func (g *Group) send(p *peer, body any, payload [][]byte) {
+	m := &wirepb.PGMsg{}
+	setBody(m, body)
+	g.number(p, m)
+	g.fx.Send = append(g.fx.Send, Out{To: p.id, Msg: m, Payload: payload})
+}
+
+// number gives a message its place on a peer's stream.
+func (g *Group) number(p *peer, m *wirepb.PGMsg) {
 	p.nOut++
 	if p.silentSince == 0 {
 		p.silentSince = g.now
 	}
-	g.fx.Send = append(g.fx.Send, Out{To: p.id, Msg: g.msg(g.lead.term, p.stream, p.nOut, body), Payload: payload})
+	g.address(m, g.lead.term, p.stream, p.nOut)
 }
 
 // fromPeer handles a message on a peer's stream.

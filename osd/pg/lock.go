@@ -36,6 +36,16 @@ type lockTable map[string]*objLock
 
 // acquire runs run as soon as the lock is free for it, at once if it is now.
 func (t lockTable) acquire(name string, kind lockKind, run func()) {
+	if t.try(name, kind) {
+		run()
+		return
+	}
+	l := t[name]
+	l.queue = append(l.queue, lockWait{kind, run})
+}
+
+// try takes the lock if it is free now. If it is not, acquire lets the caller wait for it.
+func (t lockTable) try(name string, kind lockKind) bool {
 	l := t[name]
 	if l == nil {
 		l = &objLock{}
@@ -44,11 +54,10 @@ func (t lockTable) acquire(name string, kind lockKind, run func()) {
 	// Copiers and menders overtake: those who wait before them may wait for a commit that needs
 	// the copy, or for a reader that needs the repair.
 	if !l.free(kind) || len(l.queue) > 0 && !kind.overtakes() {
-		l.queue = append(l.queue, lockWait{kind, run})
-		return
+		return false
 	}
 	l.take(kind)
-	run()
+	return true
 }
 
 func (k lockKind) overtakes() bool { return k == copying || k == mending }

@@ -106,9 +106,18 @@ type pgLog struct {
 	tail    store.Version
 	entries []*wirepb.LogEntry
 	bytes   int // of the entries, encoded
-	reqs    map[reqKey]*wirepb.LogEntry
-	names   map[string][]*wirepb.LogEntry // of each object, in order
+
+	// Indexes. Only a primary asks for a request, and only for recovery for an object, so they are
+	// made when asked for, and forgotten again when nobody has asked for so many entries (see append).
+	reqs      map[reqKey]*wirepb.LogEntry   // nil: to be made
+	names     map[string][]*wirepb.LogEntry // of each object, in order; nil: to be made
+	reqsIdle  int                           // entries appended since reqs was asked
+	namesIdle int                           // the same of names
 }
+
+// indexIdle is after how many entries, besides as many as the log has, an index that nobody asks is forgotten:
+// making it again then costs less than what keeping it would have.
+const indexIdle = 1000
 
 func entryPos(e *wirepb.LogEntry) store.Version { return fromPos(e.Pos) }
 
@@ -139,16 +148,52 @@ func (l *pgLog) has(v store.Version) bool {
 	return i < uint64(len(l.entries)) && entryPos(l.entries[i]) == v
 }
 
-func (l *pgLog) append(e *wirepb.LogEntry) {
-	l.bytes += e.SizeVT()
+func (l *pgLog) append(e *wirepb.LogEntry) { l.appendSized(e, e.SizeVT()) }
+
+// appendSized is append for who knows the entry's encoded size.
+func (l *pgLog) appendSized(e *wirepb.LogEntry, size int) {
+	l.bytes += size
 	l.entries = append(l.entries, e)
-	if e.Req != nil {
-		l.reqs[keyOf(e.Req)] = e
+	if l.reqs != nil {
+		if l.reqsIdle++; l.reqsIdle > len(l.entries)+indexIdle {
+			l.reqs = nil
+		} else if e.Req != nil {
+			l.reqs[keyOf(e.Req)] = e
+		}
 	}
+	if l.names != nil {
+		if l.namesIdle++; l.namesIdle > len(l.entries)+indexIdle {
+			l.names = nil
+		} else {
+			l.names[string(e.Object)] = append(l.names[string(e.Object)], e)
+		}
+	}
+}
+
+// byReq returns the newest entry of a request, nil if the log has none.
+func (l *pgLog) byReq(key reqKey) *wirepb.LogEntry {
+	l.reqsIdle = 0
+	if l.reqs == nil {
+		l.reqs = make(map[reqKey]*wirepb.LogEntry, len(l.entries))
+		for _, e := range l.entries {
+			if e.Req != nil {
+				l.reqs[keyOf(e.Req)] = e
+			}
+		}
+	}
+	return l.reqs[key]
+}
+
+// byName returns the entries of an object, in order.
+func (l *pgLog) byName(name string) []*wirepb.LogEntry {
+	l.namesIdle = 0
 	if l.names == nil {
 		l.names = map[string][]*wirepb.LogEntry{}
+		for _, e := range l.entries {
+			l.names[string(e.Object)] = append(l.names[string(e.Object)], e)
+		}
 	}
-	l.names[string(e.Object)] = append(l.names[string(e.Object)], e)
+	return l.names[name]
 }
 
 // cut drops the entries behind seq and returns them.
@@ -162,10 +207,12 @@ func (l *pgLog) cut(seq uint64) []*wirepb.LogEntry {
 func (l *pgLog) forget(gone []*wirepb.LogEntry) {
 	for _, e := range gone {
 		l.bytes -= e.SizeVT()
-		if e.Req != nil && l.reqs[keyOf(e.Req)] == e {
+		if e.Req != nil && l.reqs != nil && l.reqs[keyOf(e.Req)] == e {
 			delete(l.reqs, keyOf(e.Req))
 		}
-		l.unname(e)
+		if l.names != nil {
+			l.unname(e)
+		}
 	}
 }
 
@@ -217,11 +264,14 @@ func (g *Group) opState() store.Op {
 }
 
 func (g *Group) opEntry(e *wirepb.LogEntry) store.Op {
-	b, err := e.MarshalVT()
-	if err != nil {
+	const keyBytes = 8
+	b := make([]byte, keyBytes+e.SizeVT()) // for key and value
+	binary.BigEndian.PutUint64(b, e.Pos.Seq)
+	key, value := b[:keyBytes:keyBytes], b[keyBytes:]
+	if _, err := e.MarshalToSizedBufferVT(value); err != nil {
 		panic("encode log entry: " + err.Error()) // cannot fail for a message without required fields
 	}
-	return store.Op{Kind: store.OpOmapSet, Key: g.metaKey(), Name: logKey(e.Pos.Seq), Value: b}
+	return store.Op{Kind: store.OpOmapSet, Key: g.metaKey(), Name: key, Value: value}
 }
 
 // excess returns how many of the oldest entries are not wanted any more: those beyond LogMax that
@@ -321,12 +371,14 @@ func (g *Group) load(r store.Reader) error {
 
 // encodeResult packs an answer for the log: length of the reply, reply, payload.
 func encodeResult(r *wirepb.OpReply, payload []byte) []byte {
-	rb, err := r.MarshalVT()
-	if err != nil {
+	n := r.SizeVT()
+	b := make([]byte, 4+n+len(payload))
+	binary.LittleEndian.PutUint32(b, uint32(n))
+	if _, err := r.MarshalToSizedBufferVT(b[4 : 4+n]); err != nil {
 		panic("encode reply: " + err.Error()) // cannot fail, see opEntry
 	}
-	b := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(rb)+len(payload)), uint32(len(rb)))
-	return append(append(b, rb...), payload...)
+	copy(b[4+n:], payload)
+	return b
 }
 
 func decodeResult(b []byte) (*wirepb.OpReply, []byte, error) {

@@ -7,14 +7,24 @@ import (
 	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // mutationsOf turns the changes of one object into their wire form. The data
 // of the writes becomes the payload, in pieces that are not copied.
 func mutationsOf(ops []store.Op) (ms []*wirepb.Mutation, payload [][]byte) {
 	var off uint64
-	all := make([]wirepb.Mutation, len(ops))
-	ms = make([]*wirepb.Mutation, len(ops))
+	// The usual ones in one piece of memory.
+	few := &struct {
+		all  [2]wirepb.Mutation
+		ms   [2]*wirepb.Mutation
+		data [1][]byte
+	}{}
+	all := few.all[:]
+	ms, payload = few.ms[:min(len(ops), len(few.ms))], few.data[:0]
+	if len(ops) > len(all) {
+		all, ms = make([]wirepb.Mutation, len(ops)), make([]*wirepb.Mutation, len(ops))
+	}
 	for i := range ops {
 		op, m := &ops[i], &all[i]
 		ms[i] = m
@@ -52,7 +62,7 @@ func opsFromMutations(key store.Key, ms []*wirepb.Mutation, payload []byte) ([]s
 		op := store.Op{Kind: store.OpKind(m.Kind), Key: key, Off: m.Off, Len: m.Len, Name: m.Name, Value: m.Value, End: m.End}
 		switch op.Kind {
 		case store.OpSetVersion:
-			op.Version = fromPos(&wirepb.Position{Term: uint32(m.Off), Seq: m.Len})
+			op.Version = store.Version{Term: placement.Term(m.Off), Seq: m.Len}
 			op.Mtime = int64(m.DataOff)
 			op.Off, op.Len = 0, 0
 		case store.OpWrite:

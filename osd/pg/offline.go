@@ -132,7 +132,6 @@ func ImportedState(b []byte) ([]byte, error) {
 // CheckRecords reports whether an OSD could load what the store has about a PG. ErrNotFound: the PG does not exist.
 func CheckRecords(r store.Reader, id placement.PGID) error {
 	g := &Group{cfg: Config{}.withDefaults(), id: id, scrubs: noScrubs()}
-	g.log.reqs = map[reqKey]*wirepb.LogEntry{}
 	err := g.load(r)
 	if errors.Is(err, store.ErrNotFound) && g.exists {
 		return fmt.Errorf("PG %s: %w", id, store.ErrCorrupt)

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
@@ -17,7 +18,8 @@ const waitMax = 10 * time.Second
 // request is a client's request between arrival and answer.
 type request struct {
 	handles []Handle // retries of the same request id join the first
-	ev      OpEvent
+	first   [1]Handle
+	ev      *OpEvent
 	name    string
 	since   clock.Mono
 	locked  bool
@@ -37,7 +39,7 @@ func (g *Group) reply(handles []Handle, r Reply) {
 	}
 }
 
-func (g *Group) onOp(ev OpEvent) {
+func (g *Group) onOp(ev *OpEvent) {
 	ld := g.lead
 	if ld == nil {
 		code, text := wirepb.Code_WRONG_PRIMARY, fmt.Sprintf("PG %s is led by %s", g.id, g.view.Record.Primary)
@@ -47,10 +49,11 @@ func (g *Group) onOp(ev OpEvent) {
 		g.reply([]Handle{ev.Handle}, Reply{Code: code, Text: text})
 		return
 	}
-	if g.misdirected(&ev) {
+	if g.misdirected(ev) {
 		return
 	}
-	r := &request{handles: []Handle{ev.Handle}, ev: ev, since: g.now}
+	r := &request{first: [1]Handle{ev.Handle}, ev: ev, since: g.now}
+	r.handles = r.first[:]
 	if ev.Op != nil {
 		r.name = string(ev.Op.Object)
 	}
@@ -80,10 +83,11 @@ func (g *Group) startWaiting() {
 		g.expireWaiting()
 		return
 	}
-	var kept []*request
-	for i, r := range ld.waiting {
+	waiting := ld.waiting
+	kept := waiting[:0]
+	for i, r := range waiting {
 		if len(ld.inflight)+len(ld.requests) >= g.cfg.InFlightMax {
-			kept = append(kept, ld.waiting[i:]...)
+			kept = append(kept, waiting[i:]...)
 			break
 		}
 		if r.ev.Write && !(g.canWrite() && ld.serving) {
@@ -92,6 +96,7 @@ func (g *Group) startWaiting() {
 		}
 		g.start(r)
 	}
+	clear(waiting[len(kept):])
 	ld.waiting = kept
 	g.expireWaiting()
 }
@@ -125,12 +130,21 @@ func (g *Group) start(r *request) {
 	if r.ev.Write {
 		g.yield(r.name)
 	}
+	if ld.locks.try(r.name, lockOf(r)) {
+		g.execute(r)
+		return
+	}
 	ld.locks.acquire(r.name, lockOf(r), func() {
 		if g.lead == ld {
-			r.locked = true
-			g.fx.Exec = append(g.fx.Exec, Exec{Handle: h, Op: r.ev.Op, Payload: r.ev.Payload})
+			g.execute(r)
 		}
 	})
+}
+
+// execute has a request evaluated that holds its lock.
+func (g *Group) execute(r *request) {
+	r.locked = true
+	g.fx.Exec = append(g.fx.Exec, Exec{Handle: r.handles[0], Op: r.ev.Op, Payload: r.ev.Payload})
 }
 
 func lockOf(r *request) lockKind {
@@ -150,7 +164,7 @@ func (g *Group) repeated(r *request) bool {
 		first.handles = append(first.handles, r.handles...)
 		return true
 	}
-	e := g.log.reqs[key]
+	e := g.log.byReq(key)
 	if e == nil {
 		return g.tooOld(r)
 	}
@@ -181,7 +195,7 @@ func (g *Group) tooOld(r *request) bool {
 	return true
 }
 
-func (g *Group) onExecuted(ev ExecutedEvent) {
+func (g *Group) onExecuted(ev *ExecutedEvent) {
 	ld := g.lead
 	if ld == nil {
 		return
@@ -192,14 +206,14 @@ func (g *Group) onExecuted(ev ExecutedEvent) {
 	}
 	if r.ev.Write && ev.Code == wirepb.Code_OK && ev.Mutates {
 		delete(ld.requests, ev.Handle)
-		g.logWrite(r, &ev)
+		g.logWrite(r, ev)
 		return
 	}
-	if g.mended(r, &ev) {
+	if g.mended(r, ev) {
 		return
 	}
 	// A read, or a write that changes nothing: it tells what is, so the rules of reads apply.
-	r.done = &ev
+	r.done = ev
 	if r.ev.Op == nil {
 		r.barrier = g.log.head().Seq // it may have seen any of these
 	}
@@ -309,29 +323,31 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	if ev.Removed {
 		reply.Version = 0
 	}
-	e := &wirepb.LogEntry{
-		Pos: toPos(pos), Object: []byte(r.name), Req: r.ev.Op.Req, Removed: ev.Removed, At: r.ev.Wall,
-		Result: encodeResult(reply, ev.Payload),
-	}
+	kept := &struct { // in one piece of memory, as long as the log has it
+		e   wirepb.LogEntry
+		pos wirepb.Position
+	}{}
+	kept.pos.Term, kept.pos.Seq = uint32(pos.Term), pos.Seq
+	e := &kept.e
+	e.Pos, e.Object, e.Req, e.Removed, e.At = &kept.pos, r.ev.Op.Object, r.ev.Op.Req, ev.Removed, r.ev.Wall
+	e.Result = encodeResult(reply, ev.Payload)
 	if existed && !ev.Removed {
 		describe(e, ev.Ops)
 	}
 	r.done = ev
 	r.done.Reply = reply
-	ops := ev.Ops
+	batch := ev.Ops // and what belongs to it
 	if !ev.Removed {
-		ops = append(ops, store.Op{Kind: store.OpSetVersion, Key: g.objKey(r.name), Version: pos, Mtime: r.ev.Op.Mtime})
+		batch = append(batch, store.Op{Kind: store.OpSetVersion, Key: g.objKey(r.name), Version: pos, Mtime: r.ev.Op.Mtime})
 	}
-	w := &write{req: r, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(CommitEarly)}
-	g.log.append(e)
+	entry := g.opEntry(e)
+	ops := batch[:len(batch):len(batch)]
+	batch = append(batch, entry)
+	w := &write{req: r, lead: ld, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(CommitEarly)}
+	g.log.appendSized(e, len(entry.Value))
 	ld.inflight = append(ld.inflight, w)
-	batch := append(append(make([]store.Op, 0, len(ops)+3), ops...), g.opEntry(e))
-	g.persist(append(batch, g.opsTrim()...), func() {
-		w.local = true
-		if !g.cfg.is(CopyCommitted) {
-			ld.locks.settle(r.name)
-		}
-	})
+	g.submit(append(batch, g.opsTrim()...))
+	g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, write: w})
 	for _, p := range g.peerList() {
 		if p.phase >= activating {
 			g.replicate(p, w)
@@ -339,23 +355,42 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	}
 }
 
+// wrote notes that our own disk has a write.
+func (g *Group) wrote(w *write) {
+	w.local = true
+	if !g.cfg.is(CopyCommitted) {
+		w.lead.locks.settle(w.req.name)
+	}
+}
+
 // replicate sends a logged write to a peer. A learner gets the bytes only of
 // objects it has already; the others are pushed to it later, whole.
 func (g *Group) replicate(p *peer, w *write) {
-	m := &wirepb.PGReplicate{Prev: toPos(w.prev), Entry: w.entry, Committed: toPos(g.lead.committed)}
-	var payload [][]byte
+	out := &struct { // in one piece of memory
+		m               wirepb.PGMsg
+		body            wirepb.PGMsg_Replicate
+		r               wirepb.PGReplicate
+		prev, committed wirepb.Position
+	}{}
+	m, committed := &out.r, g.lead.committed
+	out.prev.Term, out.prev.Seq = uint32(w.prev.Term), w.prev.Seq
+	out.committed.Term, out.committed.Seq = uint32(committed.Term), committed.Seq
+	m.Prev, m.Entry, m.Committed = &out.prev, w.entry, &out.committed
+	o := Out{To: p.id, Msg: &out.m}
 	if p.phase == learning && g.lacks(p, string(w.entry.Object)) {
 		m.NoData = true
 	} else {
 		if w.mutations == nil {
 			w.mutations, w.payload = mutationsOf(w.ops) // the same for all peers
 		}
-		m.Mutations, payload = w.mutations, w.payload
+		m.Mutations, o.Payload = w.mutations, w.payload
 	}
-	g.send(p, &wirepb.PGMsg_Replicate{Replicate: m}, payload)
-	if len(payload) > 0 {
-		g.fx.Send[len(g.fx.Send)-1].Mem = memOf(w.ops)
+	if len(o.Payload) > 0 {
+		o.Mem = memOf(w.ops)
 	}
+	out.body.Replicate, out.m.Body = m, &out.body
+	g.number(p, &out.m)
+	g.fx.Send = append(g.fx.Send, o)
 }
 
 // commit acknowledges, in log order, the writes that everybody who is required has on disk (R1).
@@ -369,15 +404,16 @@ func (g *Group) commit() {
 	for _, id := range g.appendRequired(room[:0]) {
 		limit = min(limit, g.ackedBy(id))
 	}
-	for len(ld.inflight) > 0 && ld.inflight[0].local && ld.inflight[0].seq <= limit {
-		w := ld.inflight[0]
-		ld.inflight = ld.inflight[1:]
+	n := 0
+	for ; n < len(ld.inflight) && ld.inflight[n].local && ld.inflight[n].seq <= limit; n++ {
+		w := ld.inflight[n]
 		ld.committed = entryPos(w.entry)
 		g.st.committed = ld.committed
 		r := w.req
 		g.reply(r.handles, Reply{Reply: r.done.Reply, Payload: r.done.Payload})
 		g.finish(r)
 	}
+	ld.inflight = slices.Delete(ld.inflight, 0, n)
 }
 
 // ackedBy returns how far a peer's acknowledgements count. A learner's never do.

@@ -34,7 +34,7 @@ func entries(vs ...store.Version) []*wirepb.LogEntry {
 }
 
 func logOf(tail store.Version, vs ...store.Version) pgLog {
-	l := pgLog{tail: tail, reqs: map[reqKey]*wirepb.LogEntry{}}
+	l := pgLog{tail: tail}
 	for _, e := range entries(vs...) {
 		l.append(e)
 	}
@@ -96,14 +96,14 @@ func TestLog(t *testing.T) {
 			t.Errorf("after(%d): %d entries, want %d", seq, got, want)
 		}
 	}
-	if l.reqs[reqKey{1, 12}] == nil {
+	if l.byReq(reqKey{1, 12}) == nil {
 		t.Fatal("request id not found")
 	}
-	if gone := l.cut(12); len(gone) != 1 || l.head() != at(2, 12) || l.reqs[reqKey{1, 13}] != nil || l.reqs[reqKey{1, 12}] == nil {
+	if gone := l.cut(12); len(gone) != 1 || l.head() != at(2, 12) || l.byReq(reqKey{1, 13}) != nil || l.byReq(reqKey{1, 12}) == nil {
 		t.Fatalf("cut: %v, head %s", gone, l.head())
 	}
 	l.trim(1)
-	if l.tail != at(1, 11) || l.head() != at(2, 12) || l.reqs[reqKey{1, 11}] != nil || len(l.after(0)) != 1 {
+	if l.tail != at(1, 11) || l.head() != at(2, 12) || l.byReq(reqKey{1, 11}) != nil || len(l.after(0)) != 1 {
 		t.Fatalf("trim: tail %s, head %s", l.tail, l.head())
 	}
 	l.trim(1)
@@ -119,7 +119,7 @@ func TestLogSameRequestTwice(t *testing.T) {
 	again.Req = &wirepb.ReqID{Client: 1, Seq: 1}
 	l.append(again)
 	l.trim(1)
-	if l.reqs[reqKey{1, 1}] != again {
+	if l.byReq(reqKey{1, 1}) != again {
 		t.Fatal("the newer entry is forgotten with the older")
 	}
 }

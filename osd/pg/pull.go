@@ -91,7 +91,7 @@ func (g *Group) beginPull(pl *pull) {
 
 // lastOf returns the newest entry that names an object, nil if the log has none.
 func (l *pgLog) lastOf(name string) *wirepb.LogEntry {
-	if list := l.names[name]; len(list) > 0 {
+	if list := l.byName(name); len(list) > 0 {
 		return list[len(list)-1]
 	}
 	return nil

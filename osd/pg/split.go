@@ -286,7 +286,7 @@ func (g *Group) Release(now clock.Mono, r store.Reader, led placement.Term) (Eff
 		return g.fx, nil
 	}
 	g.held, g.exists = false, false
-	g.st, g.log = state{complete: true}, pgLog{reqs: map[reqKey]*wirepb.LogEntry{}}
+	g.st, g.log = state{complete: true}, pgLog{}
 	if err := g.loadOrLose(r); err != nil {
 		return g.fx, err
 	}
