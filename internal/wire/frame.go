@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
@@ -128,20 +127,20 @@ func foreign(b []byte) string {
 
 // frameReader reads frames one after the other.
 type frameReader struct {
-	br         *bufio.Reader
+	in         *input
 	headerMax  uint32
 	payloadMax uint32
-	peeked     int // bytes of br that the last header still occupies
+	peeked     int // bytes of in that the last header still occupies
 }
 
 // whole reports whether the next frame can be read without waiting for the peer.
 // It says so of some that turn out to be damaged, too.
 func (r *frameReader) whole() bool {
-	n := r.br.Buffered()
+	n := r.in.buffered()
 	if n < prefixLen {
 		return false
 	}
-	b, _ := r.br.Peek(prefixLen) // cannot fail: they are buffered
+	b, _ := r.in.peek(prefixLen) // cannot fail: they are buffered
 	return uint64(n) >= prefixLen+uint64(binary.LittleEndian.Uint32(b[4:]))+uint64(binary.LittleEndian.Uint32(b[8:]))
 }
 
@@ -149,7 +148,7 @@ func (r *frameReader) whole() bool {
 // the next call of payload or next. io.EOF means that the stream ended between
 // two frames.
 func (r *frameReader) next() (prefix, []byte, error) {
-	b, err := r.br.Peek(prefixLen)
+	b, err := r.in.peek(prefixLen)
 	if err != nil {
 		if err == io.EOF && len(b) > 0 {
 			return prefix{}, nil, fmt.Errorf("%w: stream ended after %d of %d bytes of a prefix", ErrBadFrame, len(b), prefixLen)
@@ -167,14 +166,14 @@ func (r *frameReader) next() (prefix, []byte, error) {
 		return p, nil, fmt.Errorf("%w: %v payload of %d bytes, limit %d", ErrBadFrame, p.kind, p.payload, r.payloadMax)
 	}
 	var header []byte
-	if whole := prefixLen + int(p.header); whole <= r.br.Size() {
-		b, err = r.br.Peek(whole)
+	if whole := prefixLen + int(p.header); whole <= readBufferSize {
+		b, err = r.in.peek(whole)
 		if err != nil {
 			return p, nil, truncated(err, "header", max(0, len(b)-prefixLen), int(p.header))
 		}
 		header, r.peeked = b[prefixLen:], whole
 	} else {
-		r.discard(prefixLen)
+		r.in.discard(prefixLen)
 		if header, err = r.readSteps(int(p.header), readBufferSize, "header"); err != nil {
 			return p, nil, err
 		}
@@ -189,9 +188,10 @@ func (r *frameReader) next() (prefix, []byte, error) {
 // a Buf of it, and verifies it. It reports false if there is none. After an error
 // nobody uses buf.
 func (r *frameReader) payload(p prefix, buf *slab.Buf) (bool, error) {
-	r.discard(r.peeked)
+	r.in.discard(r.peeked)
 	r.peeked = 0
 	n := int(p.payload)
+	r.in.framed(n)
 	if n == 0 {
 		return false, nil
 	}
@@ -238,7 +238,7 @@ func (r *frameReader) fill(buf *slab.Buf, read, check bool) (uint32, error) {
 		if got == len(b) {
 			break
 		}
-		n, err := r.br.Read(b[got:min(got+fillBytes, len(b))])
+		n, err := r.in.Read(b[got:min(got+fillBytes, len(b))])
 		if got += n; err != nil && got < len(b) {
 			return 0, truncated(err, "payload", got, len(b))
 		}
@@ -260,17 +260,13 @@ func (r *frameReader) readSteps(n, step int, what string) ([]byte, error) {
 			copy(grown, b)
 			b = grown
 		}
-		got, err := io.ReadFull(r.br, b[len(b):cap(b)])
+		got, err := io.ReadFull(r.in, b[len(b):cap(b)])
 		b = b[:len(b)+got]
 		if err != nil {
 			return nil, truncated(err, what, len(b), n)
 		}
 	}
 	return b, nil
-}
-
-func (r *frameReader) discard(n int) {
-	_, _ = r.br.Discard(n) // cannot fail: the bytes are in the buffer
 }
 
 func truncated(err error, what string, got, want int) error {

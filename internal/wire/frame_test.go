@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/hex"
 	"errors"
@@ -18,7 +17,7 @@ import (
 )
 
 func readerOf(r io.Reader) *frameReader {
-	return &frameReader{br: bufio.NewReaderSize(r, readBufferSize), headerMax: MaxHeader, payloadMax: MaxPayload}
+	return &frameReader{in: newInput(r), headerMax: MaxHeader, payloadMax: MaxPayload}
 }
 
 func readMessage(r *frameReader) (prefix, *Message, error) {

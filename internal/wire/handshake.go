@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ type agreed struct {
 }
 
 func newHandshake(nc net.Conn, o *Options) *handshake {
-	return &handshake{nc: nc, o: o, fr: &frameReader{br: bufio.NewReaderSize(nc, readBufferSize), headerMax: helloMax}}
+	return &handshake{nc: nc, o: o, fr: &frameReader{in: newInput(nc), headerMax: helloMax}}
 }
 
 // run does one side of a handshake within the handshake timeout and ctx.

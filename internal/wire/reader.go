@@ -47,7 +47,7 @@ func (c *Conn) readFrames() error {
 		}
 		c.framesIn.Add(1)
 		c.bytesIn.Add(uint64(prefixLen) + uint64(p.header) + uint64(p.payload))
-		if more := c.fr.br.Buffered() > 0; more != c.moreInput.Load() {
+		if more := c.fr.in.buffered() > 0; more != c.moreInput.Load() {
 			c.moreInput.Store(more)
 		}
 		switch {
