@@ -10,16 +10,16 @@ import (
 )
 
 // execute evaluates a request as r shows its object. wait says that r does not know the answer.
-func execute(g *pg.Group, r store.Reader, x pg.Exec) (ev pg.ExecutedEvent, wait bool) {
+func execute(g *pg.Group, r store.Reader, x pg.Exec) (ev *pg.ExecutedEvent, wait bool) {
 	out := objop.Execute(r, objectKey(g, x), x.Op, x.Payload)
-	return pg.ExecutedEvent{
+	return &pg.ExecutedEvent{
 		Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload, Mem: out.Mem,
 		Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
 	}, out.Wait
 }
 
 func objectKey(g *pg.Group, x pg.Exec) store.Key {
-	return store.Key{PG: g.ID(), Space: store.Objects, Name: string(x.Op.Object)}
+	return store.Key{PG: g.ID(), Space: store.Objects, Name: x.Name}
 }
 
 // exec evaluates a request. Writes read little and are evaluated here, and so are reads of what is in

@@ -28,7 +28,7 @@ func TestWrap(t *testing.T) {
 		}
 		msg := &wirepb.PGMsg{Pool: 1, Shard: 30, Stream: 4, Body: &wirepb.PGMsg_Learn{Learn: learn}}
 		data := []byte("data of the message")
-		m, err := wrap(pg.Out{To: 2, Msg: msg, Payload: [][]byte{data[:5], data[5:]}}, 17)
+		m, err := new(outgoing).wrap(pg.Out{To: 2, Msg: msg, Payload: [][]byte{data[:5], data[5:]}}, 17)
 		if err != nil {
 			t.Fatal(err)
 		}

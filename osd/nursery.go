@@ -129,12 +129,13 @@ func (s *shard) onReleased(r released) {
 	if g := s.groups[r.id]; g == nil {
 		s.adopt(r.id)
 	} else {
-		fx, err := g.Release(s.d.clk.Mono(), s.d.o.Store, r.led)
+		now := s.d.clk.Mono()
+		fx, err := g.Release(now, s.d.o.Store, r.led)
 		if err != nil {
 			s.d.fail(fmt.Errorf("%s: PG %s, split off: %w", s.d.id, r.id, err))
 			return
 		}
-		s.follow(g, s.carryOut(g, fx))
+		s.follow(g, s.carryOut(g, &fx, now, nil))
 	}
 	s.release(r.id)
 }

@@ -46,7 +46,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 			return
 		}
 		id := placement.PGID{Pool: placement.PoolID(p.Pool), Shard: p.Shard}
-		d.shardOf(id).put(forGroup{id: id, epoch: epoch, mem: m.Mem, ev: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
+		d.shardOf(id).put(forGroup{id: id, epoch: epoch, mem: m.Mem, msg: pg.MsgEvent{From: from, Msg: p, Payload: payload}})
 	case hd.GetHeartbeat() != nil:
 		if _, known := d.beaters.Load(c); !known {
 			d.beaters.Store(c, struct{}{})
@@ -55,7 +55,7 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 	case hd.GetPgList() != nil:
 		l := hd.GetPgList()
 		id := placement.PGID{Pool: placement.PoolID(l.Pool), Shard: l.Shard}
-		ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), List: l}
+		ev := &pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), List: l}
 		d.shardOf(id).put(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m}})
 	case hd.GetPgQueryState() != nil:
 		q := hd.GetPgQueryState()
@@ -126,7 +126,7 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 		c.ReplyError(m, wirepb.Code_TRY_LATER, "%s has since heard from this client on a later connection", d.id)
 		return
 	}
-	ev := pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
+	ev := &pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
 	if ev.Grows = write && grows(op); ev.Grows {
 		ev.Full = d.fullness() >= placement.Full
 	}

@@ -48,6 +48,7 @@ type shard struct {
 	promised  int64      // room that writes were let through for and have not taken yet
 	gated     bool       // room.gate is ours
 	taking    *slab.Buf  // memory of the message that is being delivered
+	out       outgoing   // for the message that is being sent
 	m         *placement.Map
 	table     *placement.Table
 }
@@ -73,16 +74,29 @@ type (
 	}
 	forGroup struct {
 		id    placement.PGID
-		epoch placement.Epoch // do not deliver before the shard acts on this map
-		ev    pg.Event
-		to    *pg.Group  // of an answer: who asked; another group of the PG must not get it
-		from  client     // of an OpEvent
-		mem   *slab.Buf  // of a MsgEvent's payload, whose user this is; nil: none
-		since clock.Mono // when a request began to wait for its map
+		epoch placement.Epoch   // do not deliver before the shard acts on this map
+		ev    pg.Event          // nil: one of the next two, the most frequent ones, which need no memory here
+		msg   pg.MsgEvent       // if it has a message
+		saved pg.PersistedEvent // else
+		to    *pg.Group         // of an answer: who asked; another group of the PG must not get it
+		from  client            // of an OpEvent
+		mem   *slab.Buf         // of a MsgEvent's payload, whose user this is; nil: none
+		since clock.Mono        // when a request began to wait for its map
 	}
 	peerReset struct{ peer placement.OSDID }
 	call      struct{ run func(*shard) }
 )
+
+// event is what the group is told. It is valid as long as it is.
+func (it *forGroup) event() pg.Event {
+	switch {
+	case it.ev != nil:
+		return it.ev
+	case it.msg.Msg != nil:
+		return &it.msg
+	}
+	return &it.saved
+}
 
 func newShard(d *OSD) *shard {
 	return &shard{
@@ -191,7 +205,7 @@ func (s *shard) round() {
 		if items[i].other != nil {
 			s.handle(items[i].other)
 		} else {
-			s.hand(items[i].forGroup)
+			s.hand(&items[i].forGroup)
 		}
 		if i%flushItems == flushItems-1 || s.unflushed >= flushBytes {
 			s.flush()
@@ -218,10 +232,16 @@ func (s *shard) untilDue() time.Duration {
 	return min(longest, max(time.Millisecond, s.first.Sub(s.d.clk.Mono())))
 }
 
-// remind notes when a group wants a tick, zero for never.
+// remind notes when a group wants a tick, zero for never. A busy group puts it off with every step; it gets
+// the one that it asked for first, which does no harm.
 func (s *shard) remind(id placement.PGID, at clock.Mono) {
 	if at == 0 {
-		delete(s.due, id)
+		if len(s.due) > 0 {
+			delete(s.due, id)
+		}
+		return
+	}
+	if before, ok := s.due[id]; ok && before <= at {
 		return
 	}
 	s.due[id] = at
@@ -251,10 +271,9 @@ func (s *shard) tick() {
 		}
 	}
 	for _, id := range ids {
+		delete(s.due, id)
 		if g := s.groups[id]; g != nil {
 			s.step(g, pg.TickEvent{})
-		} else {
-			delete(s.due, id)
 		}
 	}
 }
@@ -277,9 +296,9 @@ func (s *shard) handle(item any) {
 }
 
 // hand gives something to its group, unless it must wait for a map.
-func (s *shard) hand(it forGroup) {
+func (s *shard) hand(it *forGroup) {
 	if s.m == nil || it.epoch > s.m.Epoch {
-		s.later(it)
+		s.later(*it)
 		return
 	}
 	s.deliver(it)
@@ -333,12 +352,12 @@ func (s *shard) expire() {
 	})
 }
 
-func (s *shard) deliver(it forGroup) {
+func (s *shard) deliver(it *forGroup) {
 	g := s.groups[it.id]
 	if it.to != nil && it.to != g {
 		return
 	}
-	if op, ok := it.ev.(pg.OpEvent); ok {
+	if op, ok := it.ev.(*pg.OpEvent); ok {
 		if g == nil {
 			rec := s.m.PG(it.id)
 			if rec == nil {
@@ -352,7 +371,7 @@ func (s *shard) deliver(it forGroup) {
 		s.d.throttle.Clients(1)
 	}
 	if g == nil {
-		if _, ok := it.ev.(pg.MsgEvent); !ok || s.m.PG(it.id) == nil {
+		if it.msg.Msg == nil || s.m.PG(it.id) == nil {
 			return
 		}
 		g = s.make(it.id)
@@ -361,7 +380,7 @@ func (s *shard) deliver(it forGroup) {
 		}
 	}
 	s.taking = it.mem
-	s.step(g, it.ev)
+	s.step(g, it.event())
 	s.taking = nil
 	it.mem.Release()
 }
@@ -403,8 +422,8 @@ func (s *shard) onMap(it mapped) {
 	s.acts.Store(uint64(s.m.Epoch))
 	waiting := s.deferred
 	s.deferred, s.waiters = nil, 0
-	for _, it := range waiting {
-		s.hand(it)
+	for i := range waiting {
+		s.hand(&waiting[i])
 	}
 }
 
@@ -413,13 +432,16 @@ func (s *shard) view(id placement.PGID) pg.View { return pg.ViewOf(s.m, s.table,
 // step lets a group take in an event and carries out the effects; reads that
 // need no waiting are answered at once, so there can be several rounds.
 func (s *shard) step(g *pg.Group, ev pg.Event) {
-	s.follow(g, []pg.Event{ev})
+	var room [4]pg.Event
+	s.follow(g, append(room[:0], ev))
 }
 
 func (s *shard) follow(g *pg.Group, events []pg.Event) {
-	for len(events) > 0 {
-		fx := g.Step(s.d.clk.Mono(), events[0])
-		events = append(events[1:], s.carryOut(g, fx)...)
+	for i := 0; i < len(events); i++ {
+		now := s.d.clk.Mono()
+		fx := g.Step(now, events[i])
+		events = s.carryOut(g, &fx, now, events)
+		g.Recycle(&fx)
 	}
 	s.redeem()
 	if s.d.nursery.busy.Load() && s.m != nil {
@@ -427,31 +449,12 @@ func (s *shard) follow(g *pg.Group, events []pg.Event) {
 	}
 }
 
-func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
+// carryOut does what a step at time now demands, and adds to events what the group is to be told at once. It keeps
+// nothing of the effects' slices.
+func (s *shard) carryOut(g *pg.Group, fx *pg.Effects, now clock.Mono, events []pg.Event) []pg.Event {
 	d, id := s.d, g.ID()
-	for _, p := range fx.Persist {
-		began, bytes := d.clk.Mono(), dataBytes(p.Ops)
-		users := s.use(p.Ops)
-		d.pending.Add(1)
-		d.pendingBytes.Add(bytes)
-		s.submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, bytes, func(err error) {
-			d.pending.Add(-1)
-			d.pendingBytes.Add(-bytes)
-			switch {
-			case err == nil:
-				d.commitUs.Store(d.clk.Mono().Sub(began).Microseconds()/8 + d.commitUs.Load()*7/8)
-			case !errors.Is(err, store.ErrNoSpace): // that is for the group to judge
-				d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
-			}
-			for _, mem := range users {
-				mem.Release()
-			}
-			s.put(forGroup{id: id, to: g, ev: pg.PersistedEvent{ID: p.ID, Err: err}})
-			select {
-			case d.answered <- struct{}{}:
-			default:
-			}
-		})
+	for i := range fx.Persist {
+		s.persist(g, &fx.Persist[i], now)
 	}
 	for _, out := range fx.Send {
 		s.send(out)
@@ -461,7 +464,7 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, x := range fx.Exec {
 		if ev, ok := s.exec(g, x); ok {
-			again = append(again, ev)
+			events = append(events, ev)
 		}
 	}
 	for _, r := range fx.Read {
@@ -505,12 +508,56 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	default:
 		s.remind(id, fx.Wake)
 	}
-	return again
+	return events
+}
+
+// batch is a group's batch on its way through the store.
+type batch struct {
+	store.Batch
+	s     *shard
+	g     *pg.Group
+	id    uint64 // of the pg.Persist
+	began clock.Mono
+	bytes int64
+	users []*slab.Buf // memory whose user it is
+	first [1]*slab.Buf
+}
+
+// persist gives the store a batch.
+func (s *shard) persist(g *pg.Group, p *pg.Persist, now clock.Mono) {
+	d := s.d
+	b := &batch{s: s, g: g, id: p.ID, began: now, bytes: dataBytes(p.Ops)}
+	b.Ops, b.Line, b.Reserve = p.Ops, s.lines[g.ID()], p.Reserve
+	b.users = s.use(p.Ops, b.first[:0])
+	d.pending.Add(1)
+	d.pendingBytes.Add(b.bytes)
+	s.submit(&b.Batch, b.bytes, b.done)
+}
+
+// done tells the group that the store has its batch, or why not. It runs on a goroutine of the store.
+func (b *batch) done(err error) {
+	d, id := b.s.d, b.g.ID()
+	d.pending.Add(-1)
+	d.pendingBytes.Add(-b.bytes)
+	switch {
+	case err == nil:
+		d.commitUs.Store(d.clk.Mono().Sub(b.began).Microseconds()/8 + d.commitUs.Load()*7/8)
+	case !errors.Is(err, store.ErrNoSpace): // that is for the group to judge
+		d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
+	}
+	for _, mem := range b.users {
+		mem.Release()
+	}
+	b.s.put(forGroup{id: id, to: b.g, saved: pg.PersistedEvent{ID: b.id, Err: err}})
+	select {
+	case d.answered <- struct{}{}:
+	default:
+	}
 }
 
 // use makes the batch of these operations a user of the memory that their data lies in,
-// and returns that.
-func (s *shard) use(ops []store.Op) (users []*slab.Buf) {
+// and adds that to users.
+func (s *shard) use(ops []store.Op, users []*slab.Buf) []*slab.Buf {
 	for i := range ops {
 		op := &ops[i]
 		if op.Mem == nil && s.taking != nil && len(op.Data) > 0 {
@@ -552,14 +599,16 @@ func (s *shard) send(out pg.Out) {
 	if o == nil || !o.Up {
 		return // the map has it down: the group knows
 	}
-	m, err := wrap(out, s.m.Epoch)
+	m, err := s.out.wrap(out, s.m.Epoch)
 	if err != nil {
 		d.fail(fmt.Errorf("encode a message to %s: %w", out.To, err))
 		return
 	}
+	size := len(m.Payload)
 	c, err := d.peers.Queue(o.Addr, m)
+	s.out = outgoing{}
 	if c != nil {
-		s.toFlush(c, len(m.Payload))
+		s.toFlush(c, size)
 	}
 	if err != nil {
 		if !errors.Is(err, wire.ErrBackoff) {
@@ -573,19 +622,30 @@ func (s *shard) send(out pg.Out) {
 // leaves room in the header's limit of wire.MaxHeader.
 const wrapBytes = 256 << 10
 
+// outgoing is memory for a message: it is encoded before the messenger's call returns, and can be used again then.
+type outgoing struct {
+	m     wire.Message
+	h     wirepb.Header
+	pg    wirepb.Header_Pg
+	reply wirepb.Header_OpReply
+}
+
 // wrap makes the frame of a PG's message.
-func wrap(out pg.Out, epoch placement.Epoch) (*wire.Message, error) {
-	h := &wirepb.Header{Epoch: uint64(epoch)}
+func (o *outgoing) wrap(out pg.Out, epoch placement.Epoch) (*wire.Message, error) {
+	m, h := &o.m, &o.h
+	m.Header, h.Epoch = h, uint64(epoch)
 	if n := out.Msg.SizeVT(); n > wrapBytes {
 		b, err := out.Msg.MarshalVT()
 		if err != nil {
 			return nil, err
 		}
 		h.Body = &wirepb.Header_PgWrapped{PgWrapped: &wirepb.PGWrapped{MsgBytes: uint64(n)}}
-		return &wire.Message{Header: h, Payload: join(append([][]byte{b}, out.Payload...))}, nil
+		m.Payload = join(append([][]byte{b}, out.Payload...))
+		return m, nil
 	}
-	h.Body = &wirepb.Header_Pg{Pg: out.Msg}
-	m := &wire.Message{Header: h, Payload: join(out.Payload)}
+	o.pg.Pg = out.Msg
+	h.Body = &o.pg
+	m.Payload = join(out.Payload)
 	if len(out.Payload) == 1 {
 		m.Mem = out.Mem
 	}
@@ -625,10 +685,13 @@ func (s *shard) reply(r pg.Reply) {
 	}
 	delete(s.clients, r.Handle)
 	s.d.throttle.Clients(-1)
-	h := &wirepb.Header{Code: r.Code, Error: r.Text}
+	m, h := &s.out.m, &s.out.h
+	m.Header, m.Payload, m.Mem = h, r.Payload, r.Mem
+	h.Code, h.Error = r.Code, r.Text
 	switch {
 	case r.Reply != nil:
-		h.Body = &wirepb.Header_OpReply{OpReply: r.Reply}
+		s.out.reply.OpReply = r.Reply
+		h.Body = &s.out.reply
 	case r.List != nil:
 		h.Body = &wirepb.Header_PgListReply{PgListReply: r.List}
 	}
@@ -639,7 +702,8 @@ func (s *shard) reply(r pg.Reply) {
 		s.d.stats.readOps.Add(1)
 		s.d.stats.readBytes.Add(uint64(len(r.Payload)))
 	}
-	c.conn.QueueReply(c.req, &wire.Message{Header: h, Payload: r.Payload, Mem: r.Mem}) // the client is gone if it fails
+	c.conn.QueueReply(c.req, m) // the client is gone if it fails
+	s.out = outgoing{}
 	s.toFlush(c.conn, len(r.Payload))
 	r.Mem.Release()
 	c.req.Release() // batches and messages that carry its payload are users themselves

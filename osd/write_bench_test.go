@@ -245,4 +245,3 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportMetric(float64(u1.Utime.Nano()-u0.Utime.Nano())/1e3/float64(b.N), "user-us/op")
 	b.ReportMetric(float64(u1.Stime.Nano()-u0.Stime.Nano())/1e3/float64(b.N), "sys-us/op")
 }
-

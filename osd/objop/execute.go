@@ -40,7 +40,7 @@ func Execute(r store.Reader, k store.Key, req *wirepb.OpRequest, payload []byte)
 	if err := validate(req, len(payload)); err != nil {
 		return failure(req, 0, err)
 	}
-	e := executor{r: r, k: k, req: req, payload: payload, write: IsWrite(req)}
+	e := executor{r: r, k: k, req: req, payload: payload, write: IsWrite(req), answer: &answer{}}
 	e.readBudget = MaxReadBytes
 	if e.write {
 		e.readBudget = MaxMixedReadBytes
@@ -61,8 +61,10 @@ func Execute(r store.Reader, k store.Key, req *wirepb.OpRequest, payload []byte)
 		}
 		return failure(req, e.before.Version.Seq, err)
 	}
+	reply := &e.answer.reply
+	reply.Results, reply.Version = e.results, e.before.Version.Seq
 	out := Outcome{
-		Reply:   &wirepb.OpReply{Results: e.results, Version: e.before.Version.Seq},
+		Reply:   reply,
 		Payload: e.out,
 		Mem:     e.mem,
 		Mutates: e.write,
@@ -90,6 +92,13 @@ func failure(req *wirepb.OpRequest, version uint64, err *Error) Outcome {
 	return Outcome{Reply: reply, Code: err.Code, Text: err.Text}
 }
 
+// answer is a reply and, of a request with one operation, its result, in one piece of memory.
+type answer struct {
+	reply wirepb.OpReply
+	one   [1]wirepb.ObjResult
+	list  [1]*wirepb.ObjResult
+}
+
 // executor holds one evaluation.
 type executor struct {
 	r       store.Reader
@@ -101,6 +110,7 @@ type executor struct {
 	existed bool       // before the request
 	before  store.Info // zero if !existed
 
+	answer     *answer
 	results    []*wirepb.ObjResult
 	out        []byte
 	mem        *slab.Buf // of out, unless nil
@@ -117,8 +127,11 @@ func (e *executor) run() *Error {
 	ops := e.req.Ops
 	e.exists, e.size = e.existed, e.before.Size
 	e.inline = uint64(len(ops)) * OpOverhead
-	all := make([]wirepb.ObjResult, len(ops))
-	e.results = make([]*wirepb.ObjResult, len(ops))
+	all := e.answer.one[:]
+	e.results = e.answer.list[:]
+	if len(ops) > 1 {
+		all, e.results = make([]wirepb.ObjResult, len(ops)), make([]*wirepb.ObjResult, len(ops))
+	}
 	for i := range all {
 		e.results[i] = &all[i]
 	}
@@ -443,6 +456,9 @@ func appendKVs(to []*wirepb.KV, kvs []store.KV) []*wirepb.KV {
 
 func (e *executor) emit(op store.Op) {
 	op.Key = e.k
+	if e.ops == nil {
+		e.ops = make([]store.Op, 0, len(e.req.Ops)+2) // the PG adds the version and its log's entry
+	}
 	e.ops = append(e.ops, op)
 }
 

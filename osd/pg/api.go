@@ -258,6 +258,7 @@ type Reply struct {
 // Exec asks the driver to evaluate a request against the store (osd/objop) and to answer with an ExecutedEvent.
 type Exec struct {
 	Handle  Handle
+	Name    string // the object's
 	Op      *wirepb.OpRequest
 	List    *wirepb.PGList
 	Payload []byte

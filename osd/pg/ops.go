@@ -144,7 +144,7 @@ func (g *Group) start(r *request) {
 // execute has a request evaluated that holds its lock.
 func (g *Group) execute(r *request) {
 	r.locked = true
-	g.fx.Exec = append(g.fx.Exec, Exec{Handle: r.handles[0], Op: r.ev.Op, Payload: r.ev.Payload})
+	g.fx.Exec = append(g.fx.Exec, Exec{Handle: r.handles[0], Name: r.name, Op: r.ev.Op, Payload: r.ev.Payload})
 }
 
 func lockOf(r *request) lockKind {

@@ -328,7 +328,7 @@ func (g *Group) mended(r *request, ev *ExecutedEvent) bool {
 			return
 		}
 		if err == nil {
-			g.fx.Exec = append(g.fx.Exec, Exec{Handle: answer.Handle, Op: r.ev.Op, Payload: r.ev.Payload})
+			g.fx.Exec = append(g.fx.Exec, Exec{Handle: answer.Handle, Name: r.name, Op: r.ev.Op, Payload: r.ev.Payload})
 			return
 		}
 		answer.Code, answer.Text = wirepb.Code_TRY_LATER, err.text
