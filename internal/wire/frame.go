@@ -278,12 +278,7 @@ func truncated(err error, what string, got, want int) error {
 
 // message reads the rest of a frame whose header is a wirepb.Header.
 func (r *frameReader) message(p prefix, header []byte) (*Message, error) {
-	// One allocation for all; they live and die together.
-	all := &struct {
-		m   Message
-		h   wirepb.Header
-		buf slab.Buf
-	}{}
+	all := roomFor(header)
 	m := &all.m
 	m.Header = &all.h
 	if err := m.Header.UnmarshalVT(header); err != nil {

@@ -10,5 +10,8 @@ trap 'rm -rf "$bin"' EXIT
 go build -o "$bin" google.golang.org/protobuf/cmd/protoc-gen-go github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
 PATH="$bin:$PATH" protoc \
 	--go_out=. --go_opt=paths=source_relative \
-	--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size \
+	--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size+pool \
+	--go-vtproto_opt=pool=github.com/cairnstore/cairn/internal/wire/wirepb.PGReplicate \
+	--go-vtproto_opt=pool=github.com/cairnstore/cairn/internal/wire/wirepb.OpRequest \
+	--go-vtproto_opt=pool=github.com/cairnstore/cairn/internal/wire/wirepb.OpReply \
 	wire.proto

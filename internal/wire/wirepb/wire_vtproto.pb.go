@@ -10,6 +10,7 @@ import (
 	protohelpers "github.com/planetscale/vtprotobuf/protohelpers"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	io "io"
+	sync "sync"
 )
 
 const (
@@ -6080,6 +6081,85 @@ func (m *Confirm) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+var vtprotoPool_PGReplicate = sync.Pool{
+	New: func() interface{} {
+		return &PGReplicate{}
+	},
+}
+
+func (m *PGReplicate) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Mutations {
+			mm.Reset()
+		}
+		f0 := m.Mutations[:0]
+		m.Reset()
+		m.Mutations = f0
+	}
+}
+func (m *PGReplicate) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_PGReplicate.Put(m)
+	}
+}
+func PGReplicateFromVTPool() *PGReplicate {
+	return vtprotoPool_PGReplicate.Get().(*PGReplicate)
+}
+
+var vtprotoPool_OpRequest = sync.Pool{
+	New: func() interface{} {
+		return &OpRequest{}
+	},
+}
+
+func (m *OpRequest) ResetVT() {
+	if m != nil {
+		f0 := m.Object[:0]
+		for _, mm := range m.Ops {
+			mm.Reset()
+		}
+		f1 := m.Ops[:0]
+		m.Reset()
+		m.Object = f0
+		m.Ops = f1
+	}
+}
+func (m *OpRequest) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_OpRequest.Put(m)
+	}
+}
+func OpRequestFromVTPool() *OpRequest {
+	return vtprotoPool_OpRequest.Get().(*OpRequest)
+}
+
+var vtprotoPool_OpReply = sync.Pool{
+	New: func() interface{} {
+		return &OpReply{}
+	},
+}
+
+func (m *OpReply) ResetVT() {
+	if m != nil {
+		for _, mm := range m.Results {
+			mm.Reset()
+		}
+		f0 := m.Results[:0]
+		m.Reset()
+		m.Results = f0
+	}
+}
+func (m *OpReply) ReturnToVTPool() {
+	if m != nil {
+		m.ResetVT()
+		vtprotoPool_OpReply.Put(m)
+	}
+}
+func OpReplyFromVTPool() *OpReply {
+	return vtprotoPool_OpReply.Get().(*OpReply)
+}
 func (m *Header) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -17104,7 +17184,14 @@ func (m *PGReplicate) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Mutations = append(m.Mutations, &Mutation{})
+			if len(m.Mutations) == cap(m.Mutations) {
+				m.Mutations = append(m.Mutations, &Mutation{})
+			} else {
+				m.Mutations = m.Mutations[:len(m.Mutations)+1]
+				if m.Mutations[len(m.Mutations)-1] == nil {
+					m.Mutations[len(m.Mutations)-1] = &Mutation{}
+				}
+			}
 			if err := m.Mutations[len(m.Mutations)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -21732,7 +21819,14 @@ func (m *OpRequest) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Ops = append(m.Ops, &ObjOp{})
+			if len(m.Ops) == cap(m.Ops) {
+				m.Ops = append(m.Ops, &ObjOp{})
+			} else {
+				m.Ops = m.Ops[:len(m.Ops)+1]
+				if m.Ops[len(m.Ops)-1] == nil {
+					m.Ops[len(m.Ops)-1] = &ObjOp{}
+				}
+			}
 			if err := m.Ops[len(m.Ops)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
@@ -21855,7 +21949,14 @@ func (m *OpReply) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.Results = append(m.Results, &ObjResult{})
+			if len(m.Results) == cap(m.Results) {
+				m.Results = append(m.Results, &ObjResult{})
+			} else {
+				m.Results = m.Results[:len(m.Results)+1]
+				if m.Results[len(m.Results)-1] == nil {
+					m.Results[len(m.Results)-1] = &ObjResult{}
+				}
+			}
 			if err := m.Results[len(m.Results)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
