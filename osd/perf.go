@@ -4,6 +4,7 @@ import (
 	"github.com/cairnstore/cairn/internal/process"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/osd/store"
 )
 
 // onPerf answers what the process has used and what the OSD has done.
@@ -14,6 +15,10 @@ func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
 		return
 	}
 	p := u.Perf()
+	var st store.DeviceStats
+	if m, ok := d.o.Store.(store.Metered); ok {
+		st = m.DeviceStats()
+	}
 	for _, n := range []struct {
 		name  string
 		value uint64
@@ -23,6 +28,8 @@ func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
 		{"write_ops", d.stats.writeOps.Load()},
 		{"read_bytes", d.stats.readBytes.Load()},
 		{"write_bytes", d.stats.writeBytes.Load()},
+		{"discards", st.Discards},
+		{"discarded_bytes", st.DiscardedBytes},
 	} {
 		p.Counters = append(p.Counters, &wirepb.PerfCounter{Name: n.name, Value: n.value})
 	}

@@ -176,7 +176,7 @@ func parseMon(s string) (placement.Mon, error) {
 
 func newOSDDaemonCommand(e *env) *cobra.Command {
 	var f daemonFlags
-	var host, journal, capacity, cache string
+	var host, journal, capacity, cache, discard string
 	var location []string
 	o := node.OSDOptions{}
 	cmd := daemon("osd", "Run an OSD, or ask about and change OSDs", `Run an OSD until it is interrupted.
@@ -212,6 +212,9 @@ be named again only when it has another name.
 			if o.Capacity, err = parseBytes(capacity); err != nil {
 				return usageErrorf("flag --capacity: %v", err)
 			}
+			if o.Discard = discard == "on"; !o.Discard && discard != "off" {
+				return usageErrorf("flag --discard %q: want on or off", discard)
+			}
 			if host == "" {
 				if host, err = os.Hostname(); err != nil {
 					return fmt.Errorf("name of this machine: %w; give --host", err)
@@ -234,6 +237,7 @@ be named again only when it has another name.
 	cmd.Flags().StringVar(&o.Dir, "data", "", "data directory")
 	cmd.Flags().StringVar(&o.Device, "device", "", "block device, or file, for journal and data (default: files in the data directory)")
 	cmd.Flags().StringVar(&o.WipeDevice, "wipe-device", "", "destroy what the device of a new store holds: the word of the error that refuses it, such as ext4, or a store's UUID")
+	cmd.Flags().StringVar(&discard, "discard", "off", "on: tell the block device what was freed; without --device, give that room back to the file system, which others may then take. Not for a --device that is a file: it keeps its room")
 	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:0", "messenger address, HOST:PORT")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address told to others, if it is not that of --listen")

@@ -48,6 +48,7 @@ func newObjectstoreCommand(e *env) *cobra.Command {
 		newStoreDumpCommand(o),
 		newStoreListCommand(o),
 		o.leaf("usage", "Show where the bytes of the store are", o.usage),
+		newStoreTrimCommand(o),
 		newStoreExportCommand(o),
 		newStoreImportCommand(o),
 		newStoreRemoveCommand(o),

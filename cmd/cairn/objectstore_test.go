@@ -69,6 +69,9 @@ func TestObjectstore(t *testing.T) {
 	want(2, "--space", "list", data, "--pg=1.a", "--space=moon")
 	want(0, "1.a  1", "usage", data)
 	want(0, "  of it allocated", "usage", data)
+	want(0, "can be discarded", "trim", data, "--dry-run")
+	want(0, "discarded", "trim", data)
+	want(exitCannotOpen, "no store here", "trim", "--data="+t.TempDir())
 	want(0, "copy 1: format", "dump", "superblock", data)
 	want(0, "it ends in order", "dump", "journal", data)
 	want(0, "incomplete, to be compared", "dump", "pg", data, "--pg=1.a")
@@ -98,7 +101,7 @@ func TestObjectstore(t *testing.T) {
 	want(20, "damaged or incomplete", "import", data, "--file="+cut)
 	want(0, "imported PG 1.a of osd.3", "import", data, "--file="+file)
 	for argv, v := range map[string]any{
-		"fsck": &store.FsckReport{}, "list": &[]inspect.State{}, "usage": &inspect.Usage{}, "list --pg=1.a": &[]map[string]any{},
+		"fsck": &store.FsckReport{}, "list": &[]inspect.State{}, "usage": &inspect.Usage{}, "trim --dry-run": &store.TrimReport{}, "list --pg=1.a": &[]map[string]any{},
 		"dump superblock": &[]store.SuperCopy{}, "dump journal": &[]store.JournalGroup{}, "dump pg --pg=1.a": &inspect.State{},
 		"dump log --pg=1.a": &[]inspect.LogEntry{}, "dump omap --pg=1.a --name=greeting": &[]inspect.Pair{}, "dump object --pg=1.a --name=greeting": &store.ObjectDump{},
 	} {

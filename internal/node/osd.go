@@ -24,6 +24,7 @@ type OSDOptions struct {
 	Dir          string   // data directory; a new store is made in it when it is empty or missing
 	Device       string   // block device or file for journal and data; default: files of the directory
 	WipeDevice   string   // what a device may hold and lose when a store is made on it
+	Discard      bool     // tell the device what was freed
 	Mons         []string // required: messenger addresses of some monitors
 	Listen       string   // default 127.0.0.1:0
 	Advertise    string
@@ -85,7 +86,7 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	if err := makeStore(o); err != nil {
 		return nil, err
 	}
-	so := store.Options{Device: o.Device, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
+	so := store.Options{Device: o.Device, Discard: o.Discard, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
 	// An entry of the index stands for much more data: most small objects that are read again have theirs in
 	// memory, if not themselves.
 	so.IndexCacheBytes = o.BlockCache / 4

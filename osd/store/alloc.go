@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -33,6 +34,7 @@ type allocator struct {
 	pending []pendingFree
 	grow    func(blocks uint64) error // extends the data file; called with mu held
 	lowest  bool                      // search from the start: crash tests, which want blocks used again soon
+	regionMap
 }
 
 type pendingFree struct {
@@ -42,6 +44,7 @@ type pendingFree struct {
 
 func newAllocator(blocks, maxBlocks, step uint64, grow func(uint64) error) *allocator {
 	a := &allocator{max: max(maxBlocks, blocks), step: max(step, 1), grow: grow, m: chunkMap{room: chunksOpen}}
+	a.regionMap = regionMap{size: regionBlocks, freed: sync.NewCond(&a.mu)}
 	a.setBlocks(blocks)
 	a.mark(run{0, 1}) // the data header
 	a.next = 1
@@ -112,6 +115,7 @@ func (a *allocator) extend(n uint64) error {
 func (a *allocator) clear(r run) {
 	a.m.set(r, false)
 	a.used -= r.count
+	a.noteFreed(r)
 }
 
 // release gives back blocks nothing durable ever referenced.
@@ -160,14 +164,14 @@ func (a *allocator) setMax(n uint64) {
 func (a *allocator) counts() (used, waiting, maxBlocks uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.used, a.waiting, a.max
+	return a.used - a.held, a.waiting, a.max
 }
 
-// size is how many blocks the data file has now.
+// size is how many blocks the data file has now, without holes.
 func (a *allocator) size() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.blocks
+	return a.blocks - a.holed
 }
 
 // alloc takes n blocks in as few runs as it finds quickly, leaving keep blocks
@@ -176,6 +180,17 @@ func (a *allocator) size() uint64 {
 func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for {
+		rs, err := a.take(n, keep, hint)
+		if a.held == 0 || !errors.Is(err, ErrNoSpace) {
+			return rs, err
+		}
+		a.freed.Wait() // what is being discarded is free in a moment
+	}
+}
+
+// take is alloc; the caller holds mu.
+func (a *allocator) take(n, keep, hint uint64) ([]run, error) {
 	if a.used+n+keep > a.max {
 		return nil, fmt.Errorf("data file: %d blocks wanted, %d of %d taken, %d kept back: %w", n, a.used, a.max, keep, ErrNoSpace)
 	}
@@ -183,8 +198,8 @@ func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 		a.mark(run{hint, 1})
 		return []run{{hint, 1}}, nil
 	}
-	if a.used+n > a.blocks {
-		if err := a.extend(a.used + n - a.blocks); err != nil {
+	if have := a.blocks - a.holed; a.used+n > have {
+		if err := a.widen(a.used + n - have); err != nil {
 			return nil, err
 		}
 	}
@@ -199,6 +214,9 @@ func (a *allocator) alloc(n, keep, hint uint64) ([]run, error) {
 	// First whole: a run as long as wanted. When the file can still grow, growing
 	// beats scattering a large object over the gaps.
 	r, ok := a.find(n)
+	if !ok {
+		r, ok = a.findInHoles(n)
+	}
 	if !ok && a.blocks < a.max && a.max-a.blocks >= n {
 		if end := a.blocks; a.extend(n) == nil {
 			a.next = end

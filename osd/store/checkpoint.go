@@ -238,6 +238,7 @@ func (d *Disk) checkpoint() error {
 		return err
 	}
 	d.alloc.checkpointed(to.seq - 1)
+	d.freedForGood()
 	d.keeper.mu.Lock()
 	d.keeper.done = to
 	d.keeper.mu.Unlock()

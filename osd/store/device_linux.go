@@ -73,7 +73,7 @@ func openBlockDevice(path string, direct bool) (file, error) {
 	case err != nil:
 		return nil, err
 	}
-	o := &osFile{f: f, direct: direct}
+	o := &osFile{f: f, direct: direct, block: true}
 	if o.size, err = checkBlockDevice(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -126,7 +126,7 @@ func openFileDevice(path string, direct bool) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &osFile{f: f, direct: direct}
+	o := &osFile{f: f, direct: direct, whole: true}
 	if err := o.claim(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// device has another name now. The link is then changed. A store that has all in its
 	// directory is refused.
 	Device string
+	// Discard tells the device what was freed for good. It is refused for a file that is used as a device.
+	Discard bool
 	// NoODirect goes through the page cache.
 	NoODirect bool
 	// IdleCheckpoint is how long after the last batch memory and journal are emptied;
@@ -46,7 +48,9 @@ type Options struct {
 	// Now is the clock by which the device's latencies are taken; default the system's.
 	Now func() time.Duration
 
-	layer fileLayer // default osLayer
+	layer         fileLayer // default osLayer
+	discardRegion uint64    // blocks; tests, whose stores are small
+	discardAtOnce bool      // by the keeper: tests, which leave nothing to the scheduler
 }
 
 // Fit sets the sizes that are not set to what suits a process that is to stay below
@@ -96,14 +100,15 @@ type Disk struct {
 	opts Options
 	log  *slog.Logger
 
-	lock   io.Closer
-	files  *storeFiles
-	data   file
-	meter  *meter // what data and journal go through
-	db     *pebble.DB
-	cache  *pebble.Cache
-	alloc  *allocator
-	blocks *blockCache // nil: none
+	lock     io.Closer
+	files    *storeFiles
+	data     file
+	meter    *meter // what data and journal go through
+	discards discarder
+	db       *pebble.DB
+	cache    *pebble.Cache
+	alloc    *allocator
+	blocks   *blockCache // nil: none
 
 	journal *journal // the committer's, as is planner
 	planner *planner
@@ -189,6 +194,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.closeFiles()
 		return nil, fmt.Errorf("open store %s: %w", dir, explain(err))
 	}
+	d.startDiscards() // ended by Close
 	go d.commitLoop() // ended by Close
 	go d.keepLoop()   // ended by Close
 	return d, nil
@@ -254,6 +260,11 @@ func (d *Disk) openSuper() error {
 	if err := d.files.check(sb); err != nil {
 		return err
 	}
+	if d.opts.Discard {
+		if err := d.canDiscard(); err != nil {
+			return err
+		}
+	}
 	d.super = *sb
 	d.journalBytes, d.limitBytes = sb.journal, sb.capacity
 	return nil
@@ -277,6 +288,9 @@ func (d *Disk) open() error {
 		return err
 	}
 	if err := d.scan(); err != nil {
+		return err
+	}
+	if err := d.digHoles(); err != nil {
 		return err
 	}
 	d.measure()
@@ -308,7 +322,10 @@ func (d *Disk) opened() error {
 	if old := d.super.device; f.device != nil && f.bytes > old {
 		d.log.Info("store: the device has grown", "dir", d.dir, "device", f.name, "bytes", f.bytes, "was", old)
 	}
-	return d.writeSuper(func(s *superblock) { s.clean, s.making, s.device = false, false, f.bytes })
+	return d.writeSuper(func(s *superblock) {
+		s.clean, s.making, s.device = false, false, f.bytes
+		s.holes = s.holes || d.opts.Discard && d.punches()
+	})
 }
 
 // forgives reports whether opening goes on at damage. What belongs to another store, or is of
@@ -359,6 +376,10 @@ func (d *Disk) openFiles() error {
 	maxBlocks := d.maxBlocks()
 	step := min(max(maxBlocks/16, 16<<20/blockBytes), 1<<30/blockBytes)
 	d.alloc = newAllocator(uint64(size/blockBytes), maxBlocks, step, d.grow)
+	d.alloc.fill, d.alloc.note = d.fillHoles, d.opts.Discard
+	if d.opts.discardRegion > 0 {
+		d.alloc.regionMap.size = d.opts.discardRegion
+	}
 	return nil
 }
 
@@ -366,6 +387,9 @@ func (d *Disk) openFiles() error {
 // what the superblock says, or else what we have plus that.
 func (d *Disk) refreshCapacity(dataSize int64) {
 	d.refreshFree()
+	if d.alloc != nil {
+		dataSize = int64(d.alloc.size()) * blockBytes // without holes: what is free counts their room
+	}
 	c := d.journalBytes + dataSize + d.indexBytes.Load() + d.freeBytes.Load()
 	if d.files.device != nil {
 		c = d.files.bytes
@@ -544,6 +568,7 @@ func (d *Disk) SetIdentity(id Identity) error {
 // Close implements Store.
 func (d *Disk) Close() error {
 	d.closeOnce.Do(func() {
+		d.stopDiscards()
 		d.queue.close()
 		<-d.committed
 		d.workers.Wait()

@@ -37,10 +37,10 @@ func (l *faultLayer) Open(o Options) (*Disk, error) {
 // that which was not synced.
 func (l *faultLayer) PowerCut() *Medium { return l.restart() }
 
-// Drowsy makes writes of the data file take a while, in which others can go on.
+// Drowsy makes writes and discards of the data file take a while, in which others can go on.
 func (l *faultLayer) Drowsy() {
 	l.setFault(func(op, name string, off int64) error {
-		if op == "write" {
+		if op == "write" || op == "discard" {
 			l.mu.Unlock() // held by our caller
 			for range off / blockBytes % 50 {
 				runtime.Gosched()
@@ -56,3 +56,24 @@ func (d *Disk) Checkpoint() { d.keeper.await(d) }
 
 // Relieve empties the overlay, by and by.
 func (d *Disk) Relieve() { d.keeper.askRelief() }
+
+// WithDiscard are options of a store that discards rows of as few blocks as given.
+func WithDiscard(o Options, blocks uint64) Options {
+	o.Discard, o.discardRegion = true, blocks
+	return o
+}
+
+// DiscardsDone waits until nothing that is known to be free is left to discard.
+func (d *Disk) DiscardsDone() {
+	d.alloc.mu.Lock()
+	defer d.alloc.mu.Unlock()
+	for _, left := d.alloc.stale.next(0); left || d.alloc.held > 0; _, left = d.alloc.stale.next(0) {
+		if d.alloc.held > 0 {
+			d.alloc.freed.Wait()
+			continue
+		}
+		d.alloc.mu.Unlock()
+		runtime.Gosched()
+		d.alloc.mu.Lock()
+	}
+}

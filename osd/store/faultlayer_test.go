@@ -50,6 +50,8 @@ type memFile struct {
 	synced  int  // durable size
 	durable bool // the directory entry is
 	device  bool // a device: it has its size for good
+
+	discards memDiscards
 }
 
 // memLink is a symbolic link; was is what it said before, until the directory is synced.
@@ -170,6 +172,7 @@ func (l *faultLayer) powerCut() {
 		if f.synced < len(c.data) && l.rng.IntN(2) == 0 {
 			c.data = c.data[:f.synced]
 		}
+		f.discards.afterCut(c)
 		c.synced = len(c.data)
 		n.files[name] = c
 	}
@@ -293,7 +296,7 @@ func (l *faultLayer) space() (total, free int64, err error) {
 	free = l.total
 	for _, f := range l.files {
 		if !f.device {
-			free -= int64(len(f.data))
+			free -= int64(len(f.data) - len(f.discards.holes)*blockBytes)
 		}
 	}
 	return l.total, free, nil
@@ -361,6 +364,7 @@ func (f *memFile) put(p []byte, off int64) {
 		}
 	}
 	copy(f.data[off:], p)
+	f.discards.written(int(off), len(p))
 }
 
 func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
@@ -371,6 +375,9 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	if err := f.l.check("write", f.name, off); err != nil {
 		return 0, err
+	}
+	if _, free, _ := f.l.space(); f.discards.inHoles(int(off), len(p)) > free {
+		return 0, syscall.ENOSPC
 	}
 	f.put(p, off)
 	if !f.l.tick() {
@@ -410,6 +417,7 @@ func (f *memFile) Sync() error {
 	}
 	f.old = map[int][]byte{}
 	f.synced = len(f.data)
+	clear(f.discards.filled)
 	return nil
 }
 

@@ -345,8 +345,15 @@ func (in *Inspector) Layout() (Layout, error) {
 	} else {
 		l.Allocated = allocated(d.path(dataName))
 	}
-	used := &blockSet{limit: max(uint64(size/blockBytes), d.maxBlocks())}
-	_, _, err = d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(_, v []byte) {
+	used, err := in.usedBlocks(size)
+	l.DataUsed = int64(used.n) * blockBytes
+	return l, err
+}
+
+// usedBlocks reads from the index which blocks of a data area of a size hold something.
+func (in *Inspector) usedBlocks(size int64) (*blockSet, error) {
+	used := &blockSet{limit: max(uint64(size/blockBytes), in.d.maxBlocks())}
+	_, _, err := in.d.eachPair([]byte{keySeg}, []byte{keySeg + 1}, -1, func(_, v []byte) {
 		if s, err := decodeSegment(v); err == nil {
 			s.runs(func(_ int, r run) {
 				for b := r.start; b < r.end(); b++ {
@@ -355,8 +362,7 @@ func (in *Inspector) Layout() (Layout, error) {
 			})
 		}
 	})
-	l.DataUsed = int64(used.n) * blockBytes
-	return l, err
+	return used, err
 }
 
 // Close releases the store.

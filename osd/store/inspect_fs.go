@@ -244,6 +244,8 @@ func (watchFile) WriteAt([]byte, int64) (int, error) { return 0, errOnlyLooking 
 func (watchFile) WriteSync([]byte, int64) error      { return errOnlyLooking }
 func (watchFile) Sync() error                        { return errOnlyLooking }
 func (watchFile) Allocate(int64) error               { return errOnlyLooking }
+func (watchFile) Reserve(_, _ int64) error           { return errOnlyLooking }
+func (watchFile) Discard(_, _ int64) error           { return errOnlyLooking }
 
 // scratchFile is the data file of a store that must not change. The blocks of a
 // journal larger than memory should be go to a file in the scratch folder.

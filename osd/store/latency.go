@@ -120,6 +120,9 @@ type DeviceStats struct {
 	WriteErrors    uint64        // writes and syncs that failed; the store stops with the first it cannot undo
 	Retries        uint64        // reads that failed and were good when they were tried again
 	ChecksumErrors uint64        // blocks that were not what had been written
+	Discards       uint64        // rows of free blocks that the device was told of
+	DiscardedBytes uint64        // in them
+	DiscardErrors  uint64        // such that failed; there is at most one, and then no more
 	Stalled        time.Duration // how long the oldest operation under way has been waiting
 }
 
@@ -147,7 +150,11 @@ func newMeter(now func() time.Duration) *meter {
 }
 
 // DeviceStats implements Metered.
-func (d *Disk) DeviceStats() DeviceStats { return d.meter.stats() }
+func (d *Disk) DeviceStats() DeviceStats {
+	s := d.meter.stats()
+	s.Discards, s.DiscardedBytes, s.DiscardErrors = d.discards.calls.Load(), d.discards.bytes.Load(), d.discards.errors.Load()
+	return s
+}
 
 func (m *meter) stats() DeviceStats {
 	s := DeviceStats{

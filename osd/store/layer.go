@@ -46,6 +46,11 @@ type file interface {
 	Size() (int64, error)
 	// Allocate extends the file to size and keeps the room for it where the file system can.
 	Allocate(size int64) error
+	// Reserve takes room for a part of the file again that was discarded.
+	Reserve(off, n int64) error
+	// Discard says that what is there is not needed any more. Until it is written again it reads as anything; a
+	// file system may give its room to others. What cannot do it answers errors.ErrUnsupported.
+	Discard(off, n int64) error
 	// Direct reports whether the page cache is bypassed.
 	Direct() bool
 	Close() error

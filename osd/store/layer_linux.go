@@ -126,6 +126,8 @@ type osFile struct {
 	direct bool
 	noRWF  atomic.Bool // the file system refused RWF_DSYNC
 	size   int64       // of a device, which does not grow while it is open; 0: ask
+	whole  bool        // a file used as a device, which keeps its room
+	block  bool        // a block device
 	aio    [2]aio
 	reads  readQueue
 }

@@ -125,6 +125,17 @@ func (s *section) Allocate(size int64) error {
 	return nil
 }
 
+// Reserve implements file: a device is never asked, its room is its own.
+func (s *section) Reserve(_, _ int64) error { return nil }
+
+// Discard implements file.
+func (s *section) Discard(off, n int64) error {
+	if off < 0 || n < 0 || off+n > s.limit {
+		return fmt.Errorf("discard %d bytes at %d of an area of %d bytes: %w", n, off, s.limit, ErrInvalid)
+	}
+	return s.f.Discard(s.base+off, n)
+}
+
 // storeFiles are the open files of a store, however they are laid out.
 type storeFiles struct {
 	device  file   // nil: files of the directory

@@ -24,6 +24,14 @@ func drawOptions(rng *rand.Rand) store.Options {
 	}
 }
 
+// mayDiscard makes a store discard, sometimes.
+func mayDiscard(rng *rand.Rand, o store.Options) store.Options {
+	if rng.IntN(2) == 0 {
+		return store.WithDiscard(o, 1<<(2*rng.IntN(5)))
+	}
+	return o
+}
+
 // diskEvent carries out what is the same for every Disk.
 func diskEvent(s store.Store, e storetest.Event) {
 	if q, ok := s.(quickFirst); ok {
@@ -97,7 +105,7 @@ func inMemory(rng *rand.Rand, device bool) storetest.Variant {
 				return nil, err
 			}
 			l.Drowsy()
-			return openQuick(l, drawOptions(draw))
+			return openQuick(l, mayDiscard(draw, drawOptions(draw)))
 		},
 		Happen: func(s store.Store, e storetest.Event) (store.Store, error) {
 			switch e {
@@ -105,12 +113,12 @@ func inMemory(rng *rand.Rand, device bool) storetest.Variant {
 				if err := s.Close(); err != nil {
 					return s, err
 				}
-				return openQuick(l, drawOptions(draw))
+				return openQuick(l, mayDiscard(draw, drawOptions(draw)))
 			case storetest.Crash:
 				l = l.PowerCut()
 				l.Drowsy()
 				s.Close() // in vain
-				return openQuick(l, drawOptions(draw))
+				return openQuick(l, mayDiscard(draw, drawOptions(draw)))
 			}
 			diskEvent(s, e)
 			return s, nil
@@ -123,19 +131,25 @@ func onDisk(t *testing.T, rng *rand.Rand, l layout) storetest.Variant {
 	seed := rng.Uint64()
 	var dir string
 	var draw *rand.Rand
+	options := func() store.Options {
+		if l.name == onFile.name { // it keeps its room
+			return drawOptions(draw)
+		}
+		return mayDiscard(draw, drawOptions(draw))
+	}
 	return storetest.Variant{
 		Name: "disk, " + l.name,
 		Open: func() (store.Store, error) {
 			remove(dir) // of an earlier run, when a script is made shorter
 			dir, draw = l.make(t, 256<<20), rand.New(rand.NewPCG(seed, 1))
-			return store.Open(dir, drawOptions(draw))
+			return store.Open(dir, options())
 		},
 		Happen: func(s store.Store, e storetest.Event) (store.Store, error) {
 			if e == storetest.Reopen || e == storetest.Crash {
 				if err := s.Close(); err != nil {
 					return s, err
 				}
-				return store.Open(dir, drawOptions(draw))
+				return store.Open(dir, options())
 			}
 			diskEvent(s, e)
 			return s, nil

@@ -25,6 +25,7 @@ const (
 	flagClean  = 1 << iota // closed in order: the journal holds nothing
 	flagMaking             // Create has not finished
 	flagDevice             // journal and data are on the device that the superblock is on
+	flagHoles              // room of the data file was given back to the file system
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -38,6 +39,7 @@ type superblock struct {
 	clean      bool
 	making     bool  // Create has not finished
 	onDevice   bool  // journal and data are on the device that this is on
+	holes      bool  // room of the data file was given back to the file system
 	created    int64 // unix nanoseconds
 	journal    int64 // bytes of the ring
 	capacity   int64 // bytes in all; 0: as much as the file system has
@@ -68,7 +70,7 @@ func (s *superblock) encode() []byte {
 	for _, f := range []struct {
 		on  bool
 		bit uint32
-	}{{s.clean, flagClean}, {s.making, flagMaking}, {s.onDevice, flagDevice}} {
+	}{{s.clean, flagClean}, {s.making, flagMaking}, {s.onDevice, flagDevice}, {s.holes, flagHoles}} {
 		if f.on {
 			flags |= f.bit
 		}
@@ -117,6 +119,7 @@ func decodeSuperblock(b []byte) (*superblock, error) {
 		clean:      flags&flagClean != 0,
 		making:     flags&flagMaking != 0,
 		onDevice:   flags&flagDevice != 0,
+		holes:      flags&flagHoles != 0,
 		device:     int64(le.Uint64(b[136:])),
 		created:    int64(le.Uint64(b[72:])),
 		journal:    int64(le.Uint64(b[80:])),
