@@ -33,6 +33,7 @@ func (v *device) fill(r *wirepb.OSDReport, s store.Store, now clock.Mono) {
 	st := m.DeviceStats()
 	r.DeviceReadErrors, r.DeviceWriteErrors, r.DeviceRetries = st.ReadErrors, st.WriteErrors, st.Retries
 	r.ChecksumErrors, r.DeviceStalledUs = st.ChecksumErrors, st.Stalled.Microseconds()
+	r.DiscardedBytes, r.DiscardErrors = st.DiscardedBytes, st.DiscardErrors
 	if n := len(v.marks); n == 0 || now.Sub(v.marks[n-1].at) >= v.window/deviceMarks {
 		v.marks = append(v.marks, deviceMark{now, st})
 	}

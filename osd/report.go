@@ -72,7 +72,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 	d.mu.Unlock()
 	r := &wirepb.OSDReport{
 		Id: int32(d.id), Incarnation: inc, Capacity: u.Capacity, Used: u.Used, Available: u.Available, Objects: u.Objects,
-		DataBytes: u.Data, OmapBytes: u.Omap, MetaBytes: u.Meta, CommitLatencyUs: d.commitUs.Load(),
+		DataBytes: u.Data, OmapBytes: u.Omap, MetaBytes: u.Meta, StoredBytes: u.Stored, AllocatedBytes: u.Allocated, CommitLatencyUs: d.commitUs.Load(),
 		ReadOps: d.stats.readOps.Load(), WriteOps: d.stats.writeOps.Load(),
 		ReadBytes: d.stats.readBytes.Load(), WriteBytes: d.stats.writeBytes.Load(),
 		RecoveredObjects: d.stats.recoveredObjects.Load(), RecoveredBytes: d.stats.recoveredBytes.Load(),

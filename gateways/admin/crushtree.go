@@ -197,11 +197,14 @@ func (v *View) OSDDF() api.OSDDF {
 			r := st.Report
 			n.KB, n.KBUsed, n.KBAvail = r.GetCapacity()>>10, r.GetUsed()>>10, r.GetAvailable()>>10
 			n.KBData, n.KBOmap, n.KBMeta = r.GetDataBytes()>>10, r.GetOmapBytes()>>10, r.GetMetaBytes()>>10
+			n.KBStored, n.KBAllocated = r.GetStoredBytes()>>10, r.GetAllocatedBytes()>>10
 			n.PGs = int(r.GetPgCount())
 		}
 		n.Utilization = 100 * ratio(n.KBUsed, n.KB)
 		leaf[int(o.ID)] = n
 		addSpace(&sum.KB, &sum.KBUsed, &sum.KBData, &sum.KBOmap, &sum.KBMeta, &sum.KBAvail, n)
+		sum.KBStored += n.KBStored
+		sum.KBAllocated += n.KBAllocated
 	}
 	sum.Utilization = 100 * ratio(sum.KBUsed, sum.KB)
 	variance := func(u float64) float64 {
@@ -215,6 +218,8 @@ func (v *View) OSDDF() api.OSDDF {
 		if t.ID < 0 {
 			for _, id := range v.devicesBelow(t.ID) {
 				addSpace(&n.KB, &n.KBUsed, &n.KBData, &n.KBOmap, &n.KBMeta, &n.KBAvail, leaf[id])
+				n.KBStored += leaf[id].KBStored
+				n.KBAllocated += leaf[id].KBAllocated
 			}
 			n.Utilization = 100 * ratio(n.KBUsed, n.KB)
 		}
@@ -270,6 +275,7 @@ func (v *View) OSDs() []api.OSDInfo {
 		if st, _ := v.report(o.ID); st.Report != nil {
 			r := st.Report
 			n.KB, n.KBUsed, n.KBAvail = r.GetCapacity()>>10, r.GetUsed()>>10, r.GetAvailable()>>10
+			n.KBStored, n.KBAllocated = r.GetStoredBytes()>>10, r.GetAllocatedBytes()>>10
 			n.PGs, n.CommitLatency, n.Reported = int(r.GetPgCount()), r.GetCommitLatencyUs(), unix(st.At)
 			n.Device = deviceOf(r)
 		}

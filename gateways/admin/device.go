@@ -20,6 +20,7 @@ func deviceOf(r *wirepb.OSDReport) api.Device {
 		Latency:    []api.DeviceLatency{},
 		ReadErrors: r.GetDeviceReadErrors(), WriteErrors: r.GetDeviceWriteErrors(), Retries: r.GetDeviceRetries(),
 		ChecksumErrors: r.GetChecksumErrors(), Stalled: r.GetDeviceStalledUs(),
+		Discarded: r.GetDiscardedBytes(), DiscardErrors: r.GetDiscardErrors(),
 	}
 	for _, l := range r.GetDevice() {
 		if op := l.GetOp(); op > 0 && int(op) < len(deviceOps) { // a newer OSD may know more
@@ -96,6 +97,8 @@ var (
 	descDevWriteErr  = desc("osd_device_write_errors_total", "Writes and syncs of the device that failed, since the OSD started.", "osd")
 	descDevRetries   = desc("osd_device_read_retries_total", "Reads of the device that were good only when tried again, since the OSD started.", "osd")
 	descDevChecksums = desc("osd_checksum_errors_total", "Blocks that were not what had been written, since the OSD started.", "osd")
+	descDevDiscarded = desc("osd_device_discarded_bytes_total", "Free room that the device was told of, since the OSD started.", "osd")
+	descDevDiscErr   = desc("osd_device_discard_errors_total", "Discards that the device failed, since the OSD started.", "osd")
 	descDevStalled   = desc("osd_device_stalled_seconds", "How long the oldest operation of the device under way has been waiting.", "osd")
 	descOSDSlow      = desc("osd_slow_device", "1 if the device is much slower than others of its class.", "osd")
 )
@@ -115,5 +118,7 @@ func collectDevice(ch chan<- prometheus.Metric, o *api.OSDInfo, id string) {
 	send(ch, descDevWriteErr, prometheus.CounterValue, float64(o.Device.WriteErrors), id)
 	send(ch, descDevRetries, prometheus.CounterValue, float64(o.Device.Retries), id)
 	send(ch, descDevChecksums, prometheus.CounterValue, float64(o.Device.ChecksumErrors), id)
+	send(ch, descDevDiscarded, prometheus.CounterValue, float64(o.Device.Discarded), id)
+	send(ch, descDevDiscErr, prometheus.CounterValue, float64(o.Device.DiscardErrors), id)
 	send(ch, descDevStalled, prometheus.GaugeValue, float64(o.Device.Stalled)/1e6, id)
 }

@@ -47,6 +47,8 @@ var (
 	descOSDWeight   = desc("osd_weight", "Reweight of the OSD, 0 to 1.", "osd")
 	descOSDTotal    = desc("osd_capacity_bytes", "Capacity of the OSD.", "osd")
 	descOSDUsed     = desc("osd_used_bytes", "Bytes used on the OSD.", "osd")
+	descOSDStored   = desc("osd_stored_bytes", "Sizes of the objects on the OSD, as clients see them.", "osd")
+	descOSDAlloc    = desc("osd_allocated_bytes", "What the OSD has taken of its device and file system, used or not.", "osd")
 	descOSDPGs      = desc("osd_pgs", "PGs the OSD holds data of.", "osd")
 	descOSDLatency  = desc("osd_commit_latency_seconds", "Recent average of durable commits.", "osd")
 	descReadErrors  = desc("osd_read_errors_total", "Copies that could not be read, as the primary met them, since the OSD started.", "osd")
@@ -102,6 +104,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if o.Reported > 0 {
 			gauge(descOSDTotal, float64(o.KB<<10), id)
 			gauge(descOSDUsed, float64(o.KBUsed<<10), id)
+			gauge(descOSDStored, float64(o.KBStored<<10), id)
+			gauge(descOSDAlloc, float64(o.KBAllocated<<10), id)
 			gauge(descOSDPGs, float64(o.PGs), id)
 			gauge(descOSDLatency, float64(o.CommitLatency)/1e6, id)
 		}

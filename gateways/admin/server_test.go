@@ -425,7 +425,8 @@ func TestMetrics(t *testing.T) {
 		`cairn_osd_slow_device{osd="0"} 0`, `cairn_osd_slow_device{osd="1"} 1`, `cairn_osd_device_latency_seconds{op="journal",osd="0",quantile="0.99"} 0.008`,
 		`cairn_osd_device_window_operations{op="journal",osd="0"} 50`, `cairn_osd_device_read_errors_total{osd="0"} 1`,
 		`cairn_osd_device_write_errors_total{osd="0"} 2`, `cairn_osd_device_read_retries_total{osd="0"} 3`,
-		`cairn_osd_checksum_errors_total{osd="0"} 4`, `cairn_osd_device_stalled_seconds{osd="0"} 5`,
+		`cairn_osd_checksum_errors_total{osd="0"} 4`, `cairn_osd_stored_bytes{osd="1"} 204800`, `cairn_osd_allocated_bytes{osd="1"} 3.3792e+08`, `cairn_osd_device_discarded_bytes_total{osd="1"} 1.048576e+06`,
+		`cairn_osd_device_stalled_seconds{osd="0"} 5`,
 	} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("metrics lack %q", want)

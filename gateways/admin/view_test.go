@@ -372,7 +372,8 @@ func TestSummaryAndSpace(t *testing.T) {
 		t.Errorf("pool rbd: %+v, want used %d", got, want)
 	}
 	osd := v.OSDDF()
-	if len(osd.Nodes) != 7 || osd.Nodes[0].KB != 60<<20 || osd.Nodes[2].PGs != 12 || osd.Summary.Dev > 1e-9 || osd.Summary.MinVar != 1 {
+	if len(osd.Nodes) != 7 || osd.Nodes[0].KB != 60<<20 || osd.Nodes[2].PGs != 12 || osd.Summary.Dev > 1e-9 || osd.Summary.MinVar != 1 ||
+		osd.Nodes[0].KBStored != 600 || osd.Nodes[2].KBAllocated != 330000 || osd.Summary.KBStored != 600 || osd.Summary.KBAllocated != 990000 {
 		t.Errorf("osd df: %+v", osd)
 	}
 }

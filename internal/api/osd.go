@@ -33,6 +33,8 @@ type OSDInfo struct {
 	Incarnation   uint64  `json:"incarnation"`
 	KB            int64   `json:"kb"`
 	KBUsed        int64   `json:"kb_used"`
+	KBStored      int64   `json:"kb_stored" doc:"Sizes of the objects, as clients see them"`
+	KBAllocated   int64   `json:"kb_allocated" doc:"What the OSD has taken of its device and file system, used or not; 0 if it does not say"`
 	KBAvail       int64   `json:"kb_avail"`
 	PGs           int     `json:"pgs"`
 	CommitLatency int64   `json:"commit_latency_us"`
@@ -47,6 +49,8 @@ type Device struct {
 	WriteErrors    uint64          `json:"write_errors" doc:"Writes and syncs that failed"`
 	Retries        uint64          `json:"read_retries" doc:"Reads that were good only when tried again"`
 	ChecksumErrors uint64          `json:"checksum_errors" doc:"Blocks that were not what had been written"`
+	Discarded      uint64          `json:"discarded_bytes" doc:"Free room that the device was told of"`
+	DiscardErrors  uint64          `json:"discard_errors" doc:"Discards that failed"`
 	Stalled        int64           `json:"stalled_us" doc:"How long the oldest operation under way has been waiting"`
 }
 
@@ -99,6 +103,8 @@ type DFNode struct {
 	KBOmap      int64   `json:"kb_used_omap"`
 	KBMeta      int64   `json:"kb_used_meta"`
 	KBAvail     int64   `json:"kb_avail"`
+	KBStored    int64   `json:"kb_stored" doc:"Sizes of the objects, as clients see them"`
+	KBAllocated int64   `json:"kb_allocated" doc:"What the OSDs have taken of their devices and file systems, used or not; 0 if they do not say"`
 	Utilization float64 `json:"utilization" doc:"Percent"`
 	Var         float64 `json:"var" doc:"Utilization divided by the cluster's average"`
 	PGs         int     `json:"pgs"`
@@ -112,6 +118,8 @@ type DFSummary struct {
 	KBOmap      int64   `json:"total_kb_used_omap"`
 	KBMeta      int64   `json:"total_kb_used_meta"`
 	KBAvail     int64   `json:"total_kb_avail"`
+	KBStored    int64   `json:"total_kb_stored"`
+	KBAllocated int64   `json:"total_kb_allocated"`
 	Utilization float64 `json:"average_utilization"`
 	MinVar      float64 `json:"min_var"`
 	MaxVar      float64 `json:"max_var"`

@@ -297,19 +297,28 @@ func TestDiscardGivesRoomBack(t *testing.T) {
 		return d
 	}
 	fill := func(d *Disk, name string) {
-		for i := range 8 {
+		for i := range 4 {
 			apply(t, d, writeOp(name, uint64(i)<<22, letterBytes('a'+byte(i), 4<<10)))
 		}
 	}
 	d := open(true)
 	fill(d, "a")
 	fill(d, "b")
-	full := room()
+	full, had := room(), d.Usage()
+	if all := full + MinJournalBytes; had.Stored != 32<<20 || had.Allocated < all || had.Allocated > all+1<<20 {
+		t.Errorf("%d bytes stored, %d allocated; the files have %d", had.Stored, had.Allocated, all)
+	}
 	apply(t, d, Op{Kind: OpRemove, Key: testKey("a")})
 	d.keeper.await(d)
+	if u := d.Usage(); u.Stored != 16<<20 || u.Allocated < had.Allocated-1<<20 {
+		t.Errorf("after the removal %d bytes stored, %d allocated, before %d", u.Stored, u.Allocated, had.Allocated)
+	}
 	given := int64(d.discardAll())
-	if left := room(); given < 31<<20 || left > full-given+1<<20 {
-		t.Errorf("%d bytes of 32 MiB discarded; allocated before %d, now %d", given, full, left)
+	if u := d.Usage(); u.Allocated > had.Allocated-given+1<<20 {
+		t.Errorf("%d bytes allocated after %d of %d were discarded", u.Allocated, given, had.Allocated)
+	}
+	if left := room(); given < 15<<20 || left > full-given+1<<20 {
+		t.Errorf("%d bytes of 16 MiB discarded; allocated before %d, now %d", given, full, left)
 	}
 	fill(d, "a")
 	if err := d.Close(); err != nil {
@@ -329,12 +338,12 @@ func TestDiscardGivesRoomBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := room(); rep.Free != dry.Free || rep.Discarded != rep.Free || rep.Free < 31<<20 || left > was-30<<20 {
+	if left := room(); rep.Free != dry.Free || rep.Discarded != rep.Free || rep.Free < 15<<20 || left > was-14<<20 {
 		t.Errorf("dry run %+v, trim %+v; allocated before %d, now %d", dry, rep, was, left)
 	}
 	d = open(true)
 	defer d.Close()
-	if got, err := d.Read(testKey("a"), 0, 32<<20); err != nil || len(got) != 32<<20 {
+	if got, err := d.Read(testKey("a"), 0, 16<<20); err != nil || len(got) != 16<<20 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	if err := check(d); err != nil {

@@ -640,11 +640,16 @@ func (d *Disk) Usage() Usage {
 		fs *= indexShare
 	}
 	u.Available = max(0, min(u.Capacity-int64(d.reserve.Load())*blockBytes-u.Used, fs))
+	u.Allocated = d.fixedBytes() + index + int64(d.alloc.size())*blockBytes
+	if d.files.device != nil { // which is not allocated in advance
+		u.Allocated = d.fixedBytes() + index + int64(used)*blockBytes
+	}
 	d.view.RLock()
 	defer d.view.RUnlock()
 	for k, s := range d.stats {
 		if k.sp == Objects {
 			u.Objects += s.objects
+			u.Stored += s.bytes
 		}
 	}
 	return u

@@ -465,6 +465,12 @@ func (s *Sim) Usage() Usage {
 	u := s.state.usage
 	u.Capacity = s.opts.Capacity
 	u.Used = u.Data + u.Omap + u.Meta
+	u.Allocated = u.Used
+	for k, sp := range s.state.spaces {
+		if k.sp == Objects {
+			u.Stored += sp.bytes
+		}
+	}
 	u.Available = max(0, u.Capacity-simReserve(u.Capacity)-u.Used)
 	return u
 }

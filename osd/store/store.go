@@ -168,6 +168,8 @@ type Usage struct {
 	Omap      int64
 	Meta      int64 // journal, index, superblock
 	Objects   int64 // in space Objects
+	Stored    int64 // the sizes of these
+	Allocated int64 // what the store has taken of device and file system, used or not: data, index, journal
 }
 
 // Identity is what the superblock says the store is.

@@ -56,6 +56,11 @@ func OSDDF(w io.Writer, df api.OSDDF, tree bool) error {
 	columns := []column{{"ID", left, right}, {"CLASS", left, right}, {"WEIGHT", left, right}, {"REWEIGHT", left, right},
 		{"SIZE", left, right}, {"RAW USE", left, right}, {"DATA", left, right}, {"OMAP", left, right}, {"META", left, right},
 		{"AVAIL", left, right}, {"%USE", left, right}, {"VAR", left, right}, {"PGS", left, right}, {"STATUS", left, right}}
+	s := df.Summary
+	says := s.KBAllocated > 0 // behind Ceph's columns, which scripts count
+	if says {
+		columns = append(columns, column{"STORED", left, right}, column{"ALLOC", left, right})
+	}
 	if tree {
 		columns = append(columns, column{"TYPE NAME", left, left})
 	}
@@ -73,14 +78,20 @@ func OSDDF(w io.Writer, df api.OSDDF, tree bool) error {
 			}
 			row := []string{strconv.Itoa(n.ID), n.Class, weight(n.CrushWeight), re, kb(n.KB), kb(n.KBUsed), kb(n.KBData), kb(n.KBOmap),
 				kb(n.KBMeta), kb(n.KBAvail), low(n.Utilization), low(n.Var), pgs, n.Status}
+			if says {
+				row = append(row, kb(n.KBStored), kb(n.KBAllocated))
+			}
 			if tree {
 				row = append(row, name(&n.TreeNode))
 			}
 			t.add(row...)
 		}
 	}
-	s := df.Summary
-	t.add("", "", "", "TOTAL", kb(s.KB), kb(s.KBUsed), kb(s.KBData), kb(s.KBOmap), kb(s.KBMeta), kb(s.KBAvail), low(s.Utilization))
+	total := []string{"", "", "", "TOTAL", kb(s.KB), kb(s.KBUsed), kb(s.KBData), kb(s.KBOmap), kb(s.KBMeta), kb(s.KBAvail), low(s.Utilization)}
+	if says {
+		total = append(total, "", "", "", kb(s.KBStored), kb(s.KBAllocated))
+	}
+	t.add(total...)
 	if err := t.write(w); err != nil {
 		return err
 	}

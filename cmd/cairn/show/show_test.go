@@ -90,6 +90,12 @@ func TestOSDDF(t *testing.T) {
 	}
 	golden(t, "ceph_osd_df_tree", func(w io.Writer) error { return show.OSDDF(w, df, true) })
 	golden(t, "osd_df", func(w io.Writer) error { return show.OSDDF(w, df, false) })
+	for i := range df.Nodes {
+		df.Nodes[i].KBStored, df.Nodes[i].KBAllocated = 300, 323*1024
+	}
+	df.Summary.KBStored, df.Summary.KBAllocated = 900, 3*323*1024
+	golden(t, "osd_df_allocated", func(w io.Writer) error { return show.OSDDF(w, df, false) })
+	golden(t, "osd_df_tree_allocated", func(w io.Writer) error { return show.OSDDF(w, df, true) })
 }
 
 const mib, gib = 1 << 20, 1 << 30

@@ -168,7 +168,8 @@ func (b *Backend) report(at time.Time) {
 			continue
 		}
 		r := &wirepb.OSDReport{Id: int32(o.ID), Incarnation: o.Incarnation, Capacity: o.Capacity, Used: 297480 * KiB,
-			Available: o.Capacity - 297480*KiB, DataBytes: 384 * KiB, MetaBytes: 297096 * KiB}
+			Available: o.Capacity - 297480*KiB, DataBytes: 384 * KiB, MetaBytes: 297096 * KiB,
+			StoredBytes: 200 * KiB, AllocatedBytes: 330000 * KiB, DiscardedBytes: 1 << 20}
 		for p := range b.m.PGs {
 			pool := b.m.Pool(b.m.PGs[p].Pool)
 			for shard := range b.m.PGs[p].Records {

@@ -1546,6 +1546,10 @@ type OSDReport struct {
 	DeviceRetries     uint64                 `protobuf:"varint,22,opt,name=device_retries,json=deviceRetries,proto3" json:"device_retries,omitempty"`               // reads that failed and were good when tried again
 	ChecksumErrors    uint64                 `protobuf:"varint,23,opt,name=checksum_errors,json=checksumErrors,proto3" json:"checksum_errors,omitempty"`            // blocks that were not what had been written
 	DeviceStalledUs   int64                  `protobuf:"varint,24,opt,name=device_stalled_us,json=deviceStalledUs,proto3" json:"device_stalled_us,omitempty"`       // how long the oldest operation under way has been waiting
+	StoredBytes       int64                  `protobuf:"varint,25,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"`                     // the sizes of the objects, as clients see them; 0 with allocated_bytes 0: an OSD that does not say
+	AllocatedBytes    int64                  `protobuf:"varint,26,opt,name=allocated_bytes,json=allocatedBytes,proto3" json:"allocated_bytes,omitempty"`            // that the store has really taken: blocks of data, index, journal, what was allocated in advance
+	DiscardedBytes    uint64                 `protobuf:"varint,27,opt,name=discarded_bytes,json=discardedBytes,proto3" json:"discarded_bytes,omitempty"`            // since start: free room that the device was told of
+	DiscardErrors     uint64                 `protobuf:"varint,28,opt,name=discard_errors,json=discardErrors,proto3" json:"discard_errors,omitempty"`               // such that failed
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1765,6 +1769,34 @@ func (x *OSDReport) GetChecksumErrors() uint64 {
 func (x *OSDReport) GetDeviceStalledUs() int64 {
 	if x != nil {
 		return x.DeviceStalledUs
+	}
+	return 0
+}
+
+func (x *OSDReport) GetStoredBytes() int64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+func (x *OSDReport) GetAllocatedBytes() int64 {
+	if x != nil {
+		return x.AllocatedBytes
+	}
+	return 0
+}
+
+func (x *OSDReport) GetDiscardedBytes() uint64 {
+	if x != nil {
+		return x.DiscardedBytes
+	}
+	return 0
+}
+
+func (x *OSDReport) GetDiscardErrors() uint64 {
+	if x != nil {
+		return x.DiscardErrors
 	}
 	return 0
 }
@@ -6637,7 +6669,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x12target_incarnation\x18\x03 \x01(\x04R\x11targetIncarnation\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\bR\arefused\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x14\n" +
-	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xa8\a\n" +
+	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xc4\b\n" +
 	"\tOSDReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -6673,7 +6705,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x13device_write_errors\x18\x15 \x01(\x04R\x11deviceWriteErrors\x12%\n" +
 	"\x0edevice_retries\x18\x16 \x01(\x04R\rdeviceRetries\x12'\n" +
 	"\x0fchecksum_errors\x18\x17 \x01(\x04R\x0echecksumErrors\x12*\n" +
-	"\x11device_stalled_us\x18\x18 \x01(\x03R\x0fdeviceStalledUs\"c\n" +
+	"\x11device_stalled_us\x18\x18 \x01(\x03R\x0fdeviceStalledUs\x12!\n" +
+	"\fstored_bytes\x18\x19 \x01(\x03R\vstoredBytes\x12'\n" +
+	"\x0fallocated_bytes\x18\x1a \x01(\x03R\x0eallocatedBytes\x12'\n" +
+	"\x0fdiscarded_bytes\x18\x1b \x01(\x04R\x0ediscardedBytes\x12%\n" +
+	"\x0ediscard_errors\x18\x1c \x01(\x04R\rdiscardErrors\"c\n" +
 	"\rDeviceLatency\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\rR\x02op\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x15\n" +

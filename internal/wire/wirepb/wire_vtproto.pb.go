@@ -1395,6 +1395,34 @@ func (m *OSDReport) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x90
 	}
+	if m.DiscardErrors != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.DiscardErrors))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xe0
+	}
+	if m.DiscardedBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.DiscardedBytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd8
+	}
+	if m.AllocatedBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.AllocatedBytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd0
+	}
+	if m.StoredBytes != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.StoredBytes))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xc8
+	}
 	if m.DeviceStalledUs != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.DeviceStalledUs))
 		i--
@@ -6873,6 +6901,18 @@ func (m *OSDReport) SizeVT() (n int) {
 	if m.DeviceStalledUs != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.DeviceStalledUs))
 	}
+	if m.StoredBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.StoredBytes))
+	}
+	if m.AllocatedBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.AllocatedBytes))
+	}
+	if m.DiscardedBytes != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.DiscardedBytes))
+	}
+	if m.DiscardErrors != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.DiscardErrors))
+	}
 	if m.ReadErrors != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.ReadErrors))
 	}
@@ -12087,6 +12127,82 @@ func (m *OSDReport) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.DeviceStalledUs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 25:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field StoredBytes", wireType)
+			}
+			m.StoredBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.StoredBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 26:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AllocatedBytes", wireType)
+			}
+			m.AllocatedBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.AllocatedBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 27:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field DiscardedBytes", wireType)
+			}
+			m.DiscardedBytes = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.DiscardedBytes |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 28:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field DiscardErrors", wireType)
+			}
+			m.DiscardErrors = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.DiscardErrors |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
