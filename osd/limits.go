@@ -2,6 +2,7 @@ package osd
 
 import (
 	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -29,9 +30,32 @@ func (o *Options) ratios(m *placement.Map) *ratios {
 	return r
 }
 
-// fullness judges our own store by the ratios of the newest map.
-func (d *OSD) fullness() placement.Fullness {
+// fullSlack bounds what is written before it is looked again whether the OSD is full: others may fill the file system.
+const fullSlack = 64 << 20
+
+// full reports whether clients' writes that need space are refused. Each asks, so as long as there is plenty it is enough
+// to count what the store is given.
+func (d *OSD) full() bool {
+	if d.room.slack.Load() > 0 {
+		return false
+	}
 	u, r := d.o.Store.Usage(), d.ratios.Load()
+	if u.Capacity > 0 && r != nil {
+		// Half of what may be written until it is nearly full.
+		if left := int64(min(r.near, r.full)*float64(u.Capacity)) - (u.Capacity - u.Available); left > 0 {
+			d.room.slack.Store(min(left/2, fullSlack))
+		}
+		if d.ratios.Load() != r {
+			d.room.slack.Store(0) // they have changed meanwhile
+		}
+	}
+	return r.judge(u) >= placement.Full
+}
+
+// fullness judges our own store by the ratios of the newest map.
+func (d *OSD) fullness() placement.Fullness { return d.ratios.Load().judge(d.o.Store.Usage()) }
+
+func (r *ratios) judge(u store.Usage) placement.Fullness {
 	if u.Capacity <= 0 || r == nil {
 		return placement.NotFull
 	}

@@ -359,6 +359,7 @@ func (d *OSD) onMap(m *placement.Map) {
 	table := d.table
 	d.throttle.SetLimits(limits(d.o.Recovery, m))
 	d.ratios.Store(d.o.ratios(m))
+	d.room.slack.Store(0)
 	d.leases.SetEpoch(m.Epoch) // before the groups hear of it, see Leases
 	d.epoch.Store(uint64(m.Epoch))
 	for _, s := range d.shards {

@@ -3,6 +3,7 @@ package osd
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/pg"
@@ -18,6 +19,8 @@ const batchRoom = 8 << 10
 // and a primary whose store then refuses what it has logged has to stop. The zero value
 // asks the store first.
 type room struct {
+	slack atomic.Int64 // bytes that the store may be given before it is looked again whether it is full, see full
+
 	mu       sync.Mutex // guards below
 	left     int64      // bytes that need not be asked for again
 	promised int64      // bytes that were let through, and the store has not been given yet
@@ -36,6 +39,7 @@ const (
 
 // took notes a batch that the store is given.
 func (r *room) took(bytes int64) {
+	r.slack.Add(-(bytes + batchRoom))
 	r.mu.Lock()
 	r.left -= bytes + batchRoom
 	r.mu.Unlock()

@@ -128,7 +128,7 @@ func (d *OSD) onOp(c *wire.Conn, m *wire.Message, op *wirepb.OpRequest, epoch pl
 	}
 	ev := &pg.OpEvent{Handle: pg.Handle(d.handles.Add(1)), Op: op, Payload: m.Payload, Write: write, Wall: d.clk.Wall().UnixNano(), Epoch: epoch}
 	if ev.Grows = write && grows(op); ev.Grows {
-		ev.Full = d.fullness() >= placement.Full
+		ev.Full = d.full()
 	}
 	d.shardOf(id).put(forGroup{id: id, epoch: epoch, ev: ev, from: client{conn: c, req: m, write: write}})
 }

@@ -32,9 +32,10 @@ type Group struct {
 
 	damaged string // not empty: what is wrong with what the store holds of the PG
 
-	now  clock.Mono
-	fx   Effects
-	room Effects // empty slices for the next, see Recycle
+	now     clock.Mono
+	routine bool // the event of this Step is, see advance
+	fx      Effects
+	room    Effects // empty slices for the next, see Recycle
 
 	lastPersist, donePersist uint64
 	busySince                clock.Mono // the disk owes us an answer, and has given none since
@@ -83,6 +84,7 @@ func (g *Group) Step(now clock.Mono, ev Event) Effects {
 	if g.stopped {
 		return g.fx
 	}
+	g.routine = routine(ev)
 	switch ev := ev.(type) {
 	case *MsgEvent:
 		g.onMsg(*ev)

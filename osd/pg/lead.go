@@ -18,6 +18,7 @@ type lead struct {
 	quiet     clock.Mono                     // our own grants have run out (R6)
 	granted   map[placement.OSDID]clock.Mono // what they were when the term began
 	served    clock.Mono                     // serving since
+	tended    clock.Mono                     // a whole advance left nothing to do but to answer clients; zero: it did
 	activated bool                           // every in-sync member has our log (R4)
 	serving   bool                           // reads and writes are answered
 	forced    bool                           // our copy was made the truth, see takeForced
@@ -286,8 +287,46 @@ func (g *Group) unfit() bool {
 	return (g.view.Record.Created && !g.exists || !g.st.complete) && !g.cfg.is(UnfitLead)
 }
 
+// calm reports that there is nothing to do but to answer clients, until something else happens than their requests,
+// or time passes.
+func (g *Group) calm() bool {
+	ld := g.lead
+	if !ld.serving || ld.pending != nil || len(ld.pulls) > 0 || ld.check != nil || len(ld.suspects) > 0 || ld.scrub != nil || ld.scrubWanted != nil {
+		return false
+	}
+	for _, p := range g.peerList() {
+		if p.phase != live || p.roomless != 0 || g.scrubs.rev != 0 && p.scrubRev != g.scrubs.rev {
+			return false
+		}
+	}
+	return true
+}
+
+// routine reports that an event is part of a client's request or of what it takes.
+func routine(ev Event) bool {
+	switch ev := ev.(type) {
+	case *OpEvent, OpEvent, *ExecutedEvent, ExecutedEvent, *PersistedEvent, PersistedEvent:
+		return true
+	case *MsgEvent:
+		return ev.Msg.GetAcked() != nil
+	case MsgEvent:
+		return ev.Msg.GetAcked() != nil
+	}
+	return false
+}
+
 // advance does whatever has become possible. It runs after every event.
 func (g *Group) advance() {
+	// Most events are routine, and leave nothing but their requests to be looked after. What else time brings about is
+	// found out with a tick, or here as soon as one would have been due.
+	if ld := g.lead; g.routine && ld.tended != 0 && g.now < ld.tended.Add(g.cfg.RetryAfter) && g.calm() {
+		g.commit()
+		g.releaseHeld()
+		g.startWaiting()
+		g.wake()
+		return
+	}
+	defer g.noteCalm()
 	g.takeForced()
 	if g.unfit() {
 		g.abdicate()
@@ -316,6 +355,14 @@ func (g *Group) advance() {
 	g.releaseHeld()
 	g.startWaiting()
 	g.wake()
+}
+
+// noteCalm lets the routine events that follow do without what a whole advance has just looked after.
+func (g *Group) noteCalm() {
+	ld := g.lead
+	if ld.tended = 0; !g.unfit() && g.calm() {
+		ld.tended = g.now
+	}
 }
 
 // tendPeers opens streams to members and to the targets that are not members yet.
@@ -618,7 +665,7 @@ func (g *Group) wake() {
 	ld := g.lead
 	quiet := ld.serving && ld.pending == nil && len(ld.inflight) == 0 && len(ld.held) == 0 && len(ld.waiting) == 0
 	quiet = quiet && len(ld.pulls) == 0 && ld.check == nil && len(ld.suspects) == 0 && ld.scrub == nil && ld.scrubWanted == nil
-	for _, p := range ld.peers {
+	for _, p := range g.peerList() {
 		quiet = quiet && p.phase == live
 	}
 	if quiet {

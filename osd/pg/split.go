@@ -278,7 +278,7 @@ func (g *Group) Hold() { g.held = true }
 // Release ends the wait: what the store holds of the PG is the copy that was split off, or
 // nothing. led is what the parent's group says, see LedFor, or zero.
 func (g *Group) Release(now clock.Mono, r store.Reader, led placement.Term) (Effects, error) {
-	g.now, g.fx = now, Effects{}
+	g.now, g.fx, g.routine = now, Effects{}, false
 	if !g.held || g.stopped {
 		if !g.stopped {
 			g.proceed()

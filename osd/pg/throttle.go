@@ -230,7 +230,7 @@ func (g *Group) share() {
 	var now shares
 	if ld := g.lead; ld != nil {
 		now.homing = s.homing && ld.pending != nil
-		for _, p := range ld.peers {
+		for _, p := range g.peerList() {
 			if p.phase == idle || p.phase == ready || g.view.Record.Has(p.id) {
 				continue
 			}

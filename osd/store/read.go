@@ -41,10 +41,16 @@ func (d *Disk) lookup(k *Key, quick bool) (h head, err error) {
 	case err != nil:
 		return h, fmt.Errorf("object %s: %w", *k, err)
 	case !ok:
-		return h, fmt.Errorf("object %s: %w", *k, ErrNotFound)
+		return h, &missing{*k}
 	}
 	return h, nil
 }
+
+// missing is the error of an object that does not exist. Every write to a new object meets it, and few look at its text.
+type missing struct{ k Key }
+
+func (e *missing) Error() string { return fmt.Sprintf("object %s: %v", e.k, ErrNotFound) }
+func (e *missing) Unwrap() error { return ErrNotFound }
 
 // Stat implements Reader.
 func (d *Disk) Stat(k Key) (Info, error) {
