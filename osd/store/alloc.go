@@ -29,6 +29,7 @@ type allocator struct {
 	used    uint64 // taken below blocks
 	next    uint64 // where the next search for a run starts
 	small   uint64 // chunk that single blocks come from
+	piece   run    // what is left of the free run that the last one came from, unless others took of it
 	step    uint64 // blocks by which the file grows
 	waiting uint64 // of used: freed, but not yet covered by a checkpoint
 	pending []pendingFree
@@ -204,7 +205,7 @@ func (a *allocator) take(n, keep, hint uint64) ([]run, error) {
 		}
 	}
 	if a.lowest {
-		a.next, a.small = 1, 0
+		a.next, a.small, a.piece = 1, 0, run{}
 	}
 	if n == 1 {
 		r := a.single()
@@ -284,6 +285,11 @@ func (a *allocator) choose(from uint64, long bool) uint64 {
 
 // single is a free block, of the shortest free run of a chunk that is in pieces if possible.
 func (a *allocator) single() run {
+	if a.piece.count > 0 && !a.taken(a.piece.start) {
+		r := run{a.piece.start, 1}
+		a.piece = run{r.start + 1, a.piece.count - 1}
+		return r
+	}
 	if a.m.chunks[a.small].free == 0 {
 		a.small = a.choose(a.small, false)
 	}
@@ -294,6 +300,7 @@ func (a *allocator) single() run {
 		}
 		return size > 1
 	})
+	a.piece = run{best.start + 1, best.count - 1}
 	return run{best.start, 1}
 }
 

@@ -355,11 +355,11 @@ func (d *Disk) show(seq uint64, b *pebble.Batch, rec *redo) error {
 		d.overlay.put(rec.blocks[i].phys, rec.blocks[i].data)
 		d.blocks.drop(run{rec.blocks[i].phys, 1})
 	}
-	for sp := range p.statDirty {
-		if s := p.stats[sp]; s == (spaceStat{}) {
-			delete(d.stats, sp)
+	for _, s := range p.statDirty {
+		if s.spaceStat == (spaceStat{}) {
+			delete(d.stats, s.key)
 		} else {
-			d.stats[sp] = s
+			d.stats[s.key] = s.spaceStat
 		}
 	}
 	for sp := range p.genDirty {

@@ -323,7 +323,7 @@ func (d *Disk) scanHeads() error {
 		}
 	})
 	for s, st := range d.stats {
-		d.planner.stats[s] = st
+		d.planner.stats[s] = &planStat{spaceStat: st, key: s}
 	}
 	d.inlineBytes.Store(d.planner.inline)
 	if err == nil {

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -17,9 +16,10 @@ import (
 type planner struct {
 	d      *Disk
 	cache  map[Key]*onode
-	segs   int // segments in the cache, about
+	last   *onode // of cache: the one asked for last; nil: none
+	segs   int    // segments in the cache, about
 	gens   map[spaceKey]uint32
-	stats  map[spaceKey]spaceStat
+	stats  map[spaceKey]*planStat
 	oid    uint64 // the last object number given out
 	inline int64  // bytes of objects in the index
 
@@ -31,7 +31,7 @@ type planner struct {
 	rec        redo
 	blockAt    map[uint64]int32 // newest entry of rec.blocks for a block
 	dirty      []*onode
-	statDirty  map[spaceKey]bool
+	statDirty  []*planStat
 	genDirty   map[spaceKey]bool
 	arena      arena
 	scratch    []byte
@@ -43,7 +43,8 @@ type planner struct {
 	// The batch being planned.
 	txn    uint64
 	undo   []undoRec
-	allocs []run // taken by the planner for this batch
+	saved  []onode // for undo
+	allocs []run   // taken by the planner for this batch
 	mark   planMark
 	keep   uint64 // blocks that must stay free: the reserve, or none
 	adds   int64  // bytes of index this batch adds for good
@@ -58,6 +59,13 @@ type planMark struct {
 // spaceStat counts the objects of a space and the sum of their sizes.
 type spaceStat struct{ objects, bytes int64 }
 
+// planStat is what the planner knows of a space.
+type planStat struct {
+	spaceStat
+	key    spaceKey
+	listed bool // in planner.statDirty
+}
+
 // onode is the cached state of the object under one name, which may be none.
 type onode struct {
 	key   Key
@@ -71,10 +79,10 @@ type onode struct {
 type body struct {
 	exists bool
 	head
-	segs     map[uint32]*segment // nil value: known to be absent
-	all      bool                // segs is complete
-	dirtyIdx []uint32            // segments the group changed
-	newOmap  [][]byte            // omap keys the group set: not in the index yet
+	segs     segTable
+	all      bool     // segs is complete
+	dirtyIdx []uint32 // segments the group changed
+	newOmap  [][]byte // omap keys the group set: not in the index yet
 	newAttrs [][]byte
 	omapN    uint64 // at most so many omap keys; never above omapMax
 	omapCut  bool   // the group deleted omap keys
@@ -85,18 +93,49 @@ type body struct {
 	inBad    bool   // inData was made of damaged bytes
 }
 
+// segTable is the segments of an object, by number. nil: not known; noSegment: known to be absent. Nobody
+// appends to one: undo has slices of what there was.
+type segTable []*segment
+
+var noSegment = &segment{} // nobody changes it
+
+// get returns nil for a segment that is absent, or not known.
+func (t segTable) get(idx uint32) (s *segment, known bool) {
+	if int(idx) >= len(t) || t[idx] == nil {
+		return nil, false
+	}
+	if t[idx] == noSegment {
+		return nil, true
+	}
+	return t[idx], true
+}
+
+// tablePart is how many entries of a segTable take as much memory as a segment.
+const tablePart = 16
+
+// size is what the table takes of the planner's cache, in segments.
+func (t segTable) size() int {
+	n := len(t) / tablePart
+	for _, s := range t {
+		if s != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// undoRec is how to take back one change. What it needs depends on the kind.
 type undoRec struct {
 	kind   uint8
-	on     *onode
-	saved  onode
-	segs   map[uint32]*segment
+	entry  int32 // undoBlock: of rec.blocks; undoOnode: of saved
 	idx    uint32
-	seg    *segment
-	had    bool
-	phys   uint64
-	entry  int32
-	space  spaceKey
 	gen    uint32
+	on     *onode
+	segs   segTable
+	seg    *segment
+	phys   uint64
+	space  spaceKey
+	stats  *planStat
 	stat   spaceStat
 	shares *shares
 }
@@ -118,8 +157,8 @@ const (
 
 func newPlanner(d *Disk) *planner {
 	return &planner{
-		d: d, cache: map[Key]*onode{}, gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
-		blockAt: map[uint64]int32{}, shares: map[uint64]*shares{}, statDirty: map[spaceKey]bool{}, genDirty: map[spaceKey]bool{},
+		d: d, cache: map[Key]*onode{}, gens: map[spaceKey]uint32{}, stats: map[spaceKey]*planStat{},
+		blockAt: map[uint64]int32{}, shares: map[uint64]*shares{}, genDirty: map[spaceKey]bool{},
 	}
 }
 
@@ -146,7 +185,7 @@ func (p *planner) reset() {
 	for _, on := range p.dirty {
 		on.dirty = false
 		for _, i := range on.dirtyIdx {
-			if s := on.segs[i]; s != nil {
+			if s, _ := on.segs.get(i); s != nil {
 				s.listed = false
 			}
 		}
@@ -163,7 +202,10 @@ func (p *planner) reset() {
 	p.later = 0
 	p.resetShares()
 	clear(p.blockAt)
-	clear(p.statDirty)
+	for _, st := range p.statDirty {
+		st.listed = false
+	}
+	p.statDirty = p.statDirty[:0]
 	clear(p.genDirty)
 	if len(p.arena.chunks) > 8 {
 		p.arena.chunks = p.arena.chunks[:8]
@@ -176,11 +218,12 @@ func (p *planner) reset() {
 
 // shrinkCache forgets objects, no matter which, until half of the room is free.
 func (p *planner) shrinkCache() {
+	p.last = nil
 	for k, on := range p.cache {
 		if len(p.cache) <= cacheObjects/2 && p.segs <= cacheSegments/2 {
 			return
 		}
-		p.segs -= len(on.segs)
+		p.segs -= on.segs.size()
 		delete(p.cache, k)
 	}
 	p.segs = 0
@@ -230,7 +273,7 @@ var errGroupFull = errors.New("group full")
 
 func (p *planner) begin() {
 	p.txn++
-	p.undo, p.allocs = p.undo[:0], p.allocs[:0]
+	p.undo, p.saved, p.allocs = p.undo[:0], p.saved[:0], p.allocs[:0]
 	p.adds, p.blocks = 0, 0
 	p.mark = planMark{len(p.rec.kv), len(p.rec.blocks), len(p.rec.frees), len(p.dirty), p.arena.n, p.later, len(p.shareDirty), p.inline}
 }
@@ -240,14 +283,10 @@ func (p *planner) rollback() {
 		switch u := &p.undo[i]; u.kind {
 		case undoOnode:
 			dirty := u.on.dirty
-			*u.on = u.saved
+			*u.on = p.saved[u.entry]
 			u.on.dirty = dirty
 		case undoSeg:
-			if u.had {
-				u.segs[u.idx] = u.seg
-			} else {
-				delete(u.segs, u.idx)
-			}
+			u.segs[u.idx] = u.seg
 		case undoBlock:
 			if u.entry < 0 {
 				delete(p.blockAt, u.phys)
@@ -257,7 +296,7 @@ func (p *planner) rollback() {
 		case undoGen:
 			p.gens[u.space] = u.gen
 		case undoStat:
-			p.stats[u.space] = u.stat
+			u.stats.spaceStat = u.stat
 		case undoShares:
 			p.shares[u.phys] = u.shares
 		}
@@ -269,6 +308,7 @@ func (p *planner) rollback() {
 		}
 	}
 	clear(p.undo)
+	clear(p.saved)
 	p.shareDirty = p.shareDirty[:p.mark.shares]
 	if p.viewed > p.mark.kv {
 		p.dropView()
@@ -288,6 +328,7 @@ func (p *planner) rollback() {
 // dropStale forgets objects looked up after a removal of their space that has
 // been undone: they were looked for in a generation that is not to be.
 func (p *planner) dropStale() {
+	p.last = nil
 	for k, on := range p.cache {
 		if on.gen != p.gens[k.space()] {
 			delete(p.cache, k)
@@ -339,7 +380,7 @@ func (p *planner) op(op *Op, pre *bigWrite) error {
 	p.touch(on)
 	if !on.exists {
 		p.oid++
-		on.body = body{exists: true, head: head{oid: p.oid}, segs: map[uint32]*segment{}, all: true}
+		on.body = body{exists: true, head: head{oid: p.oid}, all: true}
 		p.addStat(on.key.space(), 1, 0)
 		p.adds += int64(len(on.key.Name)) + 64
 	}
@@ -418,7 +459,11 @@ func (p *planner) countOmap(on *onode) {
 
 // get finds the object under a name, in the cache or in the index.
 func (p *planner) get(k Key) (*onode, error) {
+	if on := p.last; on != nil && on.key == k { // a batch changes one object in several ways
+		return on, nil
+	}
 	if on := p.cache[k]; on != nil {
+		p.last = on
 		return on, nil
 	}
 	on := &onode{key: k, gen: p.gens[k.space()]}
@@ -428,16 +473,17 @@ func (p *planner) get(k Key) (*onode, error) {
 		return nil, fmt.Errorf("object %s: %w", k, err)
 	}
 	if ok {
-		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, all: h.inline, headDone: true, omapN: h.omapMax}
+		on.body = body{exists: true, head: h, all: h.inline, headDone: true, omapN: h.omapMax}
 	}
-	p.cache[k] = on
+	p.cache[k], p.last = on, on
 	return on, nil
 }
 
 // touch saves an object for undo and puts it on the group's list.
 func (p *planner) touch(on *onode) {
 	if on.txn != p.txn {
-		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, saved: *on})
+		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, entry: int32(len(p.saved))})
+		p.saved = append(p.saved, *on)
 		on.txn = p.txn
 	}
 	if !on.dirty {
@@ -449,8 +495,8 @@ func (p *planner) touch(on *onode) {
 
 // seg returns a segment for reading, nil when it maps nothing.
 func (p *planner) seg(on *onode, idx uint32) (*segment, error) {
-	s, ok := on.segs[idx]
-	if ok || on.all {
+	s, known := on.segs.get(idx)
+	if known || on.all {
 		return s, nil
 	}
 	p.scratch = appendSegKey(p.scratch[:0], on.oid, idx)
@@ -458,9 +504,28 @@ func (p *planner) seg(on *onode, idx uint32) (*segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("object %s: %w", on.key, err)
 	}
+	p.putSeg(on, idx, s)
+	return s, nil
+}
+
+// roomForSeg makes the table of segments long enough.
+func (p *planner) roomForSeg(on *onode, idx uint32) {
+	if int(idx) >= len(on.segs) {
+		t := make(segTable, max(int(idx)+1, 2*len(on.segs)))
+		copy(t, on.segs)
+		p.segs += len(t)/tablePart - len(on.segs)/tablePart
+		on.segs = t
+	}
+}
+
+// putSeg notes what the index has; nil: nothing.
+func (p *planner) putSeg(on *onode, idx uint32, s *segment) {
+	p.roomForSeg(on, idx)
+	if s == nil {
+		s = noSegment
+	}
 	on.segs[idx] = s
 	p.segs++
-	return s, nil
 }
 
 // change returns a segment for writing: a copy, as undo keeps the old one.
@@ -469,14 +534,14 @@ func (p *planner) change(on *onode, idx uint32) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	prev, had := on.segs[idx]
+	p.roomForSeg(on, idx)
 	s := &segment{}
 	if old != nil {
 		*s = *old
 	} else {
 		p.segs++
 	}
-	p.undo = append(p.undo, undoRec{kind: undoSeg, segs: on.segs, idx: idx, seg: prev, had: had})
+	p.undo = append(p.undo, undoRec{kind: undoSeg, segs: on.segs, idx: idx, seg: on.segs[idx]})
 	on.segs[idx] = s
 	if !s.listed {
 		s.listed = true
@@ -486,16 +551,30 @@ func (p *planner) change(on *onode, idx uint32) (*segment, error) {
 	return s, nil
 }
 
-func (p *planner) saveStat(sp spaceKey) spaceStat {
+func (p *planner) stat(sp spaceKey) *planStat {
 	st := p.stats[sp]
-	p.undo = append(p.undo, undoRec{kind: undoStat, space: sp, stat: st})
-	p.statDirty[sp] = true
+	if st == nil {
+		st = &planStat{key: sp}
+		p.stats[sp] = st
+	}
+	return st
+}
+
+// saveStat returns the counters of a space to be changed.
+func (p *planner) saveStat(sp spaceKey) *planStat {
+	st := p.stat(sp)
+	p.undo = append(p.undo, undoRec{kind: undoStat, stats: st, stat: st.spaceStat})
+	if !st.listed {
+		st.listed = true
+		p.statDirty = append(p.statDirty, st)
+	}
 	return st
 }
 
 func (p *planner) addStat(sp spaceKey, objects, bytes int64) {
 	st := p.saveStat(sp)
-	p.stats[sp] = spaceStat{st.objects + objects, st.bytes + bytes}
+	st.objects += objects
+	st.bytes += bytes
 }
 
 func (p *planner) resize(on *onode, size uint64) {
@@ -571,16 +650,13 @@ func (p *planner) removeStored(on *onode) error {
 	if err := p.loadAll(on); err != nil {
 		return err
 	}
-	idxs := make([]uint32, 0, len(on.segs))
-	for i, s := range on.segs {
-		if s != nil {
-			idxs = append(idxs, i)
+	for i := range on.segs {
+		s, _ := on.segs.get(uint32(i))
+		if s == nil {
+			continue
 		}
-	}
-	slices.Sort(idxs)
-	for _, i := range idxs {
-		on.segs[i].runs(func(_ int, r run) { p.giveUp(r) })
-		p.scratch = appendSegKey(p.scratch[:0], on.oid, i)
+		s.runs(func(_ int, r run) { p.giveUp(r) })
+		p.scratch = appendSegKey(p.scratch[:0], on.oid, uint32(i))
 		p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
 	}
 	if on.inline || on.inDirty {
@@ -611,9 +687,8 @@ func (p *planner) loadAll(on *onode) error {
 		return nil
 	}
 	err := p.d.eachSegment(on.oid, func(idx uint32, s *segment) {
-		if _, ok := on.segs[idx]; !ok {
-			on.segs[idx] = s
-			p.segs++
+		if _, known := on.segs.get(idx); !known {
+			p.putSeg(on, idx, s)
 		}
 	})
 	if err != nil {
@@ -661,7 +736,7 @@ func (p *planner) rename(op *Op) error {
 // removeSpace empties a space at once, however much it holds: its objects stay
 // behind under the old generation and are purged by and by.
 func (p *planner) removeSpace(sp spaceKey) error {
-	if p.stats[sp].objects == 0 {
+	if p.stat(sp).objects == 0 {
 		return nil
 	}
 	for k, on := range p.cache {
@@ -685,8 +760,7 @@ func (p *planner) removeSpace(sp spaceKey) error {
 			on.body, on.gen = body{}, old+1
 		}
 	}
-	p.saveStat(sp)
-	p.stats[sp] = spaceStat{}
+	p.saveStat(sp).spaceStat = spaceStat{}
 	p.scratch = appendDoomedKey(p.scratch[:0], sp, old)
 	p.rec.kv = appendKVSet(p.rec.kv, p.scratch, nil)
 	p.scratch = appendGenKey(p.scratch[:0], sp)
@@ -698,7 +772,8 @@ func (p *planner) removeSpace(sp spaceKey) error {
 // touchQuietly saves an object for undo without making the group write it.
 func (p *planner) touchQuietly(on *onode) {
 	if on.txn != p.txn {
-		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, saved: *on})
+		p.undo = append(p.undo, undoRec{kind: undoOnode, on: on, entry: int32(len(p.saved))})
+		p.saved = append(p.saved, *on)
 		on.txn = p.txn
 	}
 }
@@ -727,7 +802,7 @@ func (p *planner) finish() *redo {
 				p.scratch = s.append(p.scratch)
 				p.rec.kv = appendKVSet(p.rec.kv, p.scratch[:n], p.scratch[n:])
 			} else {
-				on.segs[i] = nil
+				on.segs[i] = noSegment
 				p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
 			}
 		}

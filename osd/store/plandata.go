@@ -253,7 +253,7 @@ func (p *planner) purgeSome(sp spaceKey, gen uint32, n int) (done bool, err erro
 			return
 		}
 		on := &onode{key: Key{sp.pg, sp.sp, string(name)}, gen: gen}
-		on.body = body{exists: true, head: h, segs: map[uint32]*segment{}, all: h.inline, headDone: true}
+		on.body = body{exists: true, head: h, all: h.inline, headDone: true}
 		victims = append(victims, on)
 	})
 	if err == nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -249,7 +248,7 @@ func (p *planner) clone(op *Op) error {
 	p.touch(to)
 	to.gen = p.gens[to.key.space()]
 	p.oid++
-	to.body = body{exists: true, head: from.head, segs: make(map[uint32]*segment, len(from.segs)), all: true, omapN: from.omapN}
+	to.body = body{exists: true, head: from.head, all: true, omapN: from.omapN}
 	to.oid, to.inline = p.oid, false
 	p.addStat(to.key.space(), 1, int64(to.size))
 	p.adds += int64(len(to.key.Name)) + 64
@@ -257,19 +256,15 @@ func (p *planner) clone(op *Op) error {
 		b, bad := p.inlineNow(from)
 		p.setInline(to, append(p.arena.block()[:0:blockBytes], b...), bad)
 	}
-	var idxs []uint32
-	for i, s := range from.segs {
-		if s != nil && s.mapped > 0 {
-			idxs = append(idxs, i)
+	for i := range from.segs {
+		old, _ := from.segs.get(uint32(i))
+		if old == nil || old.mapped == 0 {
+			continue
 		}
-	}
-	slices.Sort(idxs)
-	for _, i := range idxs {
-		s := *from.segs[i]
+		s := *old
 		s.listed = true
-		to.segs[i] = &s
-		to.dirtyIdx = append(to.dirtyIdx, i)
-		p.segs++
+		p.putSeg(to, uint32(i), &s)
+		to.dirtyIdx = append(to.dirtyIdx, uint32(i))
 		p.later += segCost
 		p.adds += int64(16 + 6*s.mapped)
 		s.runs(func(_ int, r run) {
