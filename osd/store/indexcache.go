@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -11,7 +12,7 @@ import (
 
 const (
 	indexSlotBytes = 160
-	indexRoom      = indexSlotBytes - 8 // bytes of key and value; longer pairs are not kept
+	indexRoom      = indexSlotBytes - 8 // 4 are its tag, 4 the rest of its head; bytes of key and value; longer pairs are not kept
 	indexWays      = 4                  // slots a key may be in
 	indexStripes   = 64                 // locks
 
@@ -30,12 +31,12 @@ type indexCache struct {
 	seed  maphash.Seed
 	locks [indexStripes]sync.Mutex // each guards every 64th set of slots
 	slots []indexSlot
-	mem   []byte // of slots, mapped; nil: they are of the heap
+	tags  []uint32 // of the slots, so that looking through a set reads one line of memory; 0: the slot is free
+	mem   []byte   // of both, mapped; nil: they are of the heap
 }
 
 // indexSlot holds a key and the value behind it.
 type indexSlot struct {
-	tag   uint32 // of the key's hash
 	state slotState
 	asked bool // since it was last considered to be replaced
 	key   uint8
@@ -46,9 +47,8 @@ type indexSlot struct {
 type slotState uint8
 
 const (
-	slotFree slotState = iota
-	slotFull           // the index has this
-	slotNone           // the index has nothing under this key
+	slotFull slotState = iota // the index has this
+	slotNone                  // the index has nothing under this key
 )
 
 // newIndexCache makes a cache of a size.
@@ -56,7 +56,7 @@ func newIndexCache(bytes int64) (*indexCache, error) {
 	n := int(max(bytes, indexCacheSmall)/indexSlotBytes) &^ (indexWays - 1)
 	c := &indexCache{seed: maphash.MakeSeed()}
 	if bytes <= indexCacheSmall {
-		c.slots = make([]indexSlot, n)
+		c.slots, c.tags = make([]indexSlot, n), make([]uint32, n)
 		return c, nil
 	}
 	var err error
@@ -64,7 +64,9 @@ func newIndexCache(bytes int64) (*indexCache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache of the index of %d bytes: %w", bytes, err)
 	}
-	c.slots = unsafe.Slice((*indexSlot)(unsafe.Pointer(unsafe.SliceData(c.mem))), n)
+	first := unsafe.Pointer(unsafe.SliceData(c.mem))
+	c.tags = unsafe.Slice((*uint32)(first), n)
+	c.slots = unsafe.Slice((*indexSlot)(unsafe.Add(first, 4*n)), n)
 	return c, nil
 }
 
@@ -72,52 +74,67 @@ func newIndexCache(bytes int64) (*indexCache, error) {
 func (c *indexCache) close() {
 	if c != nil && c.mem != nil {
 		_ = unix.Munmap(c.mem) // it is ours: this cannot fail
-		c.mem, c.slots = nil, nil
+		c.mem, c.slots, c.tags = nil, nil, nil
 	}
 }
 
-// setOf returns the slots where a key may be, with their lock held; nil for a key that is never kept.
-func (c *indexCache) setOf(key []byte) (set []indexSlot, tag uint32, l *sync.Mutex) {
+// indexSet is the slots where a key may be.
+type indexSet struct {
+	slots []indexSlot
+	tags  []uint32
+}
+
+// setOf returns the set of a key, with its lock held; none for a key that is never kept.
+func (c *indexCache) setOf(key []byte) (set indexSet, tag uint32, l *sync.Mutex) {
 	if len(key) == 0 || len(key) > indexRoom || key[0] != keyHead && key[0] != keySeg {
-		return nil, 0, nil
+		return indexSet{}, 0, nil
 	}
 	h := maphash.Bytes(c.seed, key)
 	i := h % uint64(len(c.slots)/indexWays)
 	l = &c.locks[i%indexStripes]
 	l.Lock()
-	return c.slots[i*indexWays:][:indexWays], uint32(h >> 32), l
+	return indexSet{c.slots[i*indexWays:][:indexWays], c.tags[i*indexWays:][:indexWays]}, max(1, uint32(h>>32)), l
 }
 
-func find(set []indexSlot, tag uint32, key []byte) *indexSlot {
-	for i := range set {
-		if s := &set[i]; s.tag == tag && s.state != slotFree && string(s.data[:s.key]) == string(key) {
-			return s
+// find returns which slot holds a key, or -1.
+func (set indexSet) find(tag uint32, key []byte) int {
+	for i, t := range set.tags {
+		if t == tag {
+			if s := &set.slots[i]; string(s.data[:s.key]) == string(key) {
+				return i
+			}
 		}
 	}
-	return nil
+	return -1
 }
 
+// free returns a free slot, or -1.
+func (set indexSet) free() int { return slices.Index(set.tags, 0) }
+
 // fill puts a pair into a slot, or empties it if the pair is too long.
-func (s *indexSlot) fill(tag uint32, key, value []byte, state slotState) {
+func (set indexSet) fill(i int, tag uint32, key, value []byte, state slotState) {
 	if len(key)+len(value) > indexRoom {
-		s.state = slotFree
+		set.tags[i] = 0
 		return
 	}
-	s.tag, s.state, s.key, s.value = tag, state, uint8(len(key)), uint8(len(value))
+	s := &set.slots[i]
+	set.tags[i] = tag
+	s.state, s.key, s.value = state, uint8(len(key)), uint8(len(value))
 	copy(s.data[copy(s.data[:], key):], value)
 }
 
 // get appends what the index has under a key to b, if that is known.
 func (c *indexCache) get(key, b []byte) (value []byte, found, known bool) {
 	set, tag, l := c.setOf(key)
-	if set == nil {
+	if l == nil {
 		return b, false, false
 	}
 	defer l.Unlock()
-	s := find(set, tag, key)
-	if s == nil {
+	i := set.find(tag, key)
+	if i < 0 {
 		return b, false, false
 	}
+	s := &set.slots[i]
 	s.asked = true
 	return append(b, s.data[s.key:][:s.value]...), s.state == slotFull, true
 }
@@ -125,7 +142,7 @@ func (c *indexCache) get(key, b []byte) (value []byte, found, known bool) {
 // put notes what the index has under a key; found is false if it has nothing.
 func (c *indexCache) put(key, value []byte, found bool) {
 	set, tag, l := c.setOf(key)
-	if set == nil {
+	if l == nil {
 		return
 	}
 	defer l.Unlock()
@@ -136,61 +153,57 @@ func (c *indexCache) put(key, value []byte, found bool) {
 	if !found {
 		state = slotNone
 	}
-	s := find(set, tag, key)
-	if s == nil {
-		s = victim(set, tag)
-		s.asked = false
+	i := set.find(tag, key)
+	if i < 0 {
+		i = set.victim(tag)
+		set.slots[i].asked = false
 	}
-	s.fill(tag, key, value, state)
+	set.fill(i, tag, key, value, state)
 }
 
 // victim returns the slot to be used for a new key: a free one, or one that nobody has asked
 // for lately. So what is asked for once does not displace what is asked for again and again.
-func victim(set []indexSlot, tag uint32) *indexSlot {
-	for i := range set {
-		if set[i].state == slotFree {
-			return &set[i]
+func (set indexSet) victim(tag uint32) int {
+	if i := set.free(); i >= 0 {
+		return i
+	}
+	for i := range set.slots {
+		if !set.slots[i].asked {
+			return i
 		}
 	}
-	for i := range set {
-		if !set[i].asked {
-			return &set[i]
-		}
+	for i := range set.slots {
+		set.slots[i].asked = false
 	}
-	for i := range set {
-		set[i].asked = false
-	}
-	return &set[tag%indexWays]
+	return int(tag % indexWays)
 }
 
 // set implements indexBatch. A pair that was not there takes a free slot only: it may never be asked for.
 func (c *indexCache) set(key, value []byte) error {
 	set, tag, l := c.setOf(key)
-	if set == nil {
+	if l == nil {
 		return nil
 	}
 	defer l.Unlock()
-	s := find(set, tag, key)
-	for i := 0; s == nil && i < len(set); i++ {
-		if set[i].state == slotFree {
-			s = &set[i]
-			s.asked = false
+	i := set.find(tag, key)
+	if i < 0 {
+		if i = set.free(); i < 0 {
+			return nil
 		}
+		set.slots[i].asked = false
 	}
-	if s != nil {
-		s.fill(tag, key, value, slotFull)
-	}
+	set.fill(i, tag, key, value, slotFull)
 	return nil
 }
 
 // delete implements indexBatch.
 func (c *indexCache) delete(key []byte) error {
 	set, tag, l := c.setOf(key)
-	if set == nil {
+	if l == nil {
 		return nil
 	}
-	if s := find(set, tag, key); s != nil {
-		s.state = slotFree
+	if i := set.find(tag, key); i >= 0 {
+		set.tags[i] = 0
 	}
 	l.Unlock()
 	return nil
@@ -211,8 +224,8 @@ func (c *indexCache) clear() {
 	for i := range c.slots {
 		l := &c.locks[i/indexWays%indexStripes]
 		l.Lock()
-		if c.slots[i].state != slotFree { // memory that was never used stays so
-			c.slots[i].state = slotFree
+		if c.tags[i] != 0 { // memory that was never used stays so
+			c.tags[i] = 0
 		}
 		l.Unlock()
 	}
