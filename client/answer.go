@@ -62,11 +62,15 @@ func (o *Op) Len() int { return len(o.ops) }
 // Request returns the Op as it crosses the wire, with the writes' data as
 // payload. It is for what carries out Ops itself, such as client/clienttest.
 func (o *Op) Request(object string) (*wirepb.OpRequest, []byte) {
-	mtime := o.mtime
-	if mtime.IsZero() {
-		mtime = time.Now()
+	return &wirepb.OpRequest{Object: []byte(object), Ops: o.ops, Mtime: o.modified()}, o.data()
+}
+
+// modified is the modification time a write gives the object.
+func (o *Op) modified() int64 {
+	if o.mtime.IsZero() {
+		return time.Now().UnixNano()
 	}
-	return &wirepb.OpRequest{Object: []byte(object), Ops: o.ops, Mtime: mtime.UnixNano()}, o.data()
+	return o.mtime.UnixNano()
 }
 
 // data joins the writes' data; with a single write, the common case, it is not copied.

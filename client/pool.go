@@ -38,17 +38,9 @@ func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	if err := p.check(object, op); err != nil {
 		return nil, err
 	}
-	body, payload := op.Request(object)
-	body.Pool = uint32(p.id)
 	m, g := p.c.send(ctx, &request{
 		op: core.Op{Pool: p.id, Object: object, Write: op.Writes(), Bytes: op.cost()},
-		header: func(s *core.Send) *wirepb.Header {
-			// A header is encoded before Call returns, so its body can be used again.
-			body.Req = &wirepb.ReqID{Client: p.c.id, Seq: s.ID}
-			body.Shard, body.AgeMs = s.PG.Shard, uint64(s.Age.Milliseconds())
-			return &wirepb.Header{Body: &wirepb.Header_Op{Op: body}}
-		},
-		payload: payload,
+		do: op, mtime: op.modified(), payload: op.data(),
 	})
 	if g != nil {
 		return nil, &OpError{Pool: p.name, Object: object, Index: -1, Err: g.err, Text: g.text}

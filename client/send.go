@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cairnstore/cairn/client/core"
@@ -18,6 +19,8 @@ const probePatient = 2 * time.Second
 // again, core decides; op lacks what all requests have in common.
 type request struct {
 	op      core.Op
+	do      *Op                             // what is asked for, with mtime, or:
+	mtime   int64                           // the same for every attempt
 	header  func(*core.Send) *wirepb.Header // for every attempt
 	payload []byte
 }
@@ -31,13 +34,53 @@ type giveUp struct {
 // call is a request that send waits for; Client.mu guards it. What core wants done is
 // left here for the goroutine of send, which does the waiting.
 type call struct {
-	news chan struct{} // holds one: there is something for a goroutine that sleeps; nil before it ever did
-	next *core.Send    // an attempt to be made
-	done *core.Done    // the end
+	news  chan struct{} // holds one: there is something for a goroutine that sleeps; nil before it ever did
+	send  bool          // next is an attempt to be made
+	ended bool          // done is the end
+	next  core.Send
+	done  core.Done
 
-	attempt uint64 // under way; 0 none
-	cancel  context.CancelFunc
-	conn    *wire.Conn // it was sent over this one, nil before
+	attempt uint64             // under way; 0 none
+	conn    *wire.Conn         // it goes over this one, nil before there is one
+	cancel  context.CancelFunc // ends the wait for a connection, nil when there is none
+	asker   wire.Asker
+
+	// Memory for what makes up a request.
+	message wire.Message
+	header  wirepb.Header
+	union   wirepb.Header_Op
+	body    wirepb.OpRequest
+	id      wirepb.ReqID
+	submit  core.SubmitEvent
+	answer  core.AnswerEvent
+}
+
+// callMemory keeps the memory of calls that have ended.
+var callMemory = sync.Pool{New: func() any { return new(call) }}
+
+// free gives the memory back. Nobody else has the call any more.
+func (w *call) free() {
+	select {
+	case <-w.news:
+	default:
+	}
+	w.send, w.ended, w.next, w.done = false, false, core.Send{}, core.Done{}
+	w.message = wire.Message{}
+	w.body.Ops, w.body.Object = nil, w.body.Object[:0]
+	w.submit, w.answer = core.SubmitEvent{}, core.AnswerEvent{}
+	callMemory.Put(w)
+}
+
+// fill makes the header of an attempt. It is encoded before Asker.Call returns, so that its memory can be used again.
+func (w *call) fill(client uint64, r *request, s *core.Send) *wirepb.Header {
+	w.id.Client, w.id.Seq = client, s.ID
+	b := &w.body
+	b.Req, b.Pool, b.Object = &w.id, uint32(s.PG.Pool), append(b.Object[:0], r.op.Object...)
+	b.Ops, b.Mtime = r.do.ops, r.mtime
+	b.Shard, b.AgeMs = s.PG.Shard, uint64(s.Age.Milliseconds())
+	w.union.Op = b
+	w.header.Body, w.header.Epoch = &w.union, 0
+	return &w.header
 }
 
 // tell wakes the goroutine of send.
@@ -56,29 +99,30 @@ func (c *Client) send(ctx context.Context, r *request) (*wire.Message, *giveUp) 
 	if err := ctx.Err(); err != nil {
 		return nil, &giveUp{err: timeout(err), text: "it was not sent"}
 	}
-	op := r.op
-	op.ID = c.seq.Add(1)
 	patience := c.o.Timeout
 	if d, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(d))
 	}
-	w := &call{}
+	w := callMemory.Get().(*call)
+	id := c.seq.Add(1)
+	w.submit.Op = r.op
+	w.submit.Op.ID = id
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	op.Deadline = c.clock.Mono().Add(patience)
-	c.calls[op.ID] = w
-	defer delete(c.calls, op.ID)
-	c.step(core.SubmitEvent{Op: op})
+	w.submit.Op.Deadline = c.clock.Mono().Add(patience)
+	c.calls[id] = w
+	defer w.free()
+	defer delete(c.calls, id)
+	c.step(&w.submit)
 	for {
 		switch {
-		case w.done != nil:
-			return c.outcome(ctx, w.done)
-		case w.next != nil:
-			s := *w.next
-			w.next = nil
-			c.try(ctx, w, r, &s)
+		case w.ended:
+			return c.outcome(ctx, &w.done)
+		case w.send:
+			w.send = false
+			c.try(ctx, w, r)
 		case ctx.Err() != nil:
-			c.step(core.CancelEvent{ID: op.ID})
+			c.step(core.CancelEvent{ID: id})
 		default:
 			if w.news == nil {
 				w.news = make(chan struct{}, 1)
@@ -146,25 +190,29 @@ func (c *Client) step(ev core.Event) {
 		if w == nil {
 			continue
 		}
-		if w.next != nil && w.next.Attempt == d.Attempt {
-			w.next = nil
+		if w.send && w.next.Attempt == d.Attempt {
+			w.send = false
 		}
-		if w.attempt == d.Attempt && w.cancel != nil {
-			w.cancel()
-			if d.Silent && w.conn != nil {
+		switch {
+		case w.attempt != d.Attempt:
+		case w.conn != nil:
+			w.asker.Abandon()
+			if d.Silent {
 				c.probe(w.conn)
 			}
+		case w.cancel != nil:
+			w.cancel()
 		}
 	}
-	for _, s := range fx.Send {
-		if w := c.calls[s.ID]; w != nil {
-			w.next = &s
+	for i := range fx.Send {
+		if w := c.calls[fx.Send[i].ID]; w != nil {
+			w.next, w.send = fx.Send[i], true
 			w.tell()
 		}
 	}
-	for _, d := range fx.Done {
-		if w := c.calls[d.ID]; w != nil {
-			w.done = &d
+	for i := range fx.Done {
+		if w := c.calls[fx.Done[i].ID]; w != nil {
+			w.done, w.ended = fx.Done[i], true
 			w.tell()
 		}
 	}
@@ -218,45 +266,73 @@ func (c *Client) onMap(m *placement.Map) {
 
 // try makes one attempt, and tells core how it went. It is called with mu held, and
 // gives it away while it waits.
-func (c *Client) try(ctx context.Context, w *call, r *request, s *core.Send) {
-	actx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w.attempt, w.cancel, w.conn = s.Attempt, cancel, c.osds.Live(s.Addr)
-	defer func() { w.attempt, w.cancel, w.conn = 0, nil, nil }()
+func (c *Client) try(ctx context.Context, w *call, r *request) {
+	id, attempt, addr := w.next.ID, w.next.Attempt, w.next.Addr
+	m := w.request(c.id, r)
+	w.attempt, w.conn = attempt, c.osds.Live(addr)
+	defer func() { w.attempt, w.conn = 0, nil }()
 	if w.conn == nil {
-		c.step(core.DialEvent{ID: s.ID, Attempt: s.Attempt})
-		c.mu.Unlock()
-		conn, err := c.osds.Get(actx, s.Addr)
-		c.mu.Lock()
+		conn, err := c.connect(ctx, w, id, attempt, addr)
 		switch {
-		case actx.Err() != nil:
-			return // send sees whether its caller went away; otherwise core has dropped this attempt
 		case err != nil:
-			c.step(core.LostEvent{ID: s.ID, Attempt: s.Attempt, Err: err})
+			c.step(core.LostEvent{ID: id, Attempt: attempt, Err: err})
+			return
+		case conn == nil:
 			return
 		}
+		w.asker.Attach(conn)
 		w.conn = conn
-		c.step(core.DialEvent{ID: s.ID, Attempt: s.Attempt, Connected: true})
+		c.step(core.DialEvent{ID: id, Attempt: attempt, Connected: true})
+	} else {
+		w.asker.Attach(w.conn)
 	}
-	conn := w.conn
 	c.mu.Unlock()
-	h := r.header(s)
-	h.Epoch = uint64(s.Epoch) // of the map that led us here, not of one that has come since
-	m, err := conn.Call(actx, &wire.Message{Header: h, Payload: r.payload})
+	answer, err := w.asker.Call(ctx, m)
 	c.mu.Lock()
 	switch {
-	case m != nil:
-		h := m.Header
-		c.step(core.AnswerEvent{
-			ID: s.ID, Attempt: s.Attempt, Code: h.GetCode(), Epoch: placement.Epoch(h.GetEpoch()), Text: h.GetError(), Body: h.Body != nil, Reply: m,
-		})
-		if w.done == nil || w.done.Answer.Reply != m {
-			m.Release()
+	case answer != nil:
+		h := answer.Header
+		w.answer = core.AnswerEvent{
+			ID: id, Attempt: attempt, Code: h.GetCode(), Epoch: placement.Epoch(h.GetEpoch()), Text: h.GetError(), Body: h.Body != nil, Reply: answer,
 		}
-	case actx.Err() != nil:
+		c.step(&w.answer)
+		if !w.ended || w.done.Answer.Reply != answer {
+			answer.Release()
+		}
+	case ctx.Err() != nil || errors.Is(err, wire.ErrAbandoned):
 	default:
-		c.step(core.LostEvent{ID: s.ID, Attempt: s.Attempt, Sent: true, TooLarge: errors.Is(err, wire.ErrTooLarge), Err: err})
+		c.step(core.LostEvent{ID: id, Attempt: attempt, Sent: true, TooLarge: errors.Is(err, wire.ErrTooLarge), Err: err})
 	}
+}
+
+// request makes the message of the attempt next.
+func (w *call) request(client uint64, r *request) *wire.Message {
+	var h *wirepb.Header
+	if r.do != nil {
+		h = w.fill(client, r, &w.next)
+	} else {
+		h = r.header(&w.next)
+	}
+	h.Epoch = uint64(w.next.Epoch) // of the map that led us here, not of one that has come since
+	w.message = wire.Message{Header: h, Payload: r.payload}
+	return &w.message
+}
+
+// connect waits for a connection for an attempt. It returns neither that nor an error if the caller went away, which send
+// sees, or core has dropped the attempt. It is called with mu held, and gives it away while it waits.
+func (c *Client) connect(ctx context.Context, w *call, id, attempt uint64, addr string) (*wire.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.cancel = cancel
+	defer func() { w.cancel = nil }()
+	c.step(core.DialEvent{ID: id, Attempt: attempt})
+	c.mu.Unlock()
+	conn, err := c.osds.Get(ctx, addr)
+	c.mu.Lock()
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	return conn, err
 }
 
 // probe asks a connection that owes us an answer for a sign of life, and closes

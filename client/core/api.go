@@ -46,7 +46,8 @@ type Op struct {
 	Deadline clock.Mono // when to give up; zero never
 }
 
-// Event is something that happened: one of the types below.
+// Event is something that happened: one of the types below. SubmitEvent and AnswerEvent, of which every operation has
+// one, may come as pointers, too; Step does not keep them.
 type Event interface{ event() }
 
 // SubmitEvent brings a new operation.

@@ -112,10 +112,14 @@ func (c *Core) Step(now clock.Mono, ev Event) Effects {
 	switch ev := ev.(type) {
 	case SubmitEvent:
 		c.onSubmit(ev.Op)
+	case *SubmitEvent:
+		c.onSubmit(ev.Op)
 	case MapEvent:
 		c.onMap(ev.Map)
 	case AnswerEvent:
 		c.onAnswer(ev)
+	case *AnswerEvent:
+		c.onAnswer(*ev)
 	case LostEvent:
 		c.onLost(ev)
 	case DialEvent:

@@ -14,6 +14,10 @@ import (
 type call struct {
 	result  chan result // holds one
 	started uint64      // Conn.tick when it was sent
+
+	// Of an Asker; Conn.mu guards both.
+	asked     bool // it was among Conn.pending, and may be there yet
+	abandoned bool // before it was
 }
 
 type result struct {
@@ -31,7 +35,56 @@ func (c *Conn) Call(ctx context.Context, m *Message) (*Message, error) {
 	if err != nil {
 		return nil, c.callError(err)
 	}
-	return c.roundTrip(ctx, f, tag)
+	return c.pooledTrip(ctx, f, tag)
+}
+
+// Asker makes calls, one after the other, that somebody else may end: cheaper than a context for each. The zero
+// Asker is ready for use.
+type Asker struct {
+	conn *Conn
+	tag  uint64
+	call call
+}
+
+// Attach readies the Asker for one Call over a connection. The caller sees to it that nothing else is done
+// with the Asker meanwhile, Abandon included, and that there is no Call.
+func (a *Asker) Attach(c *Conn) {
+	if a.call.result == nil {
+		a.call.result = make(chan result, 1)
+	}
+	select {
+	case <-a.call.result: // of an Abandon that nobody saw
+	default:
+	}
+	a.conn, a.tag = c, c.tags.Add(1)
+	a.call.asked, a.call.abandoned = false, false
+}
+
+// Call is Conn.Call over the connection of Attach.
+func (a *Asker) Call(ctx context.Context, m *Message) (*Message, error) {
+	c := a.conn
+	f, err := encode(kindMessage, m, stamp{tag: a.tag, epoch: c.epoch()}, c.o.NoPayloadCheck)
+	if err != nil {
+		return nil, c.callError(err)
+	}
+	return c.roundTrip(ctx, f, a.tag, &a.call)
+}
+
+// Abandon has the Call of the last Attach, under way or to come, return ErrAbandoned, unless it has its answer. The
+// request is forgotten, not undone.
+func (a *Asker) Abandon() {
+	c := a.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !a.call.asked && !a.call.abandoned:
+		a.call.abandoned = true
+	case c.pending[a.tag] == &a.call:
+		delete(c.pending, a.tag)
+	default:
+		return
+	}
+	a.call.result <- result{err: c.callError(ErrAbandoned)} // there is room: whoever takes it out of pending sends once
 }
 
 // Ping asks the peer's messenger (not its handler) for a sign of life and
@@ -43,20 +96,26 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, c.callError(err)
 	}
-	if _, err := c.roundTrip(ctx, f, tag); err != nil {
+	if _, err := c.pooledTrip(ctx, f, tag); err != nil {
 		return 0, err
 	}
 	return time.Since(start), nil
 }
 
-func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64) (*Message, error) {
+func (c *Conn) pooledTrip(ctx context.Context, f frame, tag uint64) (*Message, error) {
+	cl := c.calls.Get().(*call)
+	m, err := c.roundTrip(ctx, f, tag, cl)
+	c.calls.Put(cl)
+	return m, err
+}
+
+// roundTrip leaves nothing in cl.result, unless it was abandoned too late.
+func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64, cl *call) (*Message, error) {
 	if err := ctx.Err(); err != nil {
 		f.release()
 		return nil, c.callError(err)
 	}
-	cl := c.calls.Get().(*call)
 	if err := c.pushCall(ctx, f, tag, cl); err != nil {
-		c.calls.Put(cl)
 		return nil, c.callError(err)
 	}
 	var r result
@@ -64,12 +123,10 @@ func (c *Conn) roundTrip(ctx context.Context, f frame, tag uint64) (*Message, er
 	case r = <-cl.result:
 	case <-ctx.Done():
 		if c.forget(tag) {
-			c.calls.Put(cl)
 			return nil, c.callError(ctx.Err())
 		}
 		r = <-cl.result // the answer has just won
 	}
-	c.calls.Put(cl)
 	if r.err != nil {
 		return nil, r.err
 	}

@@ -16,6 +16,8 @@ var (
 	// ErrQueueFull is wrapped by Send when the connection's send queue is at
 	// its limit: the peer reads too slowly.
 	ErrQueueFull = errors.New("send queue full")
+	// ErrAbandoned is wrapped by Asker.Call when Abandon has ended it.
+	ErrAbandoned = errors.New("nobody waits for the answer any more")
 	// ErrBadFrame is wrapped when the peer sent bytes that are not a valid
 	// frame. The connection is closed.
 	ErrBadFrame = errors.New("bad frame")

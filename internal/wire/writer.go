@@ -117,6 +117,11 @@ func (c *Conn) pushCall(ctx context.Context, f frame, tag uint64, cl *call) erro
 			f.release()
 			return err
 		}
+		if cl.abandoned {
+			c.mu.Unlock()
+			f.release()
+			return ErrAbandoned
+		}
 		if !c.full(f.size) {
 			break
 		}
@@ -127,13 +132,16 @@ func (c *Conn) pushCall(ctx context.Context, f frame, tag uint64, cl *call) erro
 		c.mu.Unlock()
 		select {
 		case <-room:
+		case <-cl.result: // it is abandoned
+			f.release()
+			return ErrAbandoned
 		case <-ctx.Done():
 			f.release()
 			return fmt.Errorf("%w: %w", ErrQueueFull, ctx.Err())
 		}
 		c.mu.Lock()
 	}
-	cl.started = c.tick
+	cl.started, cl.asked = c.tick, true
 	c.pending[tag] = cl
 	c.push(f, len(c.pending) == 1)
 	return nil
