@@ -57,19 +57,26 @@ func (r *room) forget() {
 	r.mu.Unlock()
 }
 
-// TestFloodDoesNotStopThePrimary: many writes are let through at a moment in which there is room for
-// each of them, and not for all. Those that come too late are refused; were they logged, the
-// primary's store would refuse them, and the OSD stop.
-func TestFloodDoesNotStopThePrimary(t *testing.T) {
+// startGated starts an OSD on a gated store, which has a capacity from the first write on.
+func startGated(t *testing.T, capacity int64) (*store.Sim, *gated, *OSD, *wire.Conn) {
+	t.Helper()
 	st := store.NewSim(store.SimOptions{})
-	defer st.Close()
+	t.Cleanup(func() { st.Close() })
 	slow := &gated{Store: st}
 	d := start(t, options(slow, newStage(t)))
 	t.Cleanup(slow.release)
 	c := dialOSD(t, d)
 	mustCall(t, c, opMessage(0, 1))
-	st.SetCapacity(20 << 20)
+	st.SetCapacity(capacity)
 	d.room.forget() // it has asked when there was a lot
+	return st, slow, d, c
+}
+
+// TestFloodDoesNotStopThePrimary: many writes are let through at a moment in which there is room for
+// each of them, and not for all. Those that come too late are refused; were they logged, the
+// primary's store would refuse them, and the OSD stop.
+func TestFloodDoesNotStopThePrimary(t *testing.T) {
+	st, slow, d, c := startGated(t, 20<<20)
 	slow.mu.Lock()
 	slow.hold = true
 	slow.mu.Unlock()
@@ -118,15 +125,7 @@ func TestFloodDoesNotStopThePrimary(t *testing.T) {
 // TestRoomIsGivenOnce: what was let through counts until the store has it, and what the store takes in while it
 // is asked counts, too.
 func TestRoomIsGivenOnce(t *testing.T) {
-	st := store.NewSim(store.SimOptions{})
-	defer st.Close()
-	slow := &gated{Store: st}
-	d := start(t, options(slow, newStage(t)))
-	t.Cleanup(slow.release)
-	c := dialOSD(t, d)
-	mustCall(t, c, opMessage(0, 1))
-	st.SetCapacity(40 << 20)
-	d.room.forget()
+	_, slow, d, c := startGated(t, 40<<20)
 
 	// Two at a time, as two shards are: there is room for one.
 	const much = 24 << 20

@@ -165,15 +165,7 @@ func TestBlockCacheResistsScans(t *testing.T) {
 
 // TestBlockCacheBitFlip: damage in the cache's memory is noticed and read around.
 func TestBlockCacheBitFlip(t *testing.T) {
-	l := newFaultLayer(1)
-	createFault(t, l)
-	o := faultOptions(l)
-	o.BlockCacheBytes = 1 << 20
-	d, err := Open(crashDir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, _ := newCachedFault(t, 1 << 20, 0)
 	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 3*blockBytes)))
 	d.keeper.await(d)
 	for range 2 {

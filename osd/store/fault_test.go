@@ -41,9 +41,22 @@ func wantRead(t *testing.T, s Store, name string, c byte, n int) {
 
 func newFault(t *testing.T) (*Disk, *faultLayer) {
 	t.Helper()
+	return newCachedFault(t, 0, 0)
+}
+
+// newCachedFault is newFault with memory for blocks, and for entries of the index.
+func newCachedFault(t *testing.T, blocks, index int64) (*Disk, *faultLayer) {
+	t.Helper()
 	l := newFaultLayer(1)
 	createFault(t, l)
-	return openFault(t, l), l
+	o := faultOptions(l)
+	o.BlockCacheBytes, o.IndexCacheBytes = blocks, index
+	d, err := Open(crashDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d, l
 }
 
 // setFault makes operations fail; nil ends that.

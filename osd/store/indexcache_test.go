@@ -130,15 +130,7 @@ func TestIndexCacheKeepsWhatIsAsked(t *testing.T) {
 // TestQuickNeverStale has readers ask for what is in memory while objects are overwritten, cut and made anew, written home and
 // cloned: what a quick reader says is no older than what had been acknowledged when it was asked.
 func TestQuickNeverStale(t *testing.T) {
-	l := newFaultLayer(1)
-	createFault(t, l)
-	o := faultOptions(l)
-	o.BlockCacheBytes, o.IndexCacheBytes = 4<<20, indexCacheSmall+1
-	d, err := Open(crashDir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d, _ := newCachedFault(t, 4<<20, indexCacheSmall+1)
 	const objects, rounds = 8, 150
 	var mu sync.Mutex // guards below
 	acked := map[string]byte{}

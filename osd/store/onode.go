@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/cairnstore/cairn/internal/codec"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -152,52 +153,15 @@ func decodeHead(b []byte) (h head, err error) {
 		return h, fmt.Errorf("index entry of unknown version: %w", ErrCorrupt)
 	}
 	h.hasAttrs, h.hasOmap, h.inline = b[1]&1 != 0, b[1]&2 != 0, b[1]&4 != 0
-	d := varDecoder{b: b[2:]}
-	h.oid, h.size = d.uvarint(), d.uvarint()
-	h.version.Term, h.version.Seq = placement.Term(d.uvarint()), d.uvarint()
-	h.mtime = d.varint()
-	h.omapMax = d.uvarint()
-	if d.bad || h.oid == 0 || h.size > MaxObjectBytes || h.inline && (h.size == 0 || h.size > inlineMax) {
+	d := codec.NewDecoder(b[2:])
+	h.oid, h.size = d.Uvarint(), d.Uvarint()
+	h.version.Term, h.version.Seq = placement.Term(d.Uvarint()), d.Uvarint()
+	h.mtime = d.Varint()
+	h.omapMax = d.Uvarint()
+	if d.Err() != nil || h.oid == 0 || h.size > MaxObjectBytes || h.inline && (h.size == 0 || h.size > inlineMax) {
 		return head{}, fmt.Errorf("index entry cannot be read: %w", ErrCorrupt)
 	}
 	return h, nil
-}
-
-// varDecoder reads a row of varints; bad is set once it ran out.
-type varDecoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *varDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *varDecoder) varint() int64 {
-	v, n := binary.Varint(d.b)
-	if n <= 0 {
-		d.bad, d.b = true, nil
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
-
-// take returns the next n bytes.
-func (d *varDecoder) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
-		d.bad, d.b = true, nil
-		return nil
-	}
-	p := d.b[:n:n]
-	d.b = d.b[n:]
-	return p
 }
 
 // segment maps 16 blocks of an object to blocks of the data file. Block 0 of
@@ -270,19 +234,19 @@ func (s *segment) decode(b []byte) error {
 	if len(b) < 2 || b[0] != segVersion {
 		return bad()
 	}
-	d := varDecoder{b: b[2:]}
+	d := codec.NewDecoder(b[2:])
 	for range b[1] {
-		fc := d.take(2)
-		start := d.uvarint()
-		if d.bad || int(fc[0])+int(fc[1])+1 > segBlocks || start == 0 || start > 1<<44 {
+		fc := d.Raw(2) // one check of what is left, and not two: this is read often
+		start := d.Uvarint()
+		if d.Err() != nil || int(fc[0])+int(fc[1])+1 > segBlocks || start == 0 || start > 1<<44 {
 			return bad()
 		}
 		for i := range int(fc[1]) + 1 {
 			s.set(int(fc[0])+i, start+uint64(i), 0)
 		}
 	}
-	sums := d.take(uint64(s.mapped) * 4)
-	if d.bad || len(d.b) != 0 {
+	sums := d.Raw(s.mapped * 4)
+	if d.Finish() != nil {
 		return bad()
 	}
 	for i, p := range s.phys {

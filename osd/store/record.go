@@ -3,6 +3,9 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+
+	"github.com/cairnstore/cairn/internal/codec"
 )
 
 // A group's payload is a physical redo record: the index entries as they
@@ -61,29 +64,28 @@ type indexBatch interface {
 
 // applyKV turns encoded index changes into calls.
 func applyKV(kv []byte, to indexBatch) error {
-	d := varDecoder{b: kv}
-	for len(d.b) > 0 {
-		kind := d.b[0]
-		d.b = d.b[1:]
-		key := d.take(d.uvarint())
+	d := codec.NewDecoder(kv)
+	for d.Left() > 0 {
+		kind := d.U8()
+		key := d.Blob(math.MaxInt)
 		var err error
 		switch kind {
 		case kvSet:
-			if v := d.take(d.uvarint()); !d.bad {
+			if v := d.Blob(math.MaxInt); d.Err() == nil {
 				err = to.set(key, v)
 			}
 		case kvDelete:
-			if !d.bad {
+			if d.Err() == nil {
 				err = to.delete(key)
 			}
 		case kvDelRange:
-			if end := d.take(d.uvarint()); !d.bad {
+			if end := d.Blob(math.MaxInt); d.Err() == nil {
 				err = to.deleteRange(key, end)
 			}
 		default:
-			d.bad = true
+			d.Failf("change of kind %d", kind)
 		}
-		if d.bad {
+		if d.Err() != nil {
 			return fmt.Errorf("journal record: index change cannot be read: %w", ErrCorrupt)
 		}
 		if err != nil {
@@ -121,36 +123,20 @@ func (r *redo) append(b []byte) []byte {
 }
 
 func decodeRedo(b []byte) (*redo, error) {
-	le := binary.LittleEndian
-	d := varDecoder{b: b}
-	u32 := func() uint64 {
-		if p := d.take(4); p != nil {
-			return uint64(le.Uint32(p))
-		}
-		return 0
-	}
-	u64 := func() uint64 {
-		if p := d.take(8); p != nil {
-			return le.Uint64(p)
-		}
-		return 0
-	}
+	d := codec.NewDecoder(b)
 	r := &redo{}
-	r.kv = d.take(u32())
-	for n := u32(); n > 0 && !d.bad; n-- {
-		r.frees = append(r.frees, run{u64(), u64()})
+	r.kv = d.Raw(int(d.U32()))
+	for n := d.U32(); n > 0 && d.Err() == nil; n-- {
+		r.frees = append(r.frees, run{d.U64(), d.U64()})
 	}
-	for n := u32(); n > 0 && !d.bad; n-- {
-		w := blockWrite{phys: u64()}
-		if p := d.take(2); p != nil {
-			w.data = d.take(uint64(le.Uint16(p)))
-		}
-		if len(w.data) > blockBytes {
-			d.bad = true
+	for n := d.U32(); n > 0 && d.Err() == nil; n-- {
+		w := blockWrite{phys: d.U64()}
+		if w.data = d.Raw(int(d.U16())); len(w.data) > blockBytes {
+			d.Failf("block of %d bytes", len(w.data))
 		}
 		r.blocks = append(r.blocks, w)
 	}
-	if d.bad || len(d.b) != 0 {
+	if d.Finish() != nil {
 		return nil, fmt.Errorf("journal record cannot be read: %w", ErrCorrupt)
 	}
 	return r, nil

@@ -7,6 +7,8 @@ import (
 	"math"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairnstore/cairn/internal/codec"
 )
 
 // A clone shares the blocks of the object it was made of. Who shares is not written down, only how
@@ -82,11 +84,11 @@ func decodeShares(b []byte) (*shares, error) {
 		return nil, bad
 	}
 	s := &shares{}
-	d := varDecoder{b: b[1:]}
+	d := codec.NewDecoder(b[1:])
 	before := uint32(0) // extra users of the row that ends at i
-	for i := uint64(0); len(d.b) > 0; {
-		gap, n, extra := d.uvarint(), d.uvarint(), d.uvarint()
-		if d.bad || gap > shareBlocks || n == 0 || n > shareBlocks || i+gap+n > shareBlocks || extra == 0 || extra >= math.MaxUint32 ||
+	for i := uint64(0); d.Left() > 0; {
+		gap, n, extra := d.Uvarint(), d.Uvarint(), d.Uvarint()
+		if d.Err() != nil || gap > shareBlocks || n == 0 || n > shareBlocks || i+gap+n > shareBlocks || extra == 0 || extra >= math.MaxUint32 ||
 			gap == 0 && i > 0 && uint32(extra) == before {
 			return nil, bad
 		}
