@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -149,11 +150,12 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 		return
 	}
 	if it.ready != nil {
-		go func() { // ends when the data is written; the committer waits for ready
+		go func() { // ends when the data is durable; the committer waits for ready
 			defer d.workers.Done()
 			d.slots <- struct{}{}
 			it.big, it.err = d.writeBig(b, d.keepFor(b))
 			<-d.slots
+			d.syncBig(it.big)
 			close(it.ready)
 		}()
 	}
@@ -309,7 +311,7 @@ func (d *Disk) commitRecord(group []*item) error {
 		return err
 	}
 	for _, it := range group {
-		if it.err == nil && len(it.big) > 0 {
+		if it.err == nil && unsynced(it.big) {
 			// The journal is about to reference these blocks.
 			if err := d.data.Sync(); err != nil {
 				return fmt.Errorf("data file: %w", err)
@@ -383,7 +385,7 @@ func wholeBlocks(off, n uint64) (first, count uint64) {
 }
 
 // writeBig puts the large writes of a batch into fresh blocks. They are not
-// yet durable; the committer syncs once for all of a group.
+// yet durable: see syncBig, and the committer syncs once for all of a group that are not.
 func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 	if out, err = d.placeBig(b, keep); err == nil {
 		err = d.writePlaced(b, out)
@@ -393,6 +395,26 @@ func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// syncBig makes the large writes of a batch durable, so that the committer, which all batches wait for,
+// only has the journal to wait for. A store whose device refuses it has failed.
+func (d *Disk) syncBig(big []bigWrite) {
+	if len(big) == 0 {
+		return
+	}
+	if err := d.syncs.wait(d.data); err != nil {
+		d.fail(fmt.Errorf("data file: %w", err))
+		return
+	}
+	for i := range big {
+		big[i].synced = true
+	}
+}
+
+// unsynced reports whether some of the large writes are not yet durable.
+func unsynced(big []bigWrite) bool {
+	return slices.ContainsFunc(big, func(w bigWrite) bool { return !w.synced })
 }
 
 // placeBig chooses the blocks of the large writes of a batch. After an error

@@ -71,7 +71,7 @@ func crashBatch(rng *rand.Rand, n int) *Batch {
 		name := fmt.Appendf(nil, "k%d", rng.IntN(8))
 		switch r := rng.IntN(20); {
 		case r < 9:
-			size := []int{10, 4096, 9000, 70000, 140000}[rng.IntN(5)]
+			size := []int{10, 4096, 9000, 70000, 140000, hugeBytes + 9000}[rng.IntN(6)]
 			off := uint64(rng.IntN(300000))
 			if k.Name <= "o1" && rng.IntN(4) > 0 { // small objects, that now and then outgrow the index
 				size, off = rng.IntN(1500), uint64(rng.IntN(800))

@@ -105,6 +105,7 @@ type Disk struct {
 	data     file
 	meter    *meter // what data and journal go through
 	discards discarder
+	syncs    dataSync
 	db       *pebble.DB
 	cache    *pebble.Cache
 	alloc    *allocator
@@ -210,6 +211,7 @@ func newDisk(dir string, o Options) *Disk {
 	}
 	d.queue.init(o.QueueBytes)
 	d.keeper.init()
+	d.syncs.init()
 	d.idleT = time.AfterFunc(time.Hour, d.idle)
 	d.idleT.Stop()
 	d.planner = newPlanner(d)

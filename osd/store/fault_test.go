@@ -76,12 +76,15 @@ func failing(op, name string, err error) func(string, string, int64) error {
 }
 
 func TestJournalErrorStopsTheStore(t *testing.T) {
-	for _, c := range []struct{ op, file string }{{"writesync", journalName}, {"sync", dataName}} {
-		t.Run(c.op+" "+c.file, func(t *testing.T) {
+	for _, c := range []struct {
+		op, file string
+		size     int // of a large write, for which the committer syncs the data file, or a worker
+	}{{"writesync", journalName, 100 << 10}, {"sync", dataName, 100 << 10}, {"sync", dataName, hugeBytes}} {
+		t.Run(fmt.Sprint(c.op, " ", c.file, " ", c.size), func(t *testing.T) {
 			d, l := newFault(t)
 			apply(t, d, writeOp("a", 0, []byte("aaaa")))
 			l.setFault(failing(c.op, c.file, syscall.EIO))
-			big := bytes.Repeat([]byte("b"), 100<<10) // a large write syncs the data file
+			big := bytes.Repeat([]byte("b"), c.size)
 			if err := Apply(d, &Batch{Ops: []Op{writeOp("b", 0, big)}}); !errors.Is(err, syscall.EIO) {
 				t.Fatalf("got %v, want EIO", err)
 			}

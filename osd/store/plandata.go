@@ -16,6 +16,8 @@ type bigWrite struct {
 	phys  []uint64
 	sums  []uint32
 	runs  []run
+
+	synced bool // its blocks are durable
 }
 
 func (w *bigWrite) find(block uint64) (phys uint64, sum uint32, ok bool) {
