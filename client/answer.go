@@ -105,7 +105,10 @@ func (o *Op) Answer(pool, object string, code wirepb.Code, text string, reply *w
 	if len(results) != len(o.ops) {
 		return malformed("%d results for %d operations", len(results), len(o.ops))
 	}
-	res := &Result{Version: reply.GetVersion(), Items: make([]ResultItem, len(results))}
+	res := &Result{Version: reply.GetVersion()}
+	if res.Items = res.one[:]; len(results) != 1 {
+		res.Items = make([]ResultItem, len(results))
+	}
 	for i, r := range results {
 		k := o.ops[i].Kind
 		if k < wirepb.OpKind_STAT || k >= wirepb.OpKind_CREATE {

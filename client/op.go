@@ -21,15 +21,37 @@ type Op struct {
 	payload [][]byte // data of the writes, in order
 	size    uint64   // bytes in payload
 	mtime   time.Time
+
+	// Memory of ops and payload as long as there is one operation, as there mostly is.
+	one     wirepb.ObjOp
+	oneOp   [1]*wirepb.ObjOp
+	oneData [1][]byte
 }
 
 // MaxMixedReadBytes bounds what an Op that writes may also read.
 const MaxMixedReadBytes = 16 << 10
 
-func (o *Op) add(op *wirepb.ObjOp) *Op { o.ops = append(o.ops, op); return o }
+func (o *Op) add(op *wirepb.ObjOp) *Op {
+	if o.ops == nil {
+		o.ops = o.oneOp[:0]
+	}
+	o.ops = append(o.ops, op)
+	return o
+}
+
+// room returns memory for an operation that is added next.
+func (o *Op) room() *wirepb.ObjOp {
+	if o.ops == nil {
+		return &o.one
+	}
+	return new(wirepb.ObjOp)
+}
 
 func (o *Op) addData(op *wirepb.ObjOp, data []byte) *Op {
 	op.DataOff, op.DataLen = o.size, uint64(len(data))
+	if o.payload == nil {
+		o.payload = o.oneData[:0]
+	}
 	o.payload = append(o.payload, data)
 	o.size += uint64(len(data))
 	return o.add(op)
@@ -69,7 +91,9 @@ func (o *Op) Stat() *Op { return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_STAT}) 
 
 // Read reads n bytes at off, fewer at the object's end; n = 0 reads to the end.
 func (o *Op) Read(off, n uint64) *Op {
-	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_READ, Offset: off, Length: n})
+	op := o.room()
+	op.Kind, op.Offset, op.Length = wirepb.OpKind_READ, off, n
+	return o.add(op)
 }
 
 // GetAttrs reads all attributes.
@@ -102,12 +126,16 @@ func (o *Op) Create(exclusive bool) *Op {
 
 // Write writes data at off; a gap before it reads as zeros.
 func (o *Op) Write(off uint64, data []byte) *Op {
-	return o.addData(&wirepb.ObjOp{Kind: wirepb.OpKind_WRITE, Offset: off}, data)
+	op := o.room()
+	op.Kind, op.Offset = wirepb.OpKind_WRITE, off
+	return o.addData(op, data)
 }
 
 // WriteFull replaces the object's bytes (attributes and omap stay).
 func (o *Op) WriteFull(data []byte) *Op {
-	return o.addData(&wirepb.ObjOp{Kind: wirepb.OpKind_WRITE_FULL}, data)
+	op := o.room()
+	op.Kind = wirepb.OpKind_WRITE_FULL
+	return o.addData(op, data)
 }
 
 // Append writes data at the object's end.
@@ -165,6 +193,7 @@ type Result struct {
 	Items   []ResultItem
 
 	mem *slab.Buf // of Data, unless nil
+	one [1]ResultItem
 }
 
 // Release gives the memory of what was read back for reuse. It is optional, and worth

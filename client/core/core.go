@@ -34,6 +34,7 @@ type Core struct {
 	timers   timers
 
 	admitting bool // operations are being let out of waiting
+	spare     *op  // memory of one that is over; nil: there is none
 
 	now clock.Mono
 	fx  Effects
@@ -149,7 +150,11 @@ func (c *Core) onSubmit(spec Op) {
 	if c.ops[spec.ID] != nil {
 		return // the driver's mistake: the first one has the id
 	}
-	o := &op{Op: spec, timer: -1, room: min(max(spec.Bytes, 1), c.cfg.MaxBytes), backoff: backoffMin, t: target{osd: placement.NoOSD}, last: cause{osd: placement.NoOSD}}
+	o := c.spare
+	if c.spare = nil; o == nil {
+		o = new(op)
+	}
+	*o = op{Op: spec, timer: -1, room: min(max(spec.Bytes, 1), c.cfg.MaxBytes), backoff: backoffMin, t: target{osd: placement.NoOSD}, last: cause{osd: placement.NoOSD}}
 	c.ops[o.ID] = o
 	switch {
 	case c.closed:
@@ -476,6 +481,7 @@ func (c *Core) finish(o *op, d Done) {
 		c.admit(next)
 	}
 	c.admitting = false
+	c.spare = o // for the next Step: this one may still look at it
 }
 
 // setTimer says until when the operation waits for what it waits for, 0 for
