@@ -44,6 +44,7 @@ type Conn struct {
 	queuedFrames  int
 	writing       bool          // somebody is writing; others only queue
 	writerIdle    bool          // the writer goroutine sleeps on writable
+	gathering     bool          // a caller is about to flush: the writer goroutine need not be woken
 	yield         func()        // runtime.Gosched, or a test's
 	writable      sync.Cond     // the writer's: queue is not empty, or the end
 	room          chan struct{} // closed when the queue is below its limits again; nil: nobody waits

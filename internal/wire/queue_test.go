@@ -233,3 +233,41 @@ func TestWriterYieldsToFlush(t *testing.T) {
 	cancel()
 	calls.Wait()
 }
+
+// Of several calls one writes for all, when the others have had the chance to queue: the writer goroutine sleeps on.
+func TestCallGathers(t *testing.T) {
+	r := newRecorder()
+	s := serve(t, Options{Handler: r})
+	c := dialTo(t, s, Options{})
+	ctx, cancel := context.WithCancel(background)
+	var calls sync.WaitGroup
+	ask := func(n uint64) {
+		calls.Go(func() { _, _ = c.Call(ctx, numbered(n)) }) // until cancel
+	}
+	ask(0)
+	<-r.got
+	yielded := make(chan bool)
+	c.mu.Lock()
+	c.yield = func() { yielded <- true; <-yielded }
+	c.mu.Unlock()
+	ask(1)
+	<-yielded
+	for n := uint64(2); n < 5; n++ {
+		if err := c.Send(numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.mu.Lock()
+	if !c.writerIdle || len(c.queue) != 4 {
+		t.Errorf("the writer sleeps: %v; %d frames wait, want 4", c.writerIdle, len(c.queue))
+	}
+	c.mu.Unlock()
+	yielded <- true
+	for n := uint64(1); n < 5; n++ {
+		if m := <-r.got; number(m) != n {
+			t.Errorf("got %d, want %d", number(m), n)
+		}
+	}
+	cancel()
+	calls.Wait()
+}

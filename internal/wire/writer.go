@@ -143,8 +143,30 @@ func (c *Conn) pushCall(ctx context.Context, f frame, tag uint64, cl *call) erro
 	}
 	cl.started, cl.asked = c.tick, true
 	c.pending[tag] = cl
-	c.push(f, len(c.pending) == 1)
+	if len(c.pending) == 1 || !c.gather(f.size) {
+		c.push(f, len(c.pending) == 1)
+		return nil
+	}
+	c.queueLater(f)
+	yield := c.yield
+	c.mu.Unlock()
+	yield()
+	c.mu.Lock()
+	c.gathering = false
+	c.mu.Unlock()
+	c.Flush()
 	return nil
+}
+
+// gather reports whether the caller, who asks for something small, shall write what is queued when others have had
+// the chance to queue, too. It waits for the answer anyway, and the writer goroutine need not be woken.
+// It is called with mu held.
+func (c *Conn) gather(size int) bool {
+	if c.try == nil || size > inlineMax || c.writing || c.gathering || len(c.queue) > 0 {
+		return false
+	}
+	c.gathering = true
+	return true
 }
 
 // push queues f, or writes it at once when inline and nobody else is writing.
@@ -232,7 +254,7 @@ func (c *Conn) Flush() {
 
 // wakeWriter is called with mu held.
 func (c *Conn) wakeWriter() {
-	if c.writerIdle && !c.writing && len(c.queue) > 0 {
+	if c.writerIdle && !c.writing && !c.gathering && len(c.queue) > 0 {
 		c.writerIdle = false
 		c.writable.Signal()
 	}
