@@ -220,7 +220,7 @@ func (d *Disk) eachSegment(oid uint64, f func(idx uint32, s *segment)) error {
 	_, _, err := d.eachPair(lo, keyAfter(lo[:9]), -1, func(k, v []byte) {
 		_, idx, ok := parseSegKey(k)
 		s, err := decodeSegment(v)
-		if !ok {
+		if !ok || idx >= maxSegments {
 			err = fmt.Errorf("index key %x: %w", k, ErrCorrupt)
 		}
 		if err != nil {

@@ -4,6 +4,9 @@ package store
 // appends to one: undo has slices of what there was.
 type segTable []*segment
 
+// maxSegments is how many segments the largest object has.
+const maxSegments = (MaxObjectBytes + segBytes - 1) / segBytes
+
 var noSegment = &segment{} // nobody changes it
 
 // get returns nil for a segment that is absent, or not known.
