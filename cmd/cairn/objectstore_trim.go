@@ -49,6 +49,8 @@ func showTrim(w io.Writer, r store.TrimReport) error {
 	}
 	switch {
 	case r.Before == 0: // a device
+	case r.Dry && r.Before < r.Free:
+		text += "; the file system has given the data file only " + show.Bytes(r.Before) + ", so some of that has been before"
 	case r.Dry:
 		text += "; the file system has given the data file " + show.Bytes(r.Before)
 	default:

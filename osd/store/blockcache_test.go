@@ -165,7 +165,7 @@ func TestBlockCacheResistsScans(t *testing.T) {
 
 // TestBlockCacheBitFlip: damage in the cache's memory is noticed and read around.
 func TestBlockCacheBitFlip(t *testing.T) {
-	d, _ := newCachedFault(t, 1 << 20, 0)
+	d, _ := newCachedFault(t, 1<<20, 0)
 	apply(t, d, writeOp("a", 0, bytes.Repeat([]byte("a"), 3*blockBytes)))
 	d.keeper.await(d)
 	for range 2 {

@@ -376,7 +376,9 @@ func (d *Disk) discardSome() (more bool) {
 	n := int64(r.count) * blockBytes
 	err := d.data.Discard(int64(r.start)*blockBytes, n)
 	unable := errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOTTY)
-	d.alloc.letGo(r, d.punches() && !unable)
+	if d.alloc.letGo(r, d.punches() && !unable); d.punches() {
+		d.refreshFree() // it has what the data file has not any more
+	}
 	switch {
 	case err == nil:
 		s.calls.Add(1)

@@ -33,7 +33,7 @@ func fetchNow(d *Disk, k Key, off, n uint64) bool {
 
 // TestFetch: what was fetched is in memory, what is much or not known is not fetched, and damage is found by those who read.
 func TestFetch(t *testing.T) {
-	d, l := newCachedFault(t, 1 << 20, 0)
+	d, l := newCachedFault(t, 1<<20, 0)
 	a, hole := testKey("a"), testKey("hole")
 	data := bytes.Join([][]byte{fillBytes('a', blockBytes), fillBytes('b', blockBytes), fillBytes('c', blockBytes+100)}, nil)
 	apply(t, d, writeOp("a", 0, data))
@@ -105,7 +105,7 @@ func TestFetch(t *testing.T) {
 
 // TestFetchNeverStale: fetches that cross writes leave nothing old behind, and Close waits for them.
 func TestFetchNeverStale(t *testing.T) {
-	d, _ := newCachedFault(t, 4 << 20, 0)
+	d, _ := newCachedFault(t, 4<<20, 0)
 	var mu sync.Mutex // guards below
 	acked := map[string]byte{}
 	ended, fetched := false, 0

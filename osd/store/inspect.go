@@ -64,6 +64,7 @@ type SuperInfo struct {
 	Capacity    int64             `json:"capacity_bytes"` // 0: what the file system gives
 	OnDevice    bool              `json:"on_device"`      // journal and data are on one
 	Device      int64             `json:"device_bytes,omitempty"`
+	Holes       bool              `json:"data_file_may_have_holes,omitempty"`
 	Checkpoint  CheckpointInSuper `json:"checkpoint"`
 }
 
@@ -501,7 +502,7 @@ func (s *superblock) info(raw []byte) *SuperInfo {
 	return &SuperInfo{
 		Format: binary.LittleEndian.Uint32(raw[8:]), Oldest: binary.LittleEndian.Uint32(raw[12:]), Generation: s.generation,
 		Store: s.id.Store.String(), Cluster: s.id.Cluster.String(), OSD: s.id.OSD, Incarnation: s.id.Incarnation, Clean: s.clean,
-		Created: time.Unix(0, s.created).UTC(), Journal: s.journal, Capacity: s.capacity, OnDevice: s.onDevice, Device: s.device,
+		Created: time.Unix(0, s.created).UTC(), Journal: s.journal, Capacity: s.capacity, OnDevice: s.onDevice, Device: s.device, Holes: s.holes,
 		Checkpoint: CheckpointInSuper{Position: s.checkpoint.pos, Sequence: s.checkpoint.seq, Known: s.checkpoint.known, Link: s.checkpoint.link},
 	}
 }
