@@ -15,7 +15,6 @@ type Conn struct {
 	nc     net.Conn
 	fr     *frameReader // the reader goroutine's
 	try    *tryWriter   // nil: no inline writes; used by whoever holds writing
-	events *writeEvents // nil: none are turned off; used by whoever holds writing
 	o      *Options
 	peer   agreed
 	remote string
@@ -78,7 +77,6 @@ func startConn(nc net.Conn, fr *frameReader, a agreed, o *Options, finished func
 		nc:        nc,
 		fr:        fr,
 		try:       newTryWriter(nc),
-		events:    newWriteEvents(nc),
 		o:         o,
 		peer:      a,
 		remote:    remoteOf(nc),

@@ -416,26 +416,7 @@ func (c *Conn) writeBatch(batch []frame, backing *net.Buffers) (err error) {
 	return err
 }
 
-func (c *Conn) writeGroup(group []frame, backing *net.Buffers) (err error) {
-	if c.events != nil && c.try != nil {
-		// What there is room for goes without waiting. For the rest it must be told when there is room.
-		n, err := c.try.writeFrames(group)
-		if err != nil {
-			return err
-		}
-		for len(group) > 0 && n >= group[0].left() {
-			n -= group[0].left()
-			group = group[1:]
-		}
-		if len(group) == 0 {
-			return nil
-		}
-		group[0].skip(n)
-		if err := c.events.listen(true); err != nil {
-			return err
-		}
-		defer c.events.listen(false) // if it fails, there are more events than need be
-	}
+func (c *Conn) writeGroup(group []frame, backing *net.Buffers) error {
 	if len(group) == 1 && len(group[0].payload) == 0 {
 		_, err := c.nc.Write(group[0].head)
 		return err
@@ -453,7 +434,7 @@ func (c *Conn) writeGroup(group []frame, backing *net.Buffers) (err error) {
 		}
 	}
 	*backing = list // keep the memory, WriteTo eats the list
-	_, err = backing.WriteTo(c.nc)
+	_, err := backing.WriteTo(c.nc)
 	*backing = list[:0]
 	clear(list)
 	for err == nil && len(rest) > 0 {
