@@ -16,8 +16,9 @@
 //     checked before memory is taken, and the reader stops reading while too
 //     many of the peer's requests are unanswered.
 //   - Writing is done inline by the caller when the connection is quiet (lowest
-//     latency) and by the connection's writer goroutine, many frames per
-//     system call, when it is busy (lowest cost).
+//     latency) and many frames per system call when it is busy (lowest cost): by
+//     one of those who make small calls, since they wait for an answer anyway, or
+//     by the connection's writer goroutine.
 //
 // The messenger does not retry and does not resend: a connection that breaks
 // fails its calls with ErrConnClosed, and whoever called decides. The format on

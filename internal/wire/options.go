@@ -58,7 +58,7 @@ type DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error
 // Values that nobody has needed to change yet.
 const (
 	flushTimeout   = time.Second // Close lets queued frames leave for at most this long
-	inlineMax      = 64 << 10    // larger frames of Send and Reply are left to the writer
+	inlineMax      = 64 << 10    // larger frames are left to the writer, but for that of a Call that nothing else waits beside
 	copyMax        = 16 << 10    // smaller payloads are copied behind their header, larger ones written from where they are
 	errorTextMax   = 4 << 10     // bytes of error text in a reply
 	entityMax      = 256         // bytes of an entity name
