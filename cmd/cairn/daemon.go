@@ -203,6 +203,9 @@ be named again only when it has another name.
 			}
 			defer f.close()
 			o.Memory, o.BlockCache = f.limit, f.outside
+			if f.policy == "batch" {
+				o.Yield = yieldProcessor
+			}
 			if o.Dir == "" || len(o.Mons) == 0 {
 				return usageErrorf("cairn osd: --data and --mons are required")
 			}

@@ -38,6 +38,7 @@ type OSDOptions struct {
 	BlockCache   int64 // memory for data read lately, beside that
 	CacheBytes   int64
 	DirtyBytes   int64
+	Yield        func()               // see store.Options
 	Tune         func(*osd.Options)   // changes what is not listed here; tests
 	TuneStore    func(*store.Options) // likewise
 }
@@ -86,7 +87,7 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 	if err := makeStore(o); err != nil {
 		return nil, err
 	}
-	so := store.Options{Device: o.Device, Discard: o.Discard, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Log: o.Log}
+	so := store.Options{Device: o.Device, Discard: o.Discard, CacheBytes: o.CacheBytes, DirtyBytes: o.DirtyBytes, Yield: o.Yield, Log: o.Log}
 	// An entry of the index stands for much more data: most small objects that are read again have theirs in
 	// memory, if not themselves.
 	so.IndexCacheBytes = o.BlockCache / 4

@@ -164,12 +164,17 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 // commitLoop is the one committer: batches become groups, groups become durable.
 func (d *Disk) commitLoop() {
 	defer close(d.committed)
+	many := false // batches came together last time
 	for {
 		it := d.queue.head(len(d.purges) == 0)
 		if it == nil && d.queue.isClosed() {
 			return
 		}
+		if many && d.opts.Yield != nil {
+			d.opts.Yield() // one more in the group costs a fraction of a group of its own
+		}
 		group := d.planGroup()
+		many = len(group) > 1
 		if len(d.purges) > 0 && d.failed() == nil && d.planner.cost() < d.journal.maxPayload()/4 {
 			d.planPurge()
 		}

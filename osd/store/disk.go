@@ -38,6 +38,9 @@ type Options struct {
 	Device string
 	// Discard tells the device what was freed for good. It is refused for a file that is used as a device.
 	Discard bool
+	// Yield is called before a group of batches is closed, if there was more than one in the last: whatever may bring
+	// more of them can run then. It must come back soon. nil: nothing.
+	Yield func()
 	// NoODirect goes through the page cache.
 	NoODirect bool
 	// IdleCheckpoint is how long after the last batch memory and journal are emptied;
