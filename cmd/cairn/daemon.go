@@ -192,7 +192,7 @@ be named again only when it has another name.
 			var err error
 			if cache == "" {
 				if m, err := parseBytes(f.memory); err == nil {
-					f.outside = min(m/8, 64<<20)
+					f.outside = min(m/4, 256<<20)
 				}
 			} else if f.outside, err = parseBytes(cache); err != nil {
 				return usageErrorf("flag --cache: %v", err)
@@ -248,7 +248,7 @@ be named again only when it has another name.
 	cmd.Flags().StringVar(&o.Class, "class", "hdd", "device class: hdd, ssd or nvme")
 	cmd.Flags().StringVar(&host, "host", "", "CRUSH host (default: this machine's name)")
 	cmd.Flags().StringSliceVar(&location, "location", nil, "further CRUSH location, TYPE=NAME[,...] such as rack=r1 (default root=default)")
-	cmd.Flags().StringVar(&cache, "cache", "", "of --memory, how much keeps data that was read lately (default: an eighth, at most 64MiB)")
+	cmd.Flags().StringVar(&cache, "cache", "", "of --memory, how much keeps data that was read lately (default: a quarter, at most 256MiB)")
 	cmd.Flags().StringVar(&journal, "journal", "256MiB", "journal of a new store")
 	cmd.Flags().StringVar(&capacity, "capacity", "0", "capacity of a new store, and size of a --device file that is to be made (default: the file system's, or the device's)")
 	f.register(cmd, "512MiB")
