@@ -36,14 +36,16 @@ const fullSlack = 64 << 20
 // full reports whether clients' writes that need space are refused. Each asks, so as long as there is plenty it is enough
 // to count what the store is given.
 func (d *OSD) full() bool {
-	if d.room.slack.Load() > 0 {
+	spent := d.room.slack.Load()
+	if spent > 0 {
 		return false
 	}
+	waiting := d.waiting() // in this order: a batch that ends meanwhile counts twice then, not never
 	u, r := d.o.Store.Usage(), d.ratios.Load()
 	if u.Capacity > 0 && r != nil {
-		// Half of what may be written until it is nearly full.
-		if left := int64(min(r.near, r.full)*float64(u.Capacity)) - (u.Capacity - u.Available); left > 0 {
-			d.room.slack.Store(min(left/2, fullSlack))
+		// Half of what may be written until it is nearly full. If something was taken meanwhile the next one looks again.
+		if left := int64(min(r.near, r.full)*float64(u.Capacity)) - (u.Capacity - u.Available) - waiting; left > 0 {
+			d.room.slack.CompareAndSwap(spent, min(left/2, fullSlack))
 		}
 		if d.ratios.Load() != r {
 			d.room.slack.Store(0) // they have changed meanwhile
@@ -53,7 +55,13 @@ func (d *OSD) full() bool {
 }
 
 // fullness judges our own store by the ratios of the newest map.
-func (d *OSD) fullness() placement.Fullness { return d.ratios.Load().judge(d.o.Store.Usage()) }
+func (d *OSD) fullness() placement.Fullness {
+	f := d.ratios.Load().judge(d.o.Store.Usage())
+	if f >= placement.NearFull {
+		d.room.slack.Store(0) // others than our clients fill it, too: from now on each looks
+	}
+	return f
+}
 
 func (r *ratios) judge(u store.Usage) placement.Fullness {
 	if u.Capacity <= 0 || r == nil {

@@ -13,6 +13,42 @@ import (
 // batchRoom is what a batch needs besides its data, generously.
 const batchRoom = 8 << 10
 
+// blockBytes is what the store gives out for data.
+const blockBytes = 4 << 10
+
+// blocksOf is the room that n bytes at off take.
+func blocksOf(off, n uint64) int64 {
+	if n == 0 {
+		return 0
+	}
+	return int64((off+n-1)/blockBytes-off/blockBytes+1) * blockBytes
+}
+
+// roomOf is what a batch takes of the store's room, at most, for what clients have given: data in whole blocks, and
+// what goes to the index. It is 0 for a batch without such.
+func roomOf(ops []store.Op) (n int64) {
+	for i := range ops {
+		op := &ops[i]
+		n += blocksOf(op.Off, uint64(len(op.Data)))
+		if op.Key.Space != store.Meta {
+			n += int64(len(op.Name) + len(op.Value))
+		}
+	}
+	return n
+}
+
+// roomFor is roomOf for what will come of a request.
+func roomFor(op *wirepb.OpRequest) (n int64) {
+	for _, o := range op.Ops {
+		off := o.Offset
+		if o.Kind != wirepb.OpKind_WRITE { // an append may begin anywhere in a block
+			off = blockBytes - 1
+		}
+		n += blocksOf(off, o.DataLen) + int64(len(o.Name)+len(o.Value))
+	}
+	return n
+}
+
 // room is how much may still be written before the store has no space: not only what the store holds
 // counts, but what it has been given and not yet taken in. Whether an OSD is full is judged when
 // an operation arrives; by the time it is its turn, hundreds of others may have filled the disk,
@@ -59,6 +95,9 @@ func (r *room) redeem(bytes int64) {
 	r.mu.Unlock()
 }
 
+// waiting is the room that what the store was given, and has not taken in yet, will take.
+func (d *OSD) waiting() int64 { return d.pendingBytes.Load() + batchRoom*d.pending.Load() }
+
 // promise reports whether so many bytes more fit, without what the store keeps back, and keeps
 // them until redeem. That is more than up to the full ratio: the OSD must be able to become full,
 // or nobody would be told.
@@ -68,7 +107,7 @@ func (d *OSD) promise(bytes int64) bool {
 	defer r.mu.Unlock()
 	if r.left < bytes {
 		// In this order: a batch that ends meanwhile counts twice then, not never.
-		waiting := d.pendingBytes.Load() + batchRoom*d.pending.Load()
+		waiting := d.waiting()
 		u := d.o.Store.Usage()
 		if u.Capacity <= 0 {
 			u.Available = 1 << 62
@@ -91,7 +130,7 @@ func (s *shard) noRoom(g *pg.Group, x pg.Exec) pg.Event {
 	if !grows(x.Op) {
 		return nil
 	}
-	bytes := int64(len(x.Payload)) + batchRoom
+	bytes := roomFor(x.Op) + batchRoom
 	ok := s.d.promise(bytes)
 	if ok && !s.gated && s.d.room.isTight() {
 		s.d.room.redeem(bytes)

@@ -526,7 +526,7 @@ type batch struct {
 // persist gives the store a batch.
 func (s *shard) persist(g *pg.Group, p *pg.Persist, now clock.Mono) {
 	d := s.d
-	b := &batch{s: s, g: g, id: p.ID, began: now, bytes: dataBytes(p.Ops)}
+	b := &batch{s: s, g: g, id: p.ID, began: now, bytes: roomOf(p.Ops)}
 	b.Ops, b.Line, b.Reserve = p.Ops, s.lines[g.ID()], p.Reserve
 	b.users = s.use(p.Ops, b.first[:0])
 	d.pending.Add(1)
@@ -766,12 +766,4 @@ func (s *shard) query(id placement.PGID, c client) {
 		return
 	}
 	c.conn.Reply(c.req, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_PgQueryStateReply{PgQueryStateReply: &wirepb.PGQueryStateReply{Json: b}}}})
-}
-
-// dataBytes counts the bytes of objects in a batch.
-func dataBytes(ops []store.Op) (n int64) {
-	for i := range ops {
-		n += int64(len(ops[i].Data))
-	}
-	return n
 }

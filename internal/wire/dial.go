@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -41,13 +40,14 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 			return o.Dial(ctx, network, addr)
 		}
 	}
-	nc, err := net.Conn(nil), errors.ErrUnsupported
 	if o.Dial == nil && !o.NoLocal {
-		nc, err = dialLocal(ctx, addr)
+		if nc, err := dialLocal(ctx, addr); err == nil {
+			if c, err := greet(ctx, nc, addr, o, finished); err == nil {
+				return c, nil
+			} // whoever listens there need not be whom others mean by the address
+		}
 	}
-	if err != nil {
-		nc, err = connect(ctx, "tcp", addr)
-	}
+	nc, err := connect(ctx, "tcp", addr)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
@@ -57,6 +57,11 @@ func dial(ctx context.Context, addr string, o *Options, finished func(*Conn)) (*
 	if o.Dial != nil {
 		tuneAccepted(nc, o)
 	}
+	return greet(ctx, nc, addr, o, finished)
+}
+
+// greet shakes hands with the server at the other end of a new connection.
+func greet(ctx context.Context, nc net.Conn, addr string, o *Options, finished func(*Conn)) (*Conn, error) {
 	h := newHandshake(nc, o)
 	a, err := h.run(ctx, h.dial)
 	if err != nil {

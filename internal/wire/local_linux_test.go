@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -65,17 +66,29 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// A server whose name somebody else has taken is there for TCP all the same.
+// A server whose name somebody else has taken is there for TCP all the same, also if that one cannot shake hands.
 func TestLocalNameTaken(t *testing.T) {
-	addr := localAddr(t)
-	ln, err := listenLocal(addr)
+	tcp := listen(t)
+	ln, err := listenLocal(tcp.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	s := serve(t, Options{LocalAddr: addr})
-	if c := dialTo(t, s, Options{}); network(c) != "tcp" {
-		t.Errorf("connected by %s", network(c))
+	var hungUp atomic.Int32
+	go func() { // until ln is closed
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			hungUp.Add(1)
+			nc.Close()
+		}
+	}()
+	s := Serve(tcp, withEntity(Options{LocalAddr: tcp.Addr().String()}, "osd.1"))
+	t.Cleanup(func() { s.Close() })
+	if c := dialTo(t, s, Options{}); network(c) != "tcp" || hungUp.Load() != 1 {
+		t.Errorf("connected by %s, after %d attempts with whoever has the name", network(c), hungUp.Load())
 	}
 }
 

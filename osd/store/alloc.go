@@ -153,11 +153,11 @@ func (a *allocator) checkpointed(seq uint64) {
 	}
 }
 
-// setMax changes how many blocks there may be; never fewer than there are.
+// setMax changes how many blocks there may be; never fewer than have their room.
 func (a *allocator) setMax(n uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.max = max(n, a.blocks)
+	a.max = max(n, a.blocks-a.holed)
 }
 
 // counts are the blocks taken, those of them that wait for a checkpoint, and

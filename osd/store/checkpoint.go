@@ -223,13 +223,15 @@ func (d *Disk) checkpoint() error {
 	if err := d.writeHome(list); err != nil {
 		return err
 	}
-	if err := d.data.Sync(); err != nil {
+	if err := d.syncs.wait(d.data); err != nil {
 		return fmt.Errorf("data file: %w", err)
 	}
 	select {
 	case <-flushed:
 	case <-d.failedCh: // Pebble retries a failed flush for ever
-		return d.failed()
+	}
+	if err := d.failed(); err != nil { // what went home may be lost, and the journal still has it
+		return err
 	}
 	d.view.RLock()
 	to.known = d.applied.seq - 1

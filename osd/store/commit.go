@@ -318,11 +318,14 @@ func (d *Disk) commitRecord(group []*item) error {
 	for _, it := range group {
 		if it.err == nil && unsynced(it.big) {
 			// The journal is about to reference these blocks.
-			if err := d.data.Sync(); err != nil {
+			if err := d.syncs.wait(d.data); err != nil {
 				return fmt.Errorf("data file: %w", err)
 			}
 			break
 		}
+	}
+	if err := d.failed(); err != nil { // since the group was planned
+		return err
 	}
 	seq := d.journal.seq
 	if err := d.journal.write(d.journal.encode(rec)); err != nil {

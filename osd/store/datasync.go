@@ -3,7 +3,8 @@ package store
 import "sync"
 
 // dataSync makes what was written to the data file durable for many at once: those who come while a
-// sync is under way share the next one.
+// sync is under way share the next one. Everybody who syncs that file must come here: the kernel tells an error of
+// what was written earlier to one of them only, and to the others success.
 type dataSync struct {
 	mu      sync.Mutex // guards below
 	cond    *sync.Cond // done has risen

@@ -2,6 +2,9 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,4 +68,93 @@ func TestDataSyncIsShared(t *testing.T) {
 			t.Errorf("%d syncs, want none after one that failed", n)
 		}
 	})
+}
+
+// onceFile is a data file whose sync fails once, as the kernel tells an error once, and that sees how many sync at a time.
+type onceFile struct {
+	file
+	fail    atomic.Bool
+	running atomic.Int32
+	most    atomic.Int32
+}
+
+func (f *onceFile) Sync() error {
+	f.most.Store(max(f.most.Load(), f.running.Add(1)))
+	defer f.running.Add(-1)
+	if f.fail.CompareAndSwap(true, false) {
+		return syscall.EIO
+	}
+	for range 20 { // others get the chance to come
+		runtime.Gosched()
+	}
+	return f.file.Sync()
+}
+
+type onceLayer struct {
+	*faultLayer
+	f *onceFile
+}
+
+func (l onceLayer) OpenFile(name string, direct bool) (file, error) {
+	f, err := l.faultLayer.OpenFile(name, direct)
+	if err == nil && filepath.Base(name) == dataName {
+		l.f.file = f
+		return l.f, nil
+	}
+	return f, err
+}
+
+func openOnce(t *testing.T) (*Disk, *onceFile) {
+	t.Helper()
+	l := onceLayer{newFaultLayer(1), &onceFile{}}
+	createFault(t, l.faultLayer)
+	o := faultOptions(l.faultLayer)
+	o.layer = l
+	d, err := Open(crashDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d, l.f
+}
+
+// TestSyncErrorIsEverybodys: the error of one sync of the data file, which may concern what others have written, keeps the
+// checkpoint from giving up the journal's copy of it.
+func TestSyncErrorIsEverybodys(t *testing.T) {
+	for range 8 { // two channels are ready, and chance takes one
+		d, f := openOnce(t)
+		apply(t, d, writeOp("x", 0, letterBytes('x', 16))) // in the journal and in memory
+		before := d.super.checkpoint.seq
+		f.fail.Store(true)
+		if err := Apply(d, &Batch{Ops: []Op{writeOp("a", 0, letterBytes('a', 256))}}); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("got %v, want EIO", err)
+		}
+		if err := d.checkpoint(); err == nil || d.super.checkpoint.seq != before {
+			t.Fatalf("checkpoint %d became %d (%v) in a store that has failed", before, d.super.checkpoint.seq, err)
+		}
+	}
+}
+
+// TestOneSyncAtATime: of two syncs of the data file at a time one could get the error that concerns the other.
+func TestOneSyncAtATime(t *testing.T) {
+	d, f := openOnce(t)
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			for n := range 40 {
+				name := fmt.Sprint(i)
+				if err := Apply(d, &Batch{Ops: []Op{writeOp(name, 0, letterBytes('a'+byte(n%20), []int{64, 256}[i%2]))}}); err != nil {
+					t.Error(err)
+					return
+				}
+				if n%10 == 0 {
+					d.keeper.await(d)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := f.most.Load(); n != 1 {
+		t.Errorf("%d syncs at a time", n)
+	}
 }

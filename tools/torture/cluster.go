@@ -284,8 +284,9 @@ func (c *Cluster) died(p *Proc, how string) {
 	c.bad = append(c.bad, fmt.Sprintf("%s ended by itself %s:\n%s", p.Name, how, p.Tail(10)))
 }
 
-// noRoom is what an OSD says that stops because nothing can be written.
-const noRoom = "no space left on the device"
+// noRoom is part of what an OSD says that stops because nothing can be written: in the store's
+// words or, if the index has met it, in the kernel's.
+const noRoom = "no space left on "
 
 // Full says that disks have no room from now on for d: OSDs may stop for that, and are
 // started again as a supervisor would.
