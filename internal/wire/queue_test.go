@@ -246,6 +246,11 @@ func TestCallGathers(t *testing.T) {
 	}
 	ask(0)
 	<-r.got
+	for idle := false; !idle; runtime.Gosched() { // the message is here before the bookkeeping of who wrote it is done
+		c.mu.Lock()
+		idle = c.writerIdle && !c.writing
+		c.mu.Unlock()
+	}
 	yielded := make(chan bool)
 	c.mu.Lock()
 	c.yield = func() { yielded <- true; <-yielded }
