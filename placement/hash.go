@@ -21,15 +21,18 @@ func PGOf(p *Pool, name string) PGID {
 	return PGOfHash(p, NameHash(name))
 }
 
-// PGOfHash returns the PG of something that has a uniform 64-bit hash of its own,
-// such as a chunk: the first eight bytes of its fingerprint, little endian.
+// PGOfHash returns the PG of something that has a uniform 64-bit hash of its own.
 func PGOfHash(p *Pool, hash uint64) PGID {
 	return PGID{Pool: p.ID, Shard: StableMod(hash, p.PGNum)}
 }
 
 // NameHash returns the HighwayHash-64 of an object's name. Its low bits choose
-// the PG; listings that need an order spread over PGs may use it too.
+// the PG; listings that need an order spread over PGs may use it too. A record (RecordMark) has
+// the hash of the object it belongs to.
 func NameHash(name string) uint64 {
+	if IsRecord(name) {
+		name = Locator(name)
+	}
 	// Names are short: this copy stays on the stack, a conversion would not always.
 	var buf [256]byte
 	return sum64(append(buf[:0], name...), nameKey)

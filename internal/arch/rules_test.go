@@ -26,7 +26,7 @@ type ban struct{ pkg, why string }
 
 // pure lists the folders whose code computes and nothing else: the same input
 // gives the same output, in the cluster, in a test and in the simulator.
-var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "osd/scrub", "client/core", "internal/clock", "internal/codec", "internal/sim"}
+var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "osd/scrub", "client/core", "internal/clock", "internal/codec", "internal/chunk", "internal/sim"}
 
 // noIO is what a pure package stays away from; TestPure adds the functions of
 // package time that look at a clock.
@@ -86,7 +86,7 @@ var rules = []rule{
 	},
 	{
 		name: "pg", dirs: []string{"osd/pg"},
-		allow: []string{own + "osd/pg", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/clock", own + "internal/codec", own + "internal/slab"},
+		allow: []string{own + "osd/pg", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/clock", own + "internal/codec", own + "internal/chunk", own + "internal/slab"},
 		deny:  with(bans("the protocol of a PG is a state machine: drivers (the daemon, the simulation) turn its effects into the world", own), noIO),
 	},
 	{
@@ -96,12 +96,17 @@ var rules = []rule{
 	},
 	{
 		name: "objop", dirs: []string{"osd/objop"},
-		allow: []string{own + "osd/objop", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/codec", own + "internal/slab"},
+		allow: []string{own + "osd/objop", own + "osd/store", own + "placement", own + "internal/wire/wirepb", own + "internal/codec", own + "internal/chunk", own + "internal/slab"},
 		deny:  with(bans("an object operation is a function of the stored object: nothing else may influence it", own), noIO),
 	},
 	{
 		name: "base", dirs: []string{"internal/clock", "internal/codec"},
 		deny: with(bans("the lowest packages depend on nothing of the tree", own), noIO),
+	},
+	{
+		name: "chunk", dirs: []string{"internal/chunk"},
+		allow: []string{own + "internal/chunk", own + "internal/codec", own + "placement"},
+		deny:  with(bans("what chunks are called and how they are written down: clients and OSDs share it, so it knows neither", own), noIO),
 	},
 	{
 		name: "slab", dirs: []string{"internal/slab"},

@@ -35,7 +35,7 @@ const (
 func classOf(k wirepb.OpKind) class {
 	switch k {
 	case wirepb.OpKind_ASSERT_EXISTS, wirepb.OpKind_ASSERT_ABSENT, wirepb.OpKind_ASSERT_VERSION,
-		wirepb.OpKind_CMP_ATTR, wirepb.OpKind_CMP_OMAP:
+		wirepb.OpKind_CMP_ATTR, wirepb.OpKind_CMP_OMAP, wirepb.OpKind_ASSERT_NO_RECORD:
 		return classCondition
 	case wirepb.OpKind_STAT, wirepb.OpKind_READ, wirepb.OpKind_GET_ATTRS, wirepb.OpKind_GET_ATTR,
 		wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_LIST:
@@ -43,7 +43,7 @@ func classOf(k wirepb.OpKind) class {
 	case wirepb.OpKind_CREATE, wirepb.OpKind_WRITE, wirepb.OpKind_WRITE_FULL, wirepb.OpKind_APPEND,
 		wirepb.OpKind_TRUNCATE, wirepb.OpKind_ZERO, wirepb.OpKind_REMOVE, wirepb.OpKind_SET_ATTR,
 		wirepb.OpKind_RM_ATTR, wirepb.OpKind_OMAP_SET, wirepb.OpKind_OMAP_RM, wirepb.OpKind_OMAP_RM_RANGE,
-		wirepb.OpKind_OMAP_CLEAR:
+		wirepb.OpKind_OMAP_CLEAR, wirepb.OpKind_SET_REF:
 		return classWrite
 	}
 	return classUnknown
@@ -155,6 +155,8 @@ func validateOp(i int, op *wirepb.ObjOp, payloadLen uint64) *Error {
 	value, end, data := false, false, false
 	kind := op.GetKind()
 	switch kind {
+	case wirepb.OpKind_SET_REF, wirepb.OpKind_ASSERT_NO_RECORD:
+		return &Error{Code: wirepb.Code_UNSUPPORTED, Index: i, Text: fmt.Sprintf("%s: this OSD keeps no chunks", kind)}
 	case wirepb.OpKind_CMP_ATTR, wirepb.OpKind_CMP_OMAP, wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET:
 		nameMin, nameMax, value = 1, store.MaxKeyBytes, true
 	case wirepb.OpKind_GET_ATTR, wirepb.OpKind_RM_ATTR, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_RM:

@@ -145,6 +145,9 @@ const (
 	OpKind_OMAP_RM       OpKind = 30 // name = key, value
 	OpKind_OMAP_RM_RANGE OpKind = 31 // name = start inclusive, end exclusive (empty: no bound)
 	OpKind_OMAP_CLEAR    OpKind = 32
+	// chunks
+	OpKind_ASSERT_NO_RECORD OpKind = 6  // condition: no record of that name in this object's PG
+	OpKind_SET_REF          OpKind = 40 // offset, length: these bytes are from now on those of a chunk; value is a chunk.Ref
 )
 
 // Enum value maps for OpKind.
@@ -175,33 +178,37 @@ var (
 		30: "OMAP_RM",
 		31: "OMAP_RM_RANGE",
 		32: "OMAP_CLEAR",
+		6:  "ASSERT_NO_RECORD",
+		40: "SET_REF",
 	}
 	OpKind_value = map[string]int32{
-		"OP_NONE":        0,
-		"ASSERT_EXISTS":  1,
-		"ASSERT_ABSENT":  2,
-		"ASSERT_VERSION": 3,
-		"CMP_ATTR":       4,
-		"CMP_OMAP":       5,
-		"STAT":           10,
-		"READ":           11,
-		"GET_ATTRS":      12,
-		"GET_ATTR":       13,
-		"OMAP_GET":       14,
-		"OMAP_LIST":      15,
-		"CREATE":         20,
-		"WRITE":          21,
-		"WRITE_FULL":     22,
-		"APPEND":         23,
-		"TRUNCATE":       24,
-		"ZERO":           25,
-		"REMOVE":         26,
-		"SET_ATTR":       27,
-		"RM_ATTR":        28,
-		"OMAP_SET":       29,
-		"OMAP_RM":        30,
-		"OMAP_RM_RANGE":  31,
-		"OMAP_CLEAR":     32,
+		"OP_NONE":          0,
+		"ASSERT_EXISTS":    1,
+		"ASSERT_ABSENT":    2,
+		"ASSERT_VERSION":   3,
+		"CMP_ATTR":         4,
+		"CMP_OMAP":         5,
+		"STAT":             10,
+		"READ":             11,
+		"GET_ATTRS":        12,
+		"GET_ATTR":         13,
+		"OMAP_GET":         14,
+		"OMAP_LIST":        15,
+		"CREATE":           20,
+		"WRITE":            21,
+		"WRITE_FULL":       22,
+		"APPEND":           23,
+		"TRUNCATE":         24,
+		"ZERO":             25,
+		"REMOVE":           26,
+		"SET_ATTR":         27,
+		"RM_ATTR":          28,
+		"OMAP_SET":         29,
+		"OMAP_RM":          30,
+		"OMAP_RM_RANGE":    31,
+		"OMAP_CLEAR":       32,
+		"ASSERT_NO_RECORD": 6,
+		"SET_REF":          40,
 	}
 )
 
@@ -271,6 +278,15 @@ type Header struct {
 	//	*Header_Perf
 	//	*Header_PgScrubStart
 	//	*Header_PgInconsistentList
+	//	*Header_ChunkPlace
+	//	*Header_ChunkPlaced
+	//	*Header_ShardPut
+	//	*Header_ShardGet
+	//	*Header_ShardGot
+	//	*Header_ShardDrop
+	//	*Header_ShardList
+	//	*Header_ShardListed
+	//	*Header_ChunkCare
 	Body          isHeader_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -618,6 +634,87 @@ func (x *Header) GetPgInconsistentList() *PGInconsistentList {
 	return nil
 }
 
+func (x *Header) GetChunkPlace() *ChunkPlace {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ChunkPlace); ok {
+			return x.ChunkPlace
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetChunkPlaced() *ChunkPlaced {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ChunkPlaced); ok {
+			return x.ChunkPlaced
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardPut() *ShardPut {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardPut); ok {
+			return x.ShardPut
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardGet() *ShardGet {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardGet); ok {
+			return x.ShardGet
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardGot() *ShardGot {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardGot); ok {
+			return x.ShardGot
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardDrop() *ShardDrop {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardDrop); ok {
+			return x.ShardDrop
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardList() *ShardList {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardList); ok {
+			return x.ShardList
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetShardListed() *ShardListed {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ShardListed); ok {
+			return x.ShardListed
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetChunkCare() *ChunkCare {
+	if x != nil {
+		if x, ok := x.Body.(*Header_ChunkCare); ok {
+			return x.ChunkCare
+		}
+	}
+	return nil
+}
+
 type isHeader_Body interface {
 	isHeader_Body()
 }
@@ -742,6 +839,42 @@ type Header_PgInconsistentList struct {
 	PgInconsistentList *PGInconsistentList `protobuf:"bytes,126,opt,name=pg_inconsistent_list,json=pgInconsistentList,proto3,oneof"`
 }
 
+type Header_ChunkPlace struct {
+	ChunkPlace *ChunkPlace `protobuf:"bytes,130,opt,name=chunk_place,json=chunkPlace,proto3,oneof"`
+}
+
+type Header_ChunkPlaced struct {
+	ChunkPlaced *ChunkPlaced `protobuf:"bytes,131,opt,name=chunk_placed,json=chunkPlaced,proto3,oneof"`
+}
+
+type Header_ShardPut struct {
+	ShardPut *ShardPut `protobuf:"bytes,132,opt,name=shard_put,json=shardPut,proto3,oneof"`
+}
+
+type Header_ShardGet struct {
+	ShardGet *ShardGet `protobuf:"bytes,133,opt,name=shard_get,json=shardGet,proto3,oneof"`
+}
+
+type Header_ShardGot struct {
+	ShardGot *ShardGot `protobuf:"bytes,134,opt,name=shard_got,json=shardGot,proto3,oneof"`
+}
+
+type Header_ShardDrop struct {
+	ShardDrop *ShardDrop `protobuf:"bytes,135,opt,name=shard_drop,json=shardDrop,proto3,oneof"`
+}
+
+type Header_ShardList struct {
+	ShardList *ShardList `protobuf:"bytes,136,opt,name=shard_list,json=shardList,proto3,oneof"`
+}
+
+type Header_ShardListed struct {
+	ShardListed *ShardListed `protobuf:"bytes,137,opt,name=shard_listed,json=shardListed,proto3,oneof"`
+}
+
+type Header_ChunkCare struct {
+	ChunkCare *ChunkCare `protobuf:"bytes,138,opt,name=chunk_care,json=chunkCare,proto3,oneof"`
+}
+
 func (*Header_MonSubscribe) isHeader_Body() {}
 
 func (*Header_MapUpdate) isHeader_Body() {}
@@ -801,6 +934,24 @@ func (*Header_Perf) isHeader_Body() {}
 func (*Header_PgScrubStart) isHeader_Body() {}
 
 func (*Header_PgInconsistentList) isHeader_Body() {}
+
+func (*Header_ChunkPlace) isHeader_Body() {}
+
+func (*Header_ChunkPlaced) isHeader_Body() {}
+
+func (*Header_ShardPut) isHeader_Body() {}
+
+func (*Header_ShardGet) isHeader_Body() {}
+
+func (*Header_ShardGot) isHeader_Body() {}
+
+func (*Header_ShardDrop) isHeader_Body() {}
+
+func (*Header_ShardList) isHeader_Body() {}
+
+func (*Header_ShardListed) isHeader_Body() {}
+
+func (*Header_ChunkCare) isHeader_Body() {}
 
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2651,7 +2802,9 @@ type HeartbeatReply struct {
 	Asked         int64                  `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
 	LeaseNs       int64                  `protobuf:"varint,4,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Full          uint32                 `protobuf:"varint,60,opt,name=full,proto3" json:"full,omitempty"` // placement.Fullness of the sender, newer than the map's
+	Full          uint32                 `protobuf:"varint,60,opt,name=full,proto3" json:"full,omitempty"`                            // placement.Fullness of the sender, newer than the map's
+	FreeBytes     int64                  `protobuf:"varint,61,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"` // of the sender's store
+	BusyUs        uint64                 `protobuf:"varint,62,opt,name=busy_us,json=busyUs,proto3" json:"busy_us,omitempty"`          // how long a small write to its device takes now, what waits before it included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2724,6 +2877,20 @@ func (x *HeartbeatReply) GetEpoch() uint64 {
 func (x *HeartbeatReply) GetFull() uint32 {
 	if x != nil {
 		return x.Full
+	}
+	return 0
+}
+
+func (x *HeartbeatReply) GetFreeBytes() int64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *HeartbeatReply) GetBusyUs() uint64 {
+	if x != nil {
+		return x.BusyUs
 	}
 	return 0
 }
@@ -5710,16 +5877,22 @@ func (x *ObjOp) GetDataLen() uint64 {
 }
 
 type ObjResult struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cairn.wire.Code" json:"code,omitempty"`
-	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
-	Value         []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	Kvs           []*KV                  `protobuf:"bytes,5,rep,name=kvs,proto3" json:"kvs,omitempty"`
-	More          bool                   `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
-	DataOff       uint64                 `protobuf:"varint,7,opt,name=data_off,json=dataOff,proto3" json:"data_off,omitempty"`
-	DataLen       uint64                 `protobuf:"varint,8,opt,name=data_len,json=dataLen,proto3" json:"data_len,omitempty"` // in the reply's payload
-	Mtime         int64                  `protobuf:"varint,9,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Code    Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cairn.wire.Code" json:"code,omitempty"`
+	Size    uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Version uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Value   []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	Kvs     []*KV                  `protobuf:"bytes,5,rep,name=kvs,proto3" json:"kvs,omitempty"`
+	More    bool                   `protobuf:"varint,6,opt,name=more,proto3" json:"more,omitempty"`
+	DataOff uint64                 `protobuf:"varint,7,opt,name=data_off,json=dataOff,proto3" json:"data_off,omitempty"`
+	DataLen uint64                 `protobuf:"varint,8,opt,name=data_len,json=dataLen,proto3" json:"data_len,omitempty"` // in the reply's payload
+	Mtime   int64                  `protobuf:"varint,9,opt,name=mtime,proto3" json:"mtime,omitempty"`
+	// READ of an object with references to chunks: the bytes at data_off (or in value) are only those that the object itself has,
+	// ranges of the object (pairs of offset and length) one after the other; the others are in refs (chunk.Ref), which
+	// may reach beyond what was asked for. length is how many bytes the READ has in all.
+	Refs          [][]byte `protobuf:"bytes,10,rep,name=refs,proto3" json:"refs,omitempty"`
+	Local         []uint64 `protobuf:"varint,11,rep,packed,name=local,proto3" json:"local,omitempty"`
+	Length        uint64   `protobuf:"varint,12,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5817,6 +5990,27 @@ func (x *ObjResult) GetMtime() int64 {
 	return 0
 }
 
+func (x *ObjResult) GetRefs() [][]byte {
+	if x != nil {
+		return x.Refs
+	}
+	return nil
+}
+
+func (x *ObjResult) GetLocal() []uint64 {
+	if x != nil {
+		return x.Local
+	}
+	return nil
+}
+
+func (x *ObjResult) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 type OpRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
@@ -5825,6 +6019,7 @@ type OpRequest struct {
 	Req           *ReqID                 `protobuf:"bytes,4,opt,name=req,proto3" json:"req,omitempty"`
 	Ops           []*ObjOp               `protobuf:"bytes,5,rep,name=ops,proto3" json:"ops,omitempty"`
 	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"`              // unix ns, client's clock
+	Record        bool                   `protobuf:"varint,8,opt,name=record,proto3" json:"record,omitempty"`            // the object is one of cairn's own (placement.RecordMark); without it such names are refused
 	AgeMs         uint64                 `protobuf:"varint,7,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // retries: time since the request was first sent, so that a PG that has forgotten so old requests does not carry it out twice
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5902,6 +6097,13 @@ func (x *OpRequest) GetMtime() int64 {
 	return 0
 }
 
+func (x *OpRequest) GetRecord() bool {
+	if x != nil {
+		return x.Record
+	}
+	return false
+}
+
 func (x *OpRequest) GetAgeMs() uint64 {
 	if x != nil {
 		return x.AgeMs
@@ -5971,12 +6173,14 @@ func (x *OpReply) GetFailed() uint32 {
 
 // PGList asks for names of one PG. pg_num is the pool's in the asker's map: if it has grown since, the
 // PG no longer holds what the asker thinks, and the answer is STALE_MAP. Zero: the asker does not mind.
+// record: list cairn's own records of that kind (placement.RecordKind) instead of clients' objects.
 type PGList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
 	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
 	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Record        uint32                 `protobuf:"varint,5,opt,name=record,proto3" json:"record,omitempty"`
 	PgNum         uint32                 `protobuf:"varint,40,opt,name=pg_num,json=pgNum,proto3" json:"pg_num,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6036,6 +6240,13 @@ func (x *PGList) GetAfter() []byte {
 func (x *PGList) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+func (x *PGList) GetRecord() uint32 {
+	if x != nil {
+		return x.Record
 	}
 	return 0
 }
@@ -6326,6 +6537,603 @@ func (x *PGInconsistentList) GetShard() uint32 {
 	return 0
 }
 
+// ChunkPlace asks the primary of a PG which OSDs should hold the shards of chunks that are stored now: so many, one per
+// failure domain where there are enough, by load and free space. It is advice and may be kept for a second.
+type ChunkPlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Avoid         []int32                `protobuf:"varint,4,rep,packed,name=avoid,proto3" json:"avoid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkPlace) Reset() {
+	*x = ChunkPlace{}
+	mi := &file_wire_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkPlace) ProtoMessage() {}
+
+func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkPlace.ProtoReflect.Descriptor instead.
+func (*ChunkPlace) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ChunkPlace) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *ChunkPlace) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ChunkPlace) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ChunkPlace) GetAvoid() []int32 {
+	if x != nil {
+		return x.Avoid
+	}
+	return nil
+}
+
+// ChunkPlaced: in the order of the shards. Fewer than asked for: there are no more.
+type ChunkPlaced struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Osds          []int32                `protobuf:"varint,1,rep,packed,name=osds,proto3" json:"osds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkPlaced) Reset() {
+	*x = ChunkPlaced{}
+	mi := &file_wire_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkPlaced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkPlaced) ProtoMessage() {}
+
+func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkPlaced.ProtoReflect.Descriptor instead.
+func (*ChunkPlaced) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ChunkPlaced) GetOsds() []int32 {
+	if x != nil {
+		return x.Osds
+	}
+	return nil
+}
+
+// ShardID names a shard of a chunk in the store of an OSD: the chunk's pool and fingerprint, the generation in which
+// it was stored, and the shard's number.
+type ShardID struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Fingerprint   []byte                 `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Gen           uint64                 `protobuf:"fixed64,3,opt,name=gen,proto3" json:"gen,omitempty"`
+	Index         uint32                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardID) Reset() {
+	*x = ShardID{}
+	mi := &file_wire_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardID) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardID) ProtoMessage() {}
+
+func (x *ShardID) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardID.ProtoReflect.Descriptor instead.
+func (*ShardID) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *ShardID) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *ShardID) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *ShardID) GetGen() uint64 {
+	if x != nil {
+		return x.Gen
+	}
+	return 0
+}
+
+func (x *ShardID) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// ShardPut stores a shard; the payload is its bytes. The reply is an Ack once it is durable. Again: the same.
+type ShardPut struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            *ShardID               `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardPut) Reset() {
+	*x = ShardPut{}
+	mi := &file_wire_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardPut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardPut) ProtoMessage() {}
+
+func (x *ShardPut) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardPut.ProtoReflect.Descriptor instead.
+func (*ShardPut) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *ShardPut) GetId() *ShardID {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// ShardGet reads bytes of a shard; length 0: to its end. stat: only whether it is there, and its size; verify: read it
+// all, give no bytes. NOT_FOUND, CORRUPT.
+type ShardGet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            *ShardID               `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        uint64                 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	Stat          bool                   `protobuf:"varint,4,opt,name=stat,proto3" json:"stat,omitempty"`
+	Verify        bool                   `protobuf:"varint,5,opt,name=verify,proto3" json:"verify,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardGet) Reset() {
+	*x = ShardGet{}
+	mi := &file_wire_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardGet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardGet) ProtoMessage() {}
+
+func (x *ShardGet) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardGet.ProtoReflect.Descriptor instead.
+func (*ShardGet) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ShardGet) GetId() *ShardID {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ShardGet) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ShardGet) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *ShardGet) GetStat() bool {
+	if x != nil {
+		return x.Stat
+	}
+	return false
+}
+
+func (x *ShardGet) GetVerify() bool {
+	if x != nil {
+		return x.Verify
+	}
+	return false
+}
+
+// ShardGot answers; the payload is the bytes. size is that of the whole shard, stored when it was (unix ns).
+type ShardGot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Stored        int64                  `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardGot) Reset() {
+	*x = ShardGot{}
+	mi := &file_wire_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardGot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardGot) ProtoMessage() {}
+
+func (x *ShardGot) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardGot.ProtoReflect.Descriptor instead.
+func (*ShardGot) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ShardGot) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ShardGot) GetStored() int64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+// ShardDrop removes shards; missing ones are no error. The reply is an Ack.
+type ShardDrop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []*ShardID             `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardDrop) Reset() {
+	*x = ShardDrop{}
+	mi := &file_wire_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardDrop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardDrop) ProtoMessage() {}
+
+func (x *ShardDrop) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardDrop.ProtoReflect.Descriptor instead.
+func (*ShardDrop) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ShardDrop) GetIds() []*ShardID {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// ShardList lists the shards of a pool that an OSD holds, by fingerprint, generation and number, after a place.
+type ShardList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	After         *ShardID               `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardList) Reset() {
+	*x = ShardList{}
+	mi := &file_wire_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardList) ProtoMessage() {}
+
+func (x *ShardList) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardList.ProtoReflect.Descriptor instead.
+func (*ShardList) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *ShardList) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *ShardList) GetAfter() *ShardID {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ShardList) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ShardListed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []*ShardID             `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	Sizes         []uint64               `protobuf:"varint,2,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	Stored        []int64                `protobuf:"varint,3,rep,packed,name=stored,proto3" json:"stored,omitempty"`
+	More          bool                   `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardListed) Reset() {
+	*x = ShardListed{}
+	mi := &file_wire_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardListed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardListed) ProtoMessage() {}
+
+func (x *ShardListed) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardListed.ProtoReflect.Descriptor instead.
+func (*ShardListed) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ShardListed) GetIds() []*ShardID {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *ShardListed) GetSizes() []uint64 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+func (x *ShardListed) GetStored() []int64 {
+	if x != nil {
+		return x.Stored
+	}
+	return nil
+}
+
+func (x *ShardListed) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// ChunkCare asks an OSD about its care for the chunks of the PGs that it leads, or has it done now: what is status, repair,
+// gc or audit. pool 0: all pools. The reply is a PGQueryStateReply.
+type ChunkCare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Pool          uint32                 `protobuf:"varint,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	MinAgeNs      int64                  `protobuf:"varint,3,opt,name=min_age_ns,json=minAgeNs,proto3" json:"min_age_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkCare) Reset() {
+	*x = ChunkCare{}
+	mi := &file_wire_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkCare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkCare) ProtoMessage() {}
+
+func (x *ChunkCare) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkCare.ProtoReflect.Descriptor instead.
+func (*ChunkCare) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ChunkCare) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ChunkCare) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *ChunkCare) GetMinAgeNs() int64 {
+	if x != nil {
+		return x.MinAgeNs
+	}
+	return 0
+}
+
 // Hello opens a connection: the dialler's in a hello frame, the acceptor's inside its Welcome.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6344,7 +7152,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6356,7 +7164,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6369,7 +7177,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{71}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -6448,7 +7256,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6460,7 +7268,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6473,7 +7281,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{72}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -6517,7 +7325,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6529,7 +7337,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6542,7 +7350,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{73}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -6579,7 +7387,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"wire.proto\x12\n" +
-	"cairn.wire\"\xba\x0e\n" +
+	"cairn.wire\"\xc1\x12\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\bR\x05reply\x12\x14\n" +
@@ -6620,7 +7428,20 @@ const file_wire_proto_rawDesc = "" +
 	"\bperf_get\x18x \x01(\v2\x13.cairn.wire.PerfGetH\x00R\aperfGet\x12&\n" +
 	"\x04perf\x18y \x01(\v2\x10.cairn.wire.PerfH\x00R\x04perf\x12@\n" +
 	"\x0epg_scrub_start\x18} \x01(\v2\x18.cairn.wire.PGScrubStartH\x00R\fpgScrubStart\x12R\n" +
-	"\x14pg_inconsistent_list\x18~ \x01(\v2\x1e.cairn.wire.PGInconsistentListH\x00R\x12pgInconsistentListB\x06\n" +
+	"\x14pg_inconsistent_list\x18~ \x01(\v2\x1e.cairn.wire.PGInconsistentListH\x00R\x12pgInconsistentList\x12:\n" +
+	"\vchunk_place\x18\x82\x01 \x01(\v2\x16.cairn.wire.ChunkPlaceH\x00R\n" +
+	"chunkPlace\x12=\n" +
+	"\fchunk_placed\x18\x83\x01 \x01(\v2\x17.cairn.wire.ChunkPlacedH\x00R\vchunkPlaced\x124\n" +
+	"\tshard_put\x18\x84\x01 \x01(\v2\x14.cairn.wire.ShardPutH\x00R\bshardPut\x124\n" +
+	"\tshard_get\x18\x85\x01 \x01(\v2\x14.cairn.wire.ShardGetH\x00R\bshardGet\x124\n" +
+	"\tshard_got\x18\x86\x01 \x01(\v2\x14.cairn.wire.ShardGotH\x00R\bshardGot\x127\n" +
+	"\n" +
+	"shard_drop\x18\x87\x01 \x01(\v2\x15.cairn.wire.ShardDropH\x00R\tshardDrop\x127\n" +
+	"\n" +
+	"shard_list\x18\x88\x01 \x01(\v2\x15.cairn.wire.ShardListH\x00R\tshardList\x12=\n" +
+	"\fshard_listed\x18\x89\x01 \x01(\v2\x17.cairn.wire.ShardListedH\x00R\vshardListed\x127\n" +
+	"\n" +
+	"chunk_care\x18\x8a\x01 \x01(\v2\x15.cairn.wire.ChunkCareH\x00R\tchunkCareB\x06\n" +
 	"\x04body\"\x05\n" +
 	"\x03Ack\"\t\n" +
 	"\aPerfGet\"\xb7\x01\n" +
@@ -6782,14 +7603,17 @@ const file_wire_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05asked\x18\x03 \x01(\x03R\x05asked\x12\x12\n" +
-	"\x04acts\x18< \x01(\x04R\x04acts\"\xa1\x01\n" +
+	"\x04acts\x18< \x01(\x04R\x04acts\"\xd9\x01\n" +
 	"\x0eHeartbeatReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05asked\x18\x03 \x01(\x03R\x05asked\x12\x19\n" +
 	"\blease_ns\x18\x04 \x01(\x03R\aleaseNs\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04full\x18< \x01(\rR\x04full\"0\n" +
+	"\x04full\x18< \x01(\rR\x04full\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18= \x01(\x03R\tfreeBytes\x12\x17\n" +
+	"\abusy_us\x18> \x01(\x04R\x06busyUs\"0\n" +
 	"\bPosition\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\rR\x04term\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\"1\n" +
@@ -7025,7 +7849,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04flag\x18\t \x01(\bR\x04flag\x12\x19\n" +
 	"\bdata_off\x18\n" +
 	" \x01(\x04R\adataOff\x12\x19\n" +
-	"\bdata_len\x18\v \x01(\x04R\adataLen\"\xf7\x01\n" +
+	"\bdata_len\x18\v \x01(\x04R\adataLen\"\xb9\x02\n" +
 	"\tObjResult\x12$\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x10.cairn.wire.CodeR\x04code\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x18\n" +
@@ -7035,24 +7859,30 @@ const file_wire_proto_rawDesc = "" +
 	"\x04more\x18\x06 \x01(\bR\x04more\x12\x19\n" +
 	"\bdata_off\x18\a \x01(\x04R\adataOff\x12\x19\n" +
 	"\bdata_len\x18\b \x01(\x04R\adataLen\x12\x14\n" +
-	"\x05mtime\x18\t \x01(\x03R\x05mtime\"\xc4\x01\n" +
+	"\x05mtime\x18\t \x01(\x03R\x05mtime\x12\x12\n" +
+	"\x04refs\x18\n" +
+	" \x03(\fR\x04refs\x12\x14\n" +
+	"\x05local\x18\v \x03(\x04R\x05local\x12\x16\n" +
+	"\x06length\x18\f \x01(\x04R\x06length\"\xdc\x01\n" +
 	"\tOpRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x16\n" +
 	"\x06object\x18\x03 \x01(\fR\x06object\x12#\n" +
 	"\x03req\x18\x04 \x01(\v2\x11.cairn.wire.ReqIDR\x03req\x12#\n" +
 	"\x03ops\x18\x05 \x03(\v2\x11.cairn.wire.ObjOpR\x03ops\x12\x14\n" +
-	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x12\x15\n" +
+	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x12\x16\n" +
+	"\x06record\x18\b \x01(\bR\x06record\x12\x15\n" +
 	"\x06age_ms\x18\a \x01(\x04R\x05ageMs\"l\n" +
 	"\aOpReply\x12/\n" +
 	"\aresults\x18\x01 \x03(\v2\x15.cairn.wire.ObjResultR\aresults\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x16\n" +
-	"\x06failed\x18\x03 \x01(\rR\x06failed\"u\n" +
+	"\x06failed\x18\x03 \x01(\rR\x06failed\"\x8d\x01\n" +
 	"\x06PGList\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\fR\x05after\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x15\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x16\n" +
+	"\x06record\x18\x05 \x01(\rR\x06record\x12\x15\n" +
 	"\x06pg_num\x18( \x01(\rR\x05pgNum\";\n" +
 	"\vPGListReply\x12\x18\n" +
 	"\aobjects\x18\x01 \x03(\fR\aobjects\x12\x12\n" +
@@ -7070,7 +7900,47 @@ const file_wire_proto_rawDesc = "" +
 	"\x06repair\x18\x05 \x01(\bR\x06repair\">\n" +
 	"\x12PGInconsistentList\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\rR\x05shard\"\x8a\x02\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\"b\n" +
+	"\n" +
+	"ChunkPlace\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12\x14\n" +
+	"\x05avoid\x18\x04 \x03(\x05R\x05avoid\"!\n" +
+	"\vChunkPlaced\x12\x12\n" +
+	"\x04osds\x18\x01 \x03(\x05R\x04osds\"g\n" +
+	"\aShardID\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x10\n" +
+	"\x03gen\x18\x03 \x01(\x06R\x03gen\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\rR\x05index\"/\n" +
+	"\bShardPut\x12#\n" +
+	"\x02id\x18\x01 \x01(\v2\x13.cairn.wire.ShardIDR\x02id\"\x8b\x01\n" +
+	"\bShardGet\x12#\n" +
+	"\x02id\x18\x01 \x01(\v2\x13.cairn.wire.ShardIDR\x02id\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x03 \x01(\x04R\x06length\x12\x12\n" +
+	"\x04stat\x18\x04 \x01(\bR\x04stat\x12\x16\n" +
+	"\x06verify\x18\x05 \x01(\bR\x06verify\"6\n" +
+	"\bShardGot\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06stored\x18\x02 \x01(\x03R\x06stored\"2\n" +
+	"\tShardDrop\x12%\n" +
+	"\x03ids\x18\x01 \x03(\v2\x13.cairn.wire.ShardIDR\x03ids\"`\n" +
+	"\tShardList\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12)\n" +
+	"\x05after\x18\x02 \x01(\v2\x13.cairn.wire.ShardIDR\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"v\n" +
+	"\vShardListed\x12%\n" +
+	"\x03ids\x18\x01 \x03(\v2\x13.cairn.wire.ShardIDR\x03ids\x12\x14\n" +
+	"\x05sizes\x18\x02 \x03(\x04R\x05sizes\x12\x16\n" +
+	"\x06stored\x18\x03 \x03(\x03R\x06stored\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"Q\n" +
+	"\tChunkCare\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\rR\x04pool\x12\x1c\n" +
+	"\n" +
+	"min_age_ns\x18\x03 \x01(\x03R\bminAgeNs\"\x8a\x02\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -7114,7 +7984,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vUNSUPPORTED\x10\r\x12\x0e\n" +
 	"\n" +
 	"STALE_TERM\x10\x0e\x12\r\n" +
-	"\tTIMED_OUT\x10\x0f*\xe9\x02\n" +
+	"\tTIMED_OUT\x10\x0f*\x8c\x03\n" +
 	"\x06OpKind\x12\v\n" +
 	"\aOP_NONE\x10\x00\x12\x11\n" +
 	"\rASSERT_EXISTS\x10\x01\x12\x11\n" +
@@ -7146,7 +8016,9 @@ const file_wire_proto_rawDesc = "" +
 	"\aOMAP_RM\x10\x1e\x12\x11\n" +
 	"\rOMAP_RM_RANGE\x10\x1f\x12\x0e\n" +
 	"\n" +
-	"OMAP_CLEAR\x10 B2Z0github.com/cairnstore/cairn/internal/wire/wirepbb\x06proto3"
+	"OMAP_CLEAR\x10 \x12\x14\n" +
+	"\x10ASSERT_NO_RECORD\x10\x06\x12\v\n" +
+	"\aSET_REF\x10(B2Z0github.com/cairnstore/cairn/internal/wire/wirepbb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -7161,7 +8033,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -7236,9 +8108,19 @@ var file_wire_proto_goTypes = []any{
 	(*PGQueryStateReply)(nil),  // 70: cairn.wire.PGQueryStateReply
 	(*PGScrubStart)(nil),       // 71: cairn.wire.PGScrubStart
 	(*PGInconsistentList)(nil), // 72: cairn.wire.PGInconsistentList
-	(*Hello)(nil),              // 73: cairn.wire.Hello
-	(*Welcome)(nil),            // 74: cairn.wire.Welcome
-	(*Confirm)(nil),            // 75: cairn.wire.Confirm
+	(*ChunkPlace)(nil),         // 73: cairn.wire.ChunkPlace
+	(*ChunkPlaced)(nil),        // 74: cairn.wire.ChunkPlaced
+	(*ShardID)(nil),            // 75: cairn.wire.ShardID
+	(*ShardPut)(nil),           // 76: cairn.wire.ShardPut
+	(*ShardGet)(nil),           // 77: cairn.wire.ShardGet
+	(*ShardGot)(nil),           // 78: cairn.wire.ShardGot
+	(*ShardDrop)(nil),          // 79: cairn.wire.ShardDrop
+	(*ShardList)(nil),          // 80: cairn.wire.ShardList
+	(*ShardListed)(nil),        // 81: cairn.wire.ShardListed
+	(*ChunkCare)(nil),          // 82: cairn.wire.ChunkCare
+	(*Hello)(nil),              // 83: cairn.wire.Hello
+	(*Welcome)(nil),            // 84: cairn.wire.Welcome
+	(*Confirm)(nil),            // 85: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -7272,87 +8154,101 @@ var file_wire_proto_depIdxs = []int32{
 	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
 	71,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
 	72,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	6,   // 31: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
-	11,  // 32: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
-	11,  // 33: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	17,  // 34: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	16,  // 35: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
-	24,  // 36: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	28,  // 37: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	29,  // 38: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	34,  // 39: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	35,  // 40: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	36,  // 41: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	37,  // 42: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	38,  // 43: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	39,  // 44: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	40,  // 45: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	41,  // 46: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	42,  // 47: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	43,  // 48: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	44,  // 49: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	45,  // 50: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	46,  // 51: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	47,  // 52: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	49,  // 53: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	50,  // 54: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	51,  // 55: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	52,  // 56: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	53,  // 57: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	54,  // 58: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	55,  // 59: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	60,  // 60: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	61,  // 61: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	28,  // 62: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	28,  // 63: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	28,  // 64: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	28,  // 65: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	28,  // 66: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	30,  // 67: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	28,  // 68: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	30,  // 69: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	28,  // 70: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	28,  // 71: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	30,  // 72: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	28,  // 73: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	28,  // 74: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	31,  // 75: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	28,  // 76: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	28,  // 77: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	62,  // 78: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	62,  // 79: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	28,  // 80: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	28,  // 81: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	30,  // 82: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	28,  // 83: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	28,  // 84: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	28,  // 85: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	48,  // 86: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	28,  // 87: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	28,  // 88: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	62,  // 89: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	62,  // 90: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	52,  // 91: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	56,  // 92: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	28,  // 93: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	58,  // 94: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	59,  // 95: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	56,  // 96: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	57,  // 97: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 98: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 99: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	62,  // 100: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	29,  // 101: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	63,  // 102: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	64,  // 103: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	0,   // 104: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	73,  // 105: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 106: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	107, // [107:107] is the sub-list for method output_type
-	107, // [107:107] is the sub-list for method input_type
-	107, // [107:107] is the sub-list for extension type_name
-	107, // [107:107] is the sub-list for extension extendee
-	0,   // [0:107] is the sub-list for field type_name
+	73,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
+	74,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
+	76,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
+	77,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
+	78,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
+	79,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
+	80,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
+	81,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
+	82,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
+	6,   // 40: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
+	11,  // 41: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
+	11,  // 42: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
+	17,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	16,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	24,  // 45: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	28,  // 46: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	29,  // 47: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	34,  // 48: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	35,  // 49: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	36,  // 50: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	37,  // 51: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	38,  // 52: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	39,  // 53: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	40,  // 54: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	41,  // 55: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	42,  // 56: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	43,  // 57: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	44,  // 58: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	45,  // 59: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	46,  // 60: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	47,  // 61: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	49,  // 62: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	50,  // 63: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	51,  // 64: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	52,  // 65: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	53,  // 66: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	54,  // 67: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	55,  // 68: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	60,  // 69: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	61,  // 70: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	28,  // 71: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	28,  // 72: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	28,  // 73: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	28,  // 74: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	28,  // 75: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	30,  // 76: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	28,  // 77: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	30,  // 78: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	28,  // 79: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	28,  // 80: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	30,  // 81: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	28,  // 82: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	28,  // 83: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	31,  // 84: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	28,  // 85: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	28,  // 86: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	62,  // 87: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	62,  // 88: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	28,  // 89: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	28,  // 90: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	30,  // 91: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	28,  // 92: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	28,  // 93: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	28,  // 94: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	48,  // 95: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	28,  // 96: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	28,  // 97: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	62,  // 98: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	62,  // 99: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	52,  // 100: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	56,  // 101: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	28,  // 102: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	58,  // 103: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	59,  // 104: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	56,  // 105: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	57,  // 106: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 107: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 108: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	62,  // 109: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	29,  // 110: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	63,  // 111: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	64,  // 112: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	75,  // 113: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
+	75,  // 114: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
+	75,  // 115: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
+	75,  // 116: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
+	75,  // 117: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
+	0,   // 118: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	83,  // 119: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 120: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	121, // [121:121] is the sub-list for method output_type
+	121, // [121:121] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -7391,6 +8287,15 @@ func file_wire_proto_init() {
 		(*Header_Perf)(nil),
 		(*Header_PgScrubStart)(nil),
 		(*Header_PgInconsistentList)(nil),
+		(*Header_ChunkPlace)(nil),
+		(*Header_ChunkPlaced)(nil),
+		(*Header_ShardPut)(nil),
+		(*Header_ShardGet)(nil),
+		(*Header_ShardGot)(nil),
+		(*Header_ShardDrop)(nil),
+		(*Header_ShardList)(nil),
+		(*Header_ShardListed)(nil),
+		(*Header_ChunkCare)(nil),
 	}
 	file_wire_proto_msgTypes[30].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
@@ -7423,7 +8328,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   74,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
