@@ -77,7 +77,8 @@ func nextGolden(t fataler) *Map {
 	m.OSDs[2].Up, m.OSDs[2].AutoOut, m.OSDs[2].Weight, m.OSDs[2].UpFrom, m.OSDs[2].Incarnation = true, false, WeightOne, 302, 10
 	m.OSDs = append(m.OSDs, OSD{ID: 5, Store: UUID{5}, Class: "nvme", Weight: WeightOne, Addr: "10.0.0.4:7000"})
 	m.NextOSD, m.NextPool = 6, 5
-	m.Pools[1] = Pool{ID: 4, Name: "new", Size: 1, MinSize: 1, PGNum: 1, Created: 302, PGNumTarget: 1, FirstPGNum: 1}
+	m.Pools[1] = Pool{ID: 4, Name: "new", Size: 1, MinSize: 1, PGNum: 1, Created: 302, PGNumTarget: 1, FirstPGNum: 1,
+		Chunks: ChunkPolicy{Redundancy{Replica, 1, 0}, DedupOff, CutFixed, DefaultChunkSize, PackZstd}}
 	m.PGs[1] = PoolPGs{Pool: 4, Records: []PGRecord{{Term: 1, Version: 302, Primary: 5, InSync: []OSDID{5}}}}
 	m.PGs[0].Records[2] = PGRecord{Term: 10, Version: 302, Primary: 2, InSync: []OSDID{2}, Created: true}
 	m.Services = m.Services[1:]

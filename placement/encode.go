@@ -11,8 +11,8 @@ import (
 // The formats are described in docs/formats/cluster-map.md. A change of either
 // raises its version and keeps the decoders of all earlier ones.
 var (
-	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 3}
-	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 3}
+	mapFormat   = codec.Format{What: "cluster map", Magic: codec.Magic{'C', 'M', 'A', 'P'}, MaxVersion: 4}
+	deltaFormat = codec.Format{What: "cluster map delta", Magic: codec.Magic{'C', 'D', 'L', 'T'}, MaxVersion: 4}
 )
 
 // ErrCorrupt is matched by errors about encodings that are damaged, cut off, or
@@ -190,6 +190,18 @@ func encodePool(e *codec.Encoder, p *Pool) {
 	e.Uvarint(uint64(p.Created))
 	e.Uvarint(uint64(p.PGNumTarget))
 	e.Uvarint(uint64(p.FirstPGNum))
+	encodeChunks(e, &p.Chunks)
+}
+
+// encodeChunks writes a chunk policy; since version 4.
+func encodeChunks(e *codec.Encoder, c *ChunkPolicy) {
+	e.U8(uint8(c.Redundancy.Codec))
+	e.U8(c.Redundancy.K)
+	e.U8(c.Redundancy.M)
+	e.U8(uint8(c.Dedup))
+	e.U8(uint8(c.Cut))
+	e.Uvarint(uint64(c.ChunkSize))
+	e.U8(uint8(c.Packing))
 }
 
 func encodeRecord(e *codec.Encoder, r *PGRecord) {
@@ -345,7 +357,23 @@ func (d *mapDecoder) pool() Pool {
 		return p
 	}
 	p.PGNumTarget, p.FirstPGNum = d.Uvarint32(), d.Uvarint32()
+	if d.version >= 4 {
+		p.Chunks = d.chunks()
+		if err := p.Chunks.known(); err != nil {
+			d.Failf("pool %q: %v", p.Name, err)
+		}
+	}
 	return p
+}
+
+func (d *mapDecoder) chunks() ChunkPolicy {
+	return ChunkPolicy{
+		Redundancy: Redundancy{Codec: Codec(d.U8()), K: d.U8(), M: d.U8()},
+		Dedup:      Dedup(d.U8()),
+		Cut:        Cut(d.U8()),
+		ChunkSize:  d.Uvarint32(),
+		Packing:    Packing(d.U8()),
+	}
 }
 
 func (d *mapDecoder) record() PGRecord {

@@ -41,7 +41,7 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 	m.Modified = rapid.Int64().Draw(t, "modified")
 	short := rapid.StringMatching(`[a-z]{1,3}`)
 	for range rapid.IntRange(0, limit).Draw(t, "changes") {
-		switch rapid.IntRange(0, 13).Draw(t, "change") {
+		switch rapid.IntRange(0, 14).Draw(t, "change") {
 		case 0:
 			m.Flags ^= 1 << rapid.IntRange(0, len(flagNames)-1).Draw(t, "flag")
 		case 1:
@@ -123,6 +123,13 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 			r.Forced = rapid.Bool().Draw(t, "forced")
 		case 12:
 			m.Config = put(m.Config, Setting{Key: short.Draw(t, "key"), Value: short.Draw(t, "value")}, settingKey, strings.Compare)
+		case 14:
+			p := &m.Pools[rapid.IntRange(0, len(m.Pools)-1).Draw(t, "pool")]
+			p.Chunks = ChunkPolicy{}
+			if r := rapid.SampledFrom([]string{"none", "replica:2", "4:1:xor", "2:3:rs"}).Draw(t, "chunks"); r != "none" {
+				p.Chunks = drawPolicy(t, r)
+				p.Size = max(p.Size, uint32(p.Chunks.Redundancy.M)+1)
+			}
 		case 13:
 			if len(m.Config) > 0 {
 				m.Config = slices.Delete(m.Config, 0, 1)
@@ -139,6 +146,21 @@ func changeMap(t *rapid.T, m *Map, limit int) {
 	}
 	if err := m.Validate(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// drawPolicy draws how chunks of a redundancy are made.
+func drawPolicy(t *rapid.T, redundancy string) ChunkPolicy {
+	r, err := ParseRedundancy(redundancy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ChunkPolicy{
+		Redundancy: r,
+		Dedup:      rapid.SampledFrom([]Dedup{DedupTenant, DedupCluster, DedupOff}).Draw(t, "dedup"),
+		Cut:        rapid.SampledFrom([]Cut{CutFixed, CutContent}).Draw(t, "cut"),
+		ChunkSize:  rapid.SampledFrom([]uint32{16 << 10, DefaultChunkSize, MaxChunkSize}).Draw(t, "chunk size"),
+		Packing:    rapid.SampledFrom([]Packing{PackNone, PackS2, PackZstd, PackLZ4}).Draw(t, "packing"),
 	}
 }
 
@@ -173,7 +195,8 @@ func goldenMap(t fataler) *Map {
 		Crush: cm,
 		Pools: []Pool{
 			{ID: 1, Name: "rbd", Size: 3, MinSize: 2, PGNum: 4, Application: "rbd", Created: 4, PGNumTarget: 8, FirstPGNum: 3},
-			{ID: 3, Name: "bücket", Size: 2, MinSize: 1, PGNum: 2, Application: "s3", Flags: PoolNoAutoscale, Created: 290, PGNumTarget: 2, FirstPGNum: 2},
+			{ID: 3, Name: "bücket", Size: 2, MinSize: 1, PGNum: 2, Application: "s3", Flags: PoolNoAutoscale, Created: 290, PGNumTarget: 2, FirstPGNum: 2,
+				Chunks: ChunkPolicy{Redundancy{XOR, 4, 1}, DedupCluster, CutContent, 64 << 10, PackLZ4}},
 		},
 		PGs: []PoolPGs{
 			{Pool: 1, Records: []PGRecord{
@@ -279,7 +302,7 @@ func TestNewerVersion(t *testing.T) {
 	_, deltaErr := DecodeDelta(seal(deltaFormat))
 	for what, err := range map[string]error{"cluster map": mapErr, "cluster map delta": deltaErr} {
 		var ve *VersionError
-		if !errors.As(err, &ve) || ve.What != what || ve.Got != 4 || ve.Max != 3 || !strings.Contains(err.Error(), "upgrade") {
+		if !errors.As(err, &ve) || ve.What != what || ve.Got != 5 || ve.Max != 4 || !strings.Contains(err.Error(), "upgrade") {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
@@ -385,6 +408,14 @@ func TestValidate(t *testing.T) {
 		{"pool to grow too far", func(m *Map) { m.Pools[0].PGNumTarget = MaxPGs + 1 }, "is to have 32769"},
 		{"pool began with nothing", func(m *Map) { m.Pools[0].FirstPGNum = 0 }, "began with 0"},
 		{"pool began larger", func(m *Map) { m.Pools[0].FirstPGNum = 5 }, "began with 5"},
+		{"chunks of an unknown codec", func(m *Map) { m.Pools[1].Chunks.Redundancy.Codec = 9 }, `pool "bücket": codec 9 of its chunks is not known`},
+		{"chunks of an unknown domain", func(m *Map) { m.Pools[1].Chunks.Dedup = 3 }, "dedup 3 of its chunks is not known"},
+		{"chunks cut otherwise", func(m *Map) { m.Pools[1].Chunks.Cut = 2 }, "cut 2 of its chunks is not known"},
+		{"chunks packed otherwise", func(m *Map) { m.Pools[1].Chunks.Packing = 4 }, "compression 4 of its chunks is not known"},
+		{"chunks of no data", func(m *Map) { m.Pools[1].Chunks.Redundancy.K = 0 }, "want 2 to 20 data shards"},
+		{"chunks of a crooked size", func(m *Map) { m.Pools[1].Chunks.ChunkSize++ }, "want a power of two from 8K to 4M"},
+		{"chunks safer than their index", func(m *Map) { m.Pools[1].Chunks.Redundancy = Redundancy{ReedSolomon, 4, 2} }, "want a size of at least 3"},
+		{"no chunks, but how", func(m *Map) { m.Pools[1].Chunks.Redundancy = Redundancy{} }, "where no chunks are made"},
 		{"forced before it was created", func(m *Map) { m.PGs[1].Records[0].Forced = true }, "forced before"},
 		{"setting twice", func(m *Map) { m.Config[1].Key = m.Config[0].Key }, "setting recovery_max_active is there twice"},
 		{"setting without key", func(m *Map) { m.Config[0].Key = "" }, "key of a setting is empty"},

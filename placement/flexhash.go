@@ -17,7 +17,7 @@ type Row struct {
 
 // RowWidth returns how many members the rows of a map with that many in-OSDs
 // have, as far as the topology has them: 4 below 9 OSDs, 8 below 36, 16 below 96,
-// then 24. A pool with more copies has wider rows.
+// then 24. A pool with more copies, or whose chunks have many shards, has wider rows.
 //
 // A wider row gives chunks more places to choose from; a narrower one bounds the
 // peers a PG talks to. When the width grows with the cluster, rows get members at
@@ -108,9 +108,11 @@ func newInputs(m *Map) inputs {
 	return in
 }
 
-// width returns how many members a row of the pool should have.
+// width returns how many members a row of the pool should have: enough for the shards of its chunks while as many
+// OSDs as a chunk may lose are down.
 func (in *inputs) width(p *Pool) int {
-	return max(RowWidth(in.in), min(int(p.Size), MaxPoolSize))
+	r := p.Chunks.Redundancy
+	return max(RowWidth(in.in), min(max(int(p.Size), r.Shards()+int(r.M)), MaxPoolSize))
 }
 
 // target computes a PG's target; reach is only called when CRUSH falls short.

@@ -64,7 +64,7 @@ func TestVersion1(t *testing.T) {
 	want.PGs[0].Records[2].Forced = false
 	for i := range want.Pools {
 		p := &want.Pools[i]
-		p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
+		p.PGNumTarget, p.FirstPGNum, p.Chunks = p.PGNum, p.PGNum, ChunkPolicy{}
 	}
 	m, err := DecodeMap(undump(t, "map-v1.hex"))
 	if err != nil {
@@ -108,7 +108,7 @@ func TestVersion1(t *testing.T) {
 // TestVersion2 reads the map and the delta that version 2 of the formats wrote.
 func TestVersion2(t *testing.T) {
 	want := goldenMap(t)
-	want.OSDs[1].Slow = false
+	want.OSDs[1].Slow, want.Pools[1].Chunks = false, ChunkPolicy{}
 	m, err := DecodeMap(undump(t, "map-v2.hex"))
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +128,45 @@ func TestVersion2(t *testing.T) {
 	b[i] |= osdSlow
 	if _, err := DecodeMap(resealedAs(2, b[10:len(b)-4])); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("a bit that version 2 did not know: %v", err)
+	}
+}
+
+// TestVersion3 reads the map and the delta that version 3 of the formats wrote.
+func TestVersion3(t *testing.T) {
+	want := goldenMap(t)
+	want.Pools[1].Chunks = ChunkPolicy{}
+	m, err := DecodeMap(undump(t, "map-v3.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, m, sameMap); diff != "" {
+		t.Fatal(diff)
+	}
+	d, err := DecodeDelta(undump(t, "delta-v3.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := d.Pools[0]; !p.Chunks.IsZero() || p.Name != "new" || d.To != 302 {
+		t.Fatalf("delta to %d with pool %+v", d.To, p)
+	}
+	if _, err := m.Apply(d); !errors.Is(err, ErrDeltaMismatch) { // the sum of the result in version 3
+		t.Fatalf("apply: %v", err)
+	}
+}
+
+// TestUnknownChunks: what a version does not know is damage in a document of that version.
+func TestUnknownChunks(t *testing.T) {
+	b := EncodeMap(goldenMap(t))
+	i := bytes.Index(b, []byte{byte(XOR), 4, 1, byte(DedupCluster), byte(CutContent)})
+	if i < 0 {
+		t.Fatal("the policy is not in the map")
+	}
+	for _, at := range []int{0, 3, 4, 8} {
+		bad := bytes.Clone(b)
+		bad[i+at] = 7
+		if _, err := DecodeMap(resealed(mapFormat, bad[10:len(bad)-4])); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "is not known") {
+			t.Errorf("byte %d of the policy: %v", at, err)
+		}
 	}
 }
 

@@ -250,6 +250,7 @@ type Pool struct {
 	Created     Epoch
 	PGNumTarget uint32 // where the monitors are growing PGNum to; at least PGNum
 	FirstPGNum  uint32 // PGNum at creation: shards from here on came about by splitting
+	Chunks      ChunkPolicy
 }
 
 // PoolPGs holds the PG records of a pool, indexed by shard; its length is the pool's PGNum.

@@ -33,8 +33,8 @@ func NewTable(m *Map) *Table {
 
 // Next returns the Table of m, a later epoch of the same cluster, or an earlier
 // one. It shares with t all answers that are the same for both maps: all of them
-// when CRUSH map and reweights are unchanged, except for pools whose size or rule
-// changed. t stays valid.
+// when CRUSH map and reweights are unchanged, except for pools whose size, rule or redundancy
+// of chunks changed. t stays valid.
 func (t *Table) Next(m *Map) *Table {
 	return newTable(m, t)
 }
@@ -47,7 +47,7 @@ func newTable(m *Map, prev *Table) *Table {
 	for i := range m.Pools {
 		p := &m.Pools[i]
 		old := prev.find(p.ID)
-		if old != nil && (old.pool.Size != p.Size || old.pool.Rule != p.Rule) {
+		if old != nil && (old.pool.Size != p.Size || old.pool.Rule != p.Rule || old.pool.Chunks.Redundancy != p.Chunks.Redundancy) {
 			old = nil
 		}
 		t.pools[i] = newPoolTable(p, old)

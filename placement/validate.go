@@ -211,6 +211,9 @@ func (m *Map) checkPools() error {
 		case p.Created > m.Epoch:
 			return fmt.Errorf("pool %q was created at epoch %d, in the future", p.Name, p.Created)
 		}
+		if err := p.Chunks.CheckSize(p.Size); err != nil {
+			return fmt.Errorf("pool %q: %w", p.Name, err)
+		}
 	}
 	return nil
 }

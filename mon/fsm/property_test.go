@@ -446,7 +446,7 @@ func FuzzRestore(f *testing.F) {
 // TestEarlierVersions applies the commands and restores the snapshot that earlier versions of
 // both formats wrote. They give the same state.
 func TestEarlierVersions(t *testing.T) {
-	for _, v := range []string{"v1", "v2"} {
+	for _, v := range []string{"v1", "v2", "v3"} {
 		t.Run(v, func(t *testing.T) { testVersion(t, v) })
 	}
 }
