@@ -16,6 +16,7 @@ const (
 	Outbox     RecordKind = 'o' // references of an object that were dropped; 12 bytes of a log position and the object's name follow
 	VoidRef    RecordKind = 'v' // a reference that must never be made; its 16-byte nonce and the object's name follow
 	VoidChunk  RecordKind = 'g' // a chunk's generation that must never be indexed; 8 bytes of it and the chunk entry's name follow
+	Condemned  RecordKind = 'd' // a chunk to which nobody referred; 8 bytes of when (unix ns, big endian) and the chunk entry's name follow
 )
 
 // recordLead is how many bytes of a record's name precede the name of the object that it belongs to; 0: to none.
@@ -25,7 +26,7 @@ func recordLead(k RecordKind) int {
 		return 2 + 12
 	case VoidRef:
 		return 2 + 16
-	case VoidChunk:
+	case VoidChunk, Condemned:
 		return 2 + 8
 	}
 	return 0

@@ -11,6 +11,7 @@ func TestLocator(t *testing.T) {
 		{RecordName(Outbox, make([]byte, 12), "plain"), "plain"},
 		{RecordName(VoidRef, make([]byte, 16), "plain"), "plain"},
 		{RecordName(VoidChunk, make([]byte, 8), entry), entry},
+		{RecordName(Condemned, make([]byte, 8), entry), entry},
 		{RecordName(Outbox, nil, ""), "\x00o"},
 	} {
 		if got := Locator(c.name); got != c.want {
