@@ -108,11 +108,10 @@ func newInputs(m *Map) inputs {
 	return in
 }
 
-// width returns how many members a row of the pool should have: enough for the shards of its chunks while as many
-// OSDs as a chunk may lose are down.
+// width returns how many members a row of the pool should have: twice as many as its chunks have shards, so that
+// there is a choice. With fewer, disks of unequal sizes would fill unevenly (TestHoldersFillEvenly).
 func (in *inputs) width(p *Pool) int {
-	r := p.Chunks.Redundancy
-	return max(RowWidth(in.in), min(max(int(p.Size), r.Shards()+int(r.M)), MaxPoolSize))
+	return max(RowWidth(in.in), min(int(p.Size), MaxPoolSize), 2*p.Chunks.Redundancy.Shards())
 }
 
 // target computes a PG's target; reach is only called when CRUSH falls short.
@@ -154,9 +153,11 @@ func contains(s []OSDID, id OSDID) bool {
 
 // reach is the set of OSDs a rule can choose, by failure domain.
 type reach struct {
-	osds    []candidate // grouped by domain
-	domains []int       // domains[i] is the index in osds where domain i starts; one more at the end
-	apart   bool        // the rule is one choose step that puts every copy into another domain
+	osds    []candidate   // grouped by domain
+	domains []int         // domains[i] is the index in osds where domain i starts; one more at the end
+	apart   bool          // the rule is one choose step that puts every copy into another domain
+	typ     int           // the bucket type of the domains, of the last take
+	byID    map[OSDID]int // the domain of each OSD: the id of a bucket, or one more than the OSD's own
 }
 
 type candidate struct {
@@ -168,7 +169,7 @@ type candidate struct {
 // that the rule spreads over: that of the last choose step before an emit which is
 // not about devices. An OSD outside any such bucket is a domain of its own.
 func (in *inputs) reach(rule int32) *reach {
-	r := &reach{domains: []int{0}}
+	r := &reach{domains: []int{0}, byID: map[OSDID]int{}}
 	if in.crush == nil {
 		return r
 	}
@@ -185,7 +186,11 @@ func (in *inputs) reach(rule int32) *reach {
 			w.item(s.Item, uint64(crush.WeightOne), noDomain)
 		}
 	}
+	r.typ = w.domainType
 	for _, d := range w.order {
+		for _, c := range w.byDomain[d] {
+			r.byID[c.id] = d
+		}
 		r.osds = append(r.osds, w.byDomain[d]...)
 		r.domains = append(r.domains, len(r.osds))
 	}

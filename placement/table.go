@@ -21,9 +21,10 @@ type Table struct {
 
 type poolTable struct {
 	pool  Pool
-	reach *atomic.Pointer[reach]    // of the pool's rule; made when first needed
-	rows  []atomic.Pointer[Row]     // by shard
-	heads []atomic.Pointer[[]OSDID] // targets, by shard
+	reach *atomic.Pointer[reach]             // of the pool's rule; made when first needed
+	rows  []atomic.Pointer[Row]              // by shard
+	heads []atomic.Pointer[[]OSDID]          // targets, by shard
+	often *atomic.Pointer[map[OSDID]float64] // see ChunkCandidates; made when first needed
 }
 
 // NewTable returns a Table for m, which must not change any more.
@@ -62,9 +63,9 @@ func newPoolTable(p *Pool, old *poolTable) poolTable {
 	n := min(p.PGNum, MaxPGs)
 	switch {
 	case old != nil && uint32(len(old.rows)) == n:
-		pt.reach, pt.rows, pt.heads = old.reach, old.rows, old.heads
+		pt.reach, pt.rows, pt.heads, pt.often = old.reach, old.rows, old.heads, old.often
 	default:
-		pt.reach = new(atomic.Pointer[reach])
+		pt.reach, pt.often = new(atomic.Pointer[reach]), new(atomic.Pointer[map[OSDID]float64])
 		pt.rows = make([]atomic.Pointer[Row], n)
 		pt.heads = make([]atomic.Pointer[[]OSDID], n)
 		if old == nil {
