@@ -62,7 +62,7 @@ func (o *Op) Len() int { return len(o.ops) }
 // Request returns the Op as it crosses the wire, with the writes' data as
 // payload. It is for what carries out Ops itself, such as client/clienttest.
 func (o *Op) Request(object string) (*wirepb.OpRequest, []byte) {
-	return &wirepb.OpRequest{Object: []byte(object), Ops: o.ops, Mtime: o.modified()}, o.data()
+	return &wirepb.OpRequest{Object: []byte(object), Ops: o.ops, Mtime: o.modified(), Record: o.record}, o.data()
 }
 
 // modified is the modification time a write gives the object.
@@ -133,6 +133,14 @@ func (o *Op) Answer(pool, object string, code wirepb.Code, text string, reply *w
 				return malformed("result %d lies outside of the payload", i)
 			}
 			it.Data = payload[r.DataOff : r.DataOff+r.DataLen : r.DataOff+r.DataLen]
+		}
+		if k == wirepb.OpKind_READ {
+			it.Length = uint64(len(it.Data))
+			if len(r.Refs) > 0 {
+				if err := it.refer(o.ops[i].Offset, r); err != nil {
+					return malformed("result %d: %v", i, err)
+				}
+			}
 		}
 		if len(r.Kvs) > 0 {
 			it.KVs = make([]KV, len(r.Kvs))

@@ -3,6 +3,7 @@ package client
 import (
 	"time"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
@@ -21,6 +22,7 @@ type Op struct {
 	payload [][]byte // data of the writes, in order
 	size    uint64   // bytes in payload
 	mtime   time.Time
+	record  bool // see AsRecord
 
 	// Memory of ops and payload as long as there is one operation, as there mostly is.
 	one     wirepb.ObjOp
@@ -216,6 +218,12 @@ type ResultItem struct {
 	Mtime   time.Time
 	KVs     []KV // GetAttrs, OmapList
 	More    bool // OmapList: more pairs follow
+
+	// Of a Read of bytes that chunks have. Length is how many bytes the Read is about, from its offset on. Data is then only what
+	// the object has itself: the ranges Local of it, one after the other. The rest is what Refs leave bare.
+	Refs   []chunk.Ref
+	Local  []chunk.Range
+	Length uint64
 }
 
 // KV is an attribute or omap pair.

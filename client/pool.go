@@ -65,6 +65,8 @@ func (p *Pool) check(object string, op *Op) error {
 		return bad("an object needs a name")
 	case len(op.ops) == 0:
 		return bad("an Op needs at least one operation")
+	case placement.IsRecord(object) != op.record:
+		return bad(recordText(op.record))
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func (w *call) fill(client uint64, r *request, s *core.Send) *wirepb.Header {
 	w.id.Client, w.id.Seq = client, s.ID
 	b := &w.body
 	b.Req, b.Pool, b.Object = &w.id, uint32(s.PG.Pool), append(b.Object[:0], r.op.Object...)
-	b.Ops, b.Mtime = r.do.ops, r.mtime
+	b.Ops, b.Mtime, b.Record = r.do.ops, r.mtime, r.do.record
 	b.Shard, b.AgeMs = s.PG.Shard, uint64(s.Age.Milliseconds())
 	w.union.Op = b
 	w.header.Body, w.header.Epoch = &w.union, 0

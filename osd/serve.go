@@ -148,7 +148,7 @@ func grows(op *wirepb.OpRequest) bool {
 	for _, o := range op.Ops {
 		switch o.Kind {
 		case wirepb.OpKind_CREATE, wirepb.OpKind_WRITE, wirepb.OpKind_WRITE_FULL, wirepb.OpKind_APPEND,
-			wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET:
+			wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET, wirepb.OpKind_SET_REF:
 			return true
 		}
 	}

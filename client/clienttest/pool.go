@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
 	"github.com/cairnstore/cairn/osd/store"
@@ -119,6 +120,12 @@ func (p *Pool) Execute(req *wirepb.OpRequest, payload []byte) objop.Outcome {
 	k := store.Key{PG: placement.PGID{Pool: 1}, Name: object}
 	out := objop.Execute(p.objects, k, req, payload)
 	if out.Mutates {
+		if len(out.Drops) > 0 {
+			p.version++
+			o := p.objects.make(chunk.OutboxName(1, p.version, object))
+			o.data = chunk.AppendDropped(nil, out.Drops)
+			o.info(p.version, req.Mtime)
+		}
 		p.version++
 		p.objects.apply(out.Ops)
 		out.Reply.Version = 0
@@ -130,13 +137,27 @@ func (p *Pool) Execute(req *wirepb.OpRequest, payload []byte) objop.Outcome {
 	return out
 }
 
-// Names returns the names of all objects, sorted.
+// Names returns the names of all objects, sorted, without records.
 func (p *Pool) Names() []string {
+	return p.names(func(name string) bool { return !placement.IsRecord(name) })
+}
+
+// Records returns the names of all records of a kind, sorted.
+func (p *Pool) Records(kind placement.RecordKind) []string {
+	return p.names(func(name string) bool {
+		k, ok := placement.RecordOf(name)
+		return ok && k == kind
+	})
+}
+
+func (p *Pool) names(want func(string) bool) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	names := make([]string, 0, len(p.objects))
 	for n := range p.objects {
-		names = append(names, n)
+		if want(n) {
+			names = append(names, n)
+		}
 	}
 	sort.Strings(names)
 	return names

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
@@ -28,6 +29,9 @@ type Outcome struct {
 	Ops []store.Op
 	// Wait says that the reader is a store.QuickReader that does not know the answer. All else is zero.
 	Wait bool
+	// Drops are the references to chunks that the object had before, or would have had in between, and has not
+	// afterwards. What remembers them must be logged before the change.
+	Drops []chunk.Dropped
 	// Removed says that the object does not exist afterwards. Ops is then a single
 	// store.OpRemove, and the PG must add no OpSetVersion, which would create it again.
 	Removed bool
@@ -69,6 +73,9 @@ func Execute(r store.Reader, k store.Key, req *wirepb.OpRequest, payload []byte)
 		Mem:     e.mem,
 		Mutates: e.write,
 		Ops:     e.ops,
+	}
+	if e.refs != nil {
+		out.Drops = e.refs.drops
 	}
 	if e.write && !e.exists {
 		out.Removed = true
@@ -121,6 +128,7 @@ type executor struct {
 	exists bool   // as the writes so far leave it
 	size   uint64 // the same
 	ops    []store.Op
+	refs   *refs // what the writes did to references; nil: there are none
 }
 
 func (e *executor) run() *Error {
@@ -166,7 +174,7 @@ func (e *executor) run() *Error {
 			}
 		}
 	}
-	return nil
+	return e.finishRefs()
 }
 
 // ---- conditions ----
@@ -214,6 +222,14 @@ func (e *executor) check(i int, op *wirepb.ObjOp) *Error {
 			}
 		}
 		return compare(i, "omap key", op, v, found)
+	case wirepb.OpKind_ASSERT_NO_RECORD:
+		there, err := e.hasRecord(i, string(op.Name))
+		if err != nil {
+			return err
+		}
+		if there {
+			return conflict(i, "there is a record %q", op.Name)
+		}
 	}
 	return nil
 }
@@ -319,27 +335,47 @@ func (e *executor) readData(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 	if op.Length != 0 {
 		n = min(n, op.Length)
 	}
+	if e.before.OmapKeys > 0 {
+		if done, err := e.readAround(i, op.Offset, n, res); done || err != nil {
+			return err
+		}
+	}
 	if err := e.spend(i, n, e.write, 0); err != nil {
 		return err
 	}
-	data, mem, err := store.ReadBuf(e.r, e.k, op.Offset, n)
+	data, mem, err := e.readLocal(i, op.Offset, n)
 	if err != nil {
-		return e.readError(i, "data", err)
-	}
-	if uint64(len(data)) != n {
-		mem.Release()
-		// Stat and Read disagree: an answer that is silently short would look like the object's end.
-		return &Error{Code: wirepb.Code_INTERNAL, Index: i, Text: fmt.Sprintf("data of %s: %d bytes at %d, want %d", e.k, len(data), op.Offset, n)}
+		return err
 	}
 	if e.write {
 		res.Value = data // its memory is left to the garbage collector: the answer is kept for long
 		return nil
 	}
 	res.DataOff, res.DataLen = uint64(len(e.out)), n
+	e.give(data, mem)
+	return nil
+}
+
+// readLocal reads bytes that the object has itself, all of them.
+func (e *executor) readLocal(i int, off, n uint64) ([]byte, *slab.Buf, *Error) {
+	data, mem, err := store.ReadBuf(e.r, e.k, off, n)
+	if err != nil {
+		return nil, nil, e.readError(i, "data", err)
+	}
+	if uint64(len(data)) != n {
+		mem.Release()
+		// Stat and Read disagree: an answer that is silently short would look like the object's end.
+		return nil, nil, &Error{Code: wirepb.Code_INTERNAL, Index: i, Text: fmt.Sprintf("data of %s: %d bytes at %d, want %d", e.k, len(data), off, n)}
+	}
+	return data, mem, nil
+}
+
+// give adds data to the reply's payload.
+func (e *executor) give(data []byte, mem *slab.Buf) {
 	switch {
 	case e.out == nil:
 		e.out, e.mem = data, mem // the common request with a single READ copies nothing
-		return nil
+		return
 	case e.mem != nil: // out must grow, and that memory is another's afterwards
 		e.out = append(make([]byte, 0, len(e.out)+len(data)), e.out...)
 		e.mem.Release()
@@ -347,7 +383,6 @@ func (e *executor) readData(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 	}
 	e.out = append(e.out, data...)
 	mem.Release()
-	return nil
 }
 
 // omapGetRun bounds the values held before they are counted.
@@ -406,18 +441,38 @@ func (e *executor) omapList(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 		if err != nil {
 			return e.readError(i, "omap", err)
 		}
+		kvs, hidden := hideRefs(kvs)
 		for n, kv := range kvs {
 			size := len(kv.Key) + len(kv.Value)
 			if len(res.Kvs) > 0 && used+size+(len(res.Kvs)+1)*PairOverhead > room {
-				kvs, more = kvs[:n], true
+				kvs, more, hidden = kvs[:n], true, false
 				limit = len(res.Kvs) // full
 				break
 			}
 			used += size
 			res.Kvs = append(res.Kvs, &wirepb.KV{Key: kv.Key, Value: kv.Value})
 		}
+		if hidden {
+			start = []byte(chunk.RefKeysEnd) // behind them, perhaps to find out that nothing follows
+			if len(res.Kvs) < limit {
+				continue
+			}
+			if len(op.End) == 0 || bytes.Compare(start, op.End) < 0 {
+				kvs, _, err := e.r.OmapList(e.k, start, op.End, 1)
+				if err != nil {
+					return e.readError(i, "omap", err)
+				}
+				res.More = len(kvs) > 0
+			}
+			break
+		}
 		if !more || len(res.Kvs) >= limit || len(kvs) == 0 {
 			res.More = more
+			if more && len(res.Kvs) >= limit && len(kvs) > 0 {
+				if res.More, err = e.moreBehind(kvs[len(kvs)-1].Key, op.End); err != nil {
+					return e.readError(i, "omap", err)
+				}
+			}
 			break
 		}
 		var ok bool
@@ -474,9 +529,15 @@ func (e *executor) change(i int, op *wirepb.ObjOp) *Error {
 		}
 		e.touch()
 	case wirepb.OpKind_WRITE:
+		if err := e.coverRefs(i, op.Offset, op.Offset+uint64(len(data))); err != nil {
+			return err
+		}
 		e.writeData(op.Offset, data)
 	case wirepb.OpKind_WRITE_FULL:
 		if e.size > 0 {
+			if err := e.cutRefs(i, 0, e.size); err != nil {
+				return err
+			}
 			e.emit(store.Op{Kind: store.OpTruncate})
 			e.size = 0
 		}
@@ -490,6 +551,9 @@ func (e *executor) change(i int, op *wirepb.ObjOp) *Error {
 		if e.exists && e.size == op.Offset {
 			break
 		}
+		if err := e.cutRefs(i, op.Offset, e.size); err != nil {
+			return err
+		}
 		e.create()
 		e.emit(store.Op{Kind: store.OpTruncate, Off: op.Offset})
 		e.size = op.Offset
@@ -497,12 +561,21 @@ func (e *executor) change(i int, op *wirepb.ObjOp) *Error {
 		if !e.exists || op.Length == 0 || op.Offset >= e.size {
 			break
 		}
-		e.emit(store.Op{Kind: store.OpZero, Off: op.Offset, Len: min(op.Length, e.size-op.Offset)})
+		n := min(op.Length, e.size-op.Offset)
+		if err := e.coverRefs(i, op.Offset, op.Offset+n); err != nil {
+			return err
+		}
+		e.emit(store.Op{Kind: store.OpZero, Off: op.Offset, Len: n})
+	case wirepb.OpKind_SET_REF:
+		return e.setRef(i, op)
 	case wirepb.OpKind_REMOVE:
 		if !e.exists && !op.Flag {
 			return &Error{Code: wirepb.Code_NOT_FOUND, Index: i, Text: "the object does not exist"}
 		}
-		// What the request did to the object before no longer matters.
+		if err := e.loseRefs(i); err != nil {
+			return err
+		}
+		// What else the request did to the object before no longer matters.
 		e.ops = e.ops[:0]
 		e.emit(store.Op{Kind: store.OpRemove})
 		e.exists, e.size = false, 0
@@ -513,15 +586,15 @@ func (e *executor) change(i int, op *wirepb.ObjOp) *Error {
 		e.create()
 		e.emit(store.Op{Kind: store.OpOmapSet, Name: op.Name, Value: op.Value})
 	default:
-		e.takeAway(op)
+		return e.takeAway(i, op)
 	}
 	return nil
 }
 
 // takeAway emits the removals of attributes and keys; a missing object has none.
-func (e *executor) takeAway(op *wirepb.ObjOp) {
+func (e *executor) takeAway(i int, op *wirepb.ObjOp) *Error {
 	if !e.exists {
-		return
+		return nil
 	}
 	switch op.Kind {
 	case wirepb.OpKind_RM_ATTR:
@@ -529,13 +602,19 @@ func (e *executor) takeAway(op *wirepb.ObjOp) {
 	case wirepb.OpKind_OMAP_RM:
 		e.emit(store.Op{Kind: store.OpOmapRm, Name: op.Name})
 	case wirepb.OpKind_OMAP_RM_RANGE:
-		if len(op.End) > 0 && bytes.Compare(op.Name, op.End) >= 0 {
-			return // an empty range
-		}
-		e.emit(store.Op{Kind: store.OpOmapRmRange, Name: op.Name, End: op.End})
+		e.removeKeys(op.Name, op.End)
 	case wirepb.OpKind_OMAP_CLEAR:
-		e.emit(store.Op{Kind: store.OpOmapClear})
+		refs, err := e.hasRefs(i)
+		if err != nil {
+			return err
+		}
+		if refs {
+			e.removeKeys(nil, nil)
+		} else {
+			e.emit(store.Op{Kind: store.OpOmapClear})
+		}
 	}
+	return nil
 }
 
 // touch makes the object exist.

@@ -19,6 +19,7 @@ type fake struct {
 	attrs   map[string][]byte
 	omap    map[string][]byte
 
+	records map[string]bool // other objects that exist
 	listMax int   // pairs that OmapList returns at most; 0: no bound
 	err     error // what every read returns when set
 	readErr error // what Read returns when set
@@ -68,7 +69,13 @@ func (f *fake) look() error {
 	return nil
 }
 
-func (f *fake) Stat(store.Key) (store.Info, error) {
+func (f *fake) Stat(k store.Key) (store.Info, error) {
+	if k.Name != key.Name {
+		if f.records[k.Name] {
+			return store.Info{Version: store.Version{Term: 3, Seq: 1}}, f.err
+		}
+		return store.Info{}, store.ErrNotFound
+	}
 	if err := f.look(); err != nil {
 		return store.Info{}, err
 	}

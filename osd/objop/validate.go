@@ -3,6 +3,7 @@ package objop
 import (
 	"fmt"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
 )
@@ -119,8 +120,8 @@ func Validate(req *wirepb.OpRequest, payloadLen int) error {
 }
 
 func validate(req *wirepb.OpRequest, payloadLen int) *Error {
-	if n := len(req.GetObject()); n == 0 || n > store.MaxNameBytes {
-		return invalid(-1, "object name of %d bytes: want 1 to %d", n, store.MaxNameBytes)
+	if err := validateName(req); err != nil {
+		return err
 	}
 	ops := req.GetOps()
 	if len(ops) == 0 || len(ops) > MaxOps {
@@ -134,6 +135,11 @@ func validate(req *wirepb.OpRequest, payloadLen int) *Error {
 		}
 		if err := validateOp(i, op, uint64(payloadLen)); err != nil {
 			return err
+		}
+		if op.Kind == wirepb.OpKind_SET_REF || op.Kind == wirepb.OpKind_ASSERT_NO_RECORD {
+			if err := validateChunkOp(i, op, req); err != nil {
+				return err
+			}
 		}
 		n := uint64(len(op.Name) + len(op.Value) + len(op.End))
 		inline += n + OpOverhead
@@ -155,8 +161,10 @@ func validateOp(i int, op *wirepb.ObjOp, payloadLen uint64) *Error {
 	value, end, data := false, false, false
 	kind := op.GetKind()
 	switch kind {
-	case wirepb.OpKind_SET_REF, wirepb.OpKind_ASSERT_NO_RECORD:
-		return &Error{Code: wirepb.Code_UNSUPPORTED, Index: i, Text: fmt.Sprintf("%s: this OSD keeps no chunks", kind)}
+	case wirepb.OpKind_SET_REF:
+		value = true
+	case wirepb.OpKind_ASSERT_NO_RECORD:
+		nameMin, nameMax = 1, store.MaxNameBytes
 	case wirepb.OpKind_CMP_ATTR, wirepb.OpKind_CMP_OMAP, wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET:
 		nameMin, nameMax, value = 1, store.MaxKeyBytes, true
 	case wirepb.OpKind_GET_ATTR, wirepb.OpKind_RM_ATTR, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_RM:
@@ -182,6 +190,10 @@ func validateOp(i int, op *wirepb.ObjOp, payloadLen uint64) *Error {
 		return invalid(i, "%s wants %d bytes at %d of a payload of %d bytes", kind, op.DataLen, op.DataOff, payloadLen)
 	}
 	switch kind {
+	case wirepb.OpKind_CMP_OMAP, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_SET, wirepb.OpKind_OMAP_RM:
+		if isRefKey(op.Name) {
+			return invalid(i, "%s: omap keys that begin with %q are cairn's own", kind, chunk.RefKeys)
+		}
 	case wirepb.OpKind_WRITE:
 		if op.DataLen > store.MaxObjectBytes || op.Offset > store.MaxObjectBytes-op.DataLen {
 			return tooLarge(i, kind, op.Offset, op.DataLen)

@@ -34,8 +34,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{"nil", nil, 0, invalid, -1},
 		{"no object", &wirepb.OpRequest{Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, invalid, -1},
-		{"longest object name", &wirepb.OpRequest{Object: name(store.MaxNameBytes), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, ok, 0},
-		{"object name too long", &wirepb.OpRequest{Object: name(store.MaxNameBytes + 1), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, invalid, -1},
+		{"longest object name", &wirepb.OpRequest{Object: name(store.MaxObjectName), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, ok, 0},
+		{"object name too long", &wirepb.OpRequest{Object: name(store.MaxObjectName + 1), Ops: []*wirepb.ObjOp{{Kind: stat}}}, 0, invalid, -1},
 		{"no operations", &wirepb.OpRequest{Object: name(1)}, 0, invalid, -1},
 		{"most operations", many(objop.MaxOps, &wirepb.ObjOp{Kind: stat}), 0, ok, 0},
 		{"too many operations", many(objop.MaxOps+1, &wirepb.ObjOp{Kind: stat}), 0, invalid, -1},
@@ -108,7 +108,7 @@ func TestIsWrite(t *testing.T) {
 // with the largest encoding of every field.
 func TestFitsHeader(t *testing.T) {
 	const big = 1<<63 + 1
-	req := &wirepb.OpRequest{Pool: 1 << 31, Shard: 1 << 31, Object: []byte(strings.Repeat("n", store.MaxNameBytes)), Req: &wirepb.ReqID{Client: big, Seq: big}, Mtime: -1}
+	req := &wirepb.OpRequest{Pool: 1 << 31, Shard: 1 << 31, Object: []byte(strings.Repeat("n", store.MaxObjectName)), Req: &wirepb.ReqID{Client: big, Seq: big}, Mtime: -1}
 	f := object("")
 	for range objop.MaxOps {
 		req.Ops = append(req.Ops, &wirepb.ObjOp{Kind: omapGet, Offset: big, Length: big, Name: []byte(strings.Repeat("k", 160)), Limit: 1 << 31, Version: big, Flag: true})

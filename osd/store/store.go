@@ -22,11 +22,12 @@ import (
 
 // Limits of one store. They bound what a hostile or broken peer can make it hold.
 const (
-	MaxNameBytes   = 1024     // object name
-	MaxObjectBytes = 64 << 20 // object data
-	MaxKeyBytes    = 2048     // attribute name or omap key
-	MaxValueBytes  = 1 << 20  // attribute or omap value
-	MaxBatchBytes  = 80 << 20 // all data in one batch
+	MaxObjectName  = 1024                                    // object name, as clients may choose it
+	MaxNameBytes   = MaxObjectName + placement.MaxRecordLead // any name: a record's is longer than that of the object it belongs to
+	MaxObjectBytes = 64 << 20                                // object data
+	MaxKeyBytes    = 2048                                    // attribute name or omap key
+	MaxValueBytes  = 1 << 20                                 // attribute or omap value
+	MaxBatchBytes  = 80 << 20                                // all data in one batch
 )
 
 // Conditions that callers test with errors.Is.
