@@ -20,9 +20,9 @@ type fake struct {
 	omap    map[string][]byte
 
 	records map[string]bool // other objects that exist
-	listMax int   // pairs that OmapList returns at most; 0: no bound
-	err     error // what every read returns when set
-	readErr error // what Read returns when set
+	listMax int             // pairs that OmapList returns at most; 0: no bound
+	err     error           // what every read returns when set
+	readErr error           // what Read returns when set
 	store.Reader
 }
 
