@@ -81,6 +81,7 @@ func (d *OSD) finish() {
 	for {
 		select {
 		case <-d.answered:
+			d.flushShards()
 			d.driveAll()
 		case <-d.ctx.Done():
 			return

@@ -87,6 +87,9 @@ type OSD struct {
 	handles   atomic.Uint64
 	fence     fence
 	stats     counters
+	holds     shards
+	busy      busy
+	loads     loads
 	nursery   nursery
 	beats     *heartbeats
 	scrubs    *scrubber
@@ -218,6 +221,7 @@ func Start(ctx context.Context, o Options) (*OSD, error) {
 			}
 		}()
 	}
+	d.startShards()
 	d.server = wire.Serve(ln, wo)
 	if err := d.loadAndBoot(ctx); err != nil {
 		d.stop(nil)
@@ -365,6 +369,7 @@ func (d *OSD) onMap(m *placement.Map) {
 	for _, s := range d.shards {
 		s.say(mapped{m, table})
 	}
+	d.loads.forget(m)
 	d.beats.follow(m) // with mu held: maps in order, and nothing begins once stop has
 	d.checkUp()
 }

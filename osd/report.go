@@ -28,6 +28,7 @@ func (d *OSD) reportLoop() {
 			return
 		}
 		timer.Reset(d.o.ReportEvery)
+		d.eraseShards()
 		r := d.report()
 		if r == nil {
 			continue

@@ -69,6 +69,9 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		q := hd.GetPgInconsistentList()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}
 		d.shardOf(id).say(call{func(s *shard) { s.inconsistent(id, client{conn: c, req: m}) }})
+	case hd.GetChunkPlace() != nil:
+		d.onChunkPlace(c, m, hd.GetChunkPlace(), epoch)
+	case d.onShard(c, m, epoch):
 	default:
 		c.ReplyError(m, wirepb.Code_UNSUPPORTED, "%s does not know this request; is it older than you?", d.id)
 	}

@@ -541,7 +541,7 @@ func (b *batch) done(err error) {
 	d.pendingBytes.Add(-b.bytes)
 	switch {
 	case err == nil:
-		d.commitUs.Store(d.clk.Mono().Sub(b.began).Microseconds()/8 + d.commitUs.Load()*7/8)
+		d.committed(b.began, b.bytes)
 	case !errors.Is(err, store.ErrNoSpace): // that is for the group to judge
 		d.fail(fmt.Errorf("%s cannot write PG %s: %w", d.id, id, err))
 	}
@@ -577,21 +577,23 @@ func (s *shard) use(ops []store.Op, users []*slab.Buf) []*slab.Buf {
 var pieceSize = pg.PieceSize{Bytes: 2 << 20, Pairs: 1000}
 
 // offload runs a read of the store elsewhere. When the workers have more than
-// enough to do, a goroutine waits with it: the shard itself must never wait.
-func (s *shard) offload(run func()) {
+// enough to do, a goroutine waits with it: who asks must never wait.
+func (d *OSD) offload(run func()) {
 	select {
-	case s.d.reads <- run:
+	case d.reads <- run:
 	default:
-		s.d.wg.Add(1)
+		d.wg.Add(1)
 		go func() { // until a worker takes it or Close ends ctx
-			defer s.d.wg.Done()
+			defer d.wg.Done()
 			select {
-			case s.d.reads <- run:
-			case <-s.d.ctx.Done():
+			case d.reads <- run:
+			case <-d.ctx.Done():
 			}
 		}()
 	}
 }
+
+func (s *shard) offload(run func()) { s.d.offload(run) }
 
 func (s *shard) send(out pg.Out) {
 	d := s.d

@@ -20,8 +20,8 @@ func invalid(format string, args ...any) error {
 
 // checkKey refuses keys no object can have.
 func checkKey(k *Key) error {
-	if k.Space > Staging {
-		return invalid("object %s: space %d: spaces are 0 (objects), 1 (meta), 2 (staging)", *k, k.Space)
+	if k.Space > lastSpace {
+		return invalid("object %s: space %d: spaces are 0 (objects), 1 (meta), 2 (staging), 3 (shards)", *k, k.Space)
 	}
 	if n := len(k.Name); n == 0 || n > MaxNameBytes {
 		return invalid("object name of %d bytes in PG %s: names have 1 to %d bytes", n, k.PG, MaxNameBytes)
@@ -39,7 +39,7 @@ func checkMetaKey(k *Key, name []byte) error {
 // checkOp refuses an operation that is wrong whatever the store holds.
 func checkOp(op *Op) error {
 	if op.Kind == OpRemoveSpace {
-		if op.Key.Space > Staging {
+		if op.Key.Space > lastSpace {
 			return invalid("remove space %d of PG %s: no such space", op.Key.Space, op.Key.PG)
 		}
 		return nil

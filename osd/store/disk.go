@@ -652,9 +652,13 @@ func (d *Disk) Usage() Usage {
 	d.view.RLock()
 	defer d.view.RUnlock()
 	for k, s := range d.stats {
-		if k.sp == Objects {
+		switch k.sp {
+		case Objects:
 			u.Objects += s.objects
 			u.Stored += s.bytes
+		case Shards:
+			u.Shards += s.objects
+			u.InShards += s.bytes
 		}
 	}
 	return u

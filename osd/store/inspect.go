@@ -278,7 +278,7 @@ func (in *Inspector) ListReadable(pg placement.PGID, sp Space, after string, lim
 			more = true
 			return errEnough
 		default:
-			objs = append(objs, ListEntry{Name: name, Version: h.version, Size: h.size})
+			objs = append(objs, ListEntry{Name: name, Version: h.version, Size: h.size, Mtime: h.mtime})
 		}
 		return nil
 	})

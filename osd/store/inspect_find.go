@@ -82,6 +82,8 @@ func SpaceName(sp Space) string {
 		return "meta"
 	case Staging:
 		return "staging"
+	case Shards:
+		return "shards"
 	}
 	return "unknown"
 }

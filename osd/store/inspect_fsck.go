@@ -432,10 +432,10 @@ func (c *fsck) generations() error {
 		switch {
 		case k[0] != keyDoomed && k[0] != keyGen:
 			return nil // kinds has seen it
-		case ok && k[0] == keyDoomed && len(rest) == 4 && s.sp <= Staging:
+		case ok && k[0] == keyDoomed && len(rest) == 4 && s.sp <= lastSpace:
 			c.doomed[s] = append(c.doomed[s], be32(rest))
 			return nil
-		case ok && k[0] == keyGen && len(rest) == 0 && s.sp <= Staging:
+		case ok && k[0] == keyGen && len(rest) == 0 && s.sp <= lastSpace:
 			if len(v) != 4 {
 				i := c.found(Finding{Kind: FoundGeneration, Text: fmt.Sprintf("index: the generation of space %s of PG %s cannot be read", SpaceName(s.sp), s.pg)})
 				c.badGen[s] = &genGuess{finding: i, key: cloneBytes(k), seen: map[uint32]bool{}}
@@ -541,6 +541,9 @@ func compareUint(a, b uint64) int {
 func (c *fsck) badHead(k []byte, key Key, named bool, gen uint32) error {
 	f := Finding{Kind: FoundHead, Text: fmt.Sprintf("index: entry %x of an object cannot be read", k), Repaired: c.did("dropped; the PG's copy is to be compared with the others")}
 	if named {
+		if key.Space == Shards {
+			f.Repaired = c.did("dropped; the cluster makes the shard anew from the others of its chunk")
+		}
 		f.Key = key
 		f.Text = fmt.Sprintf("object %s: its index entry cannot be read", FullName(key))
 	}

@@ -132,6 +132,15 @@ type Metered interface {
 	DeviceStats() DeviceStats
 }
 
+// Stalling is a store that knows at any moment, for next to nothing, whether its device answers.
+type Stalling interface {
+	// Stalled is how long the oldest operation of the device under way has been waiting.
+	Stalled() time.Duration
+}
+
+// Stalled implements Stalling.
+func (d *Disk) Stalled() time.Duration { return d.meter.stalled() }
+
 // meter counts what a device does. It is safe for concurrent use, and takes no lock.
 type meter struct {
 	now      func() time.Duration
@@ -166,16 +175,22 @@ func (m *meter) stats() DeviceStats {
 			s.Latency[op][i] = m.latency[op][i].Load()
 		}
 	}
+	s.Stalled = m.stalled()
+	return s
+}
+
+// stalled is how long the oldest operation under way has been waiting.
+func (m *meter) stalled() time.Duration {
 	oldest := int64(0)
 	for i := range m.inFlight {
 		if at := m.inFlight[i].Load(); at != 0 && (oldest == 0 || at < oldest) {
 			oldest = at
 		}
 	}
-	if oldest != 0 {
-		s.Stalled = max(0, m.now()-time.Duration(oldest-1))
+	if oldest == 0 {
+		return 0
 	}
-	return s
+	return max(0, m.now()-time.Duration(oldest-1))
 }
 
 // timed carries out one operation and counts how long it took.

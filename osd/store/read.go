@@ -440,7 +440,7 @@ func (d *Disk) List(pg placement.PGID, sp Space, after string, limit int) ([]Lis
 	if err != nil {
 		return nil, false, err
 	}
-	if sp > Staging {
+	if sp > lastSpace {
 		return nil, false, invalid("list space %d of PG %s: no such space", sp, pg)
 	}
 	if err := d.enter(); err != nil {
@@ -475,7 +475,7 @@ func (d *Disk) List(pg placement.PGID, sp Space, after string, limit int) ([]Lis
 			err = verr
 			break
 		}
-		out = append(out, ListEntry{Name: string(it.Key()[len(prefix):]), Version: h.version, Size: h.size})
+		out = append(out, ListEntry{Name: string(it.Key()[len(prefix):]), Version: h.version, Size: h.size, Mtime: h.mtime})
 	}
 	if err == nil {
 		err = it.Error()
@@ -499,7 +499,7 @@ func (d *Disk) PGs() ([]placement.PGID, error) {
 	defer d.view.RUnlock()
 	var out []placement.PGID
 	for k, s := range d.stats {
-		if s.objects > 0 {
+		if s.objects > 0 && k.sp != Shards {
 			out = append(out, k.pg)
 		}
 	}

@@ -407,7 +407,7 @@ func (s *Sim) List(pg placement.PGID, sp Space, after string, limit int) ([]List
 	if err != nil {
 		return nil, false, err
 	}
-	if sp > Staging {
+	if sp > lastSpace {
 		return nil, false, invalid("list space %d of PG %s: no such space", sp, pg)
 	}
 	s.mu.Lock()
@@ -426,7 +426,7 @@ func (s *Sim) List(pg placement.PGID, sp Space, after string, limit int) ([]List
 	var out []ListEntry
 	for ; i < len(space.names) && len(out) < limit; i++ {
 		o := s.state.objs[Key{pg, sp, space.names[i]}]
-		out = append(out, ListEntry{Name: space.names[i], Version: o.version, Size: o.size})
+		out = append(out, ListEntry{Name: space.names[i], Version: o.version, Size: o.size, Mtime: o.mtime})
 	}
 	return out, i < len(space.names), nil
 }
@@ -440,7 +440,7 @@ func (s *Sim) PGs() ([]placement.PGID, error) {
 	}
 	var out []placement.PGID
 	for k, sp := range s.state.spaces {
-		if len(sp.names) > 0 {
+		if len(sp.names) > 0 && k.sp != Shards {
 			out = append(out, k.pg)
 		}
 	}
@@ -467,8 +467,12 @@ func (s *Sim) Usage() Usage {
 	u.Used = u.Data + u.Omap + u.Meta
 	u.Allocated = u.Used
 	for k, sp := range s.state.spaces {
-		if k.sp == Objects {
+		switch k.sp {
+		case Objects:
 			u.Stored += sp.bytes
+		case Shards:
+			u.Shards += int64(len(sp.names))
+			u.InShards += sp.bytes
 		}
 	}
 	u.Available = max(0, u.Capacity-simReserve(u.Capacity)-u.Used)

@@ -42,12 +42,15 @@ var (
 // Space separates what clients see of a PG from what the OSD keeps about it.
 type Space uint8
 
-// The spaces of a PG.
+// The spaces of a PG, and one of a pool.
 const (
 	Objects Space = iota // client objects
 	Meta                 // PG metadata and log
 	Staging              // object copies received but not yet moved in place
+	Shards               // shards of a pool's chunks, which belong to no PG: see ShardKey
 )
+
+const lastSpace = Shards
 
 // Key names a stored object. Names are ordered as byte strings within (PG, Space).
 type Key struct {
@@ -170,6 +173,8 @@ type Usage struct {
 	Meta      int64 // journal, index, superblock
 	Objects   int64 // in space Objects
 	Stored    int64 // the sizes of these
+	Shards    int64 // objects in space Shards
+	InShards  int64 // the sizes of these
 	Allocated int64 // what the store has taken of device and file system, used or not: data, index, journal
 }
 
@@ -200,7 +205,7 @@ type Reader interface {
 	OmapList(k Key, start, end []byte, limit int) (kvs []KV, more bool, err error)
 	// List returns up to limit objects of a PG's space with names after `after`, in order.
 	List(pg placement.PGID, sp Space, after string, limit int) (objs []ListEntry, more bool, err error)
-	// PGs returns every PG that has at least one object in any space, sorted.
+	// PGs returns every PG that has at least one object in any space but Shards, sorted.
 	PGs() ([]placement.PGID, error)
 }
 
@@ -209,6 +214,7 @@ type ListEntry struct {
 	Name    string
 	Version Version
 	Size    uint64
+	Mtime   int64 // unix nanoseconds
 }
 
 // Store is a local engine. Its methods are safe for concurrent use.
@@ -224,6 +230,8 @@ type Store interface {
 	Usage() Usage
 	// PGUsage counts objects (space Objects) and their bytes in one PG; cheap.
 	PGUsage(pg placement.PGID) (objects, bytes int64)
+	// PoolShards counts the shards of each pool that has some here, by pool; cheap.
+	PoolShards() []PoolShards
 	// Identity returns the superblock's identity; SetIdentity makes a new one durable.
 	// The Store UUID itself cannot be changed.
 	Identity() Identity

@@ -14,10 +14,11 @@ import (
 const (
 	superMagic   = "CAIRNOSD"
 	dataMagic    = "CAIRNDAT"
-	superVersion = 2 // what this code writes
-	superOldest  = 2 // the oldest reader that understands what this code writes
+	superVersion = 3 // what this code writes
+	superOldest  = 3 // the oldest reader that understands what this code writes
 	superReads   = 2 // the oldest format that this code reads
 	superCopies  = 2 // slots of one block each
+	dataVersion  = 2 // of the data file's header
 )
 
 // Flags of the superblock.
@@ -186,7 +187,7 @@ func writeSuperblock(f file, places [superCopies]int64, s *superblock) error {
 func encodeDataHeader(id placement.UUID) []byte {
 	b := alignedBytes(blockBytes)
 	copy(b, dataMagic)
-	binary.LittleEndian.PutUint32(b[8:], superVersion)
+	binary.LittleEndian.PutUint32(b[8:], dataVersion)
 	copy(b[16:], id[:])
 	binary.LittleEndian.PutUint32(b[blockBytes-4:], checksum(b[:blockBytes-4]))
 	return b

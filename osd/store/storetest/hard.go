@@ -23,7 +23,7 @@ func testBadInput(t *testing.T, s store.Store) {
 		"unknown kind":         {Kind: 200, Key: k},
 		"no name":              {Kind: store.OpTouch, Key: key("")},
 		"long name":            {Kind: store.OpTouch, Key: key(long)},
-		"unknown space":        {Kind: store.OpTouch, Key: store.Key{PG: pg, Space: 3, Name: "a"}},
+		"unknown space":        {Kind: store.OpTouch, Key: store.Key{PG: pg, Space: 4, Name: "a"}},
 		"unknown space to rm":  {Kind: store.OpRemoveSpace, Key: store.Key{PG: pg, Space: 9}},
 		"write beyond":         {Kind: store.OpWrite, Key: k, Off: store.MaxObjectBytes, Data: []byte("x")},
 		"write far beyond":     {Kind: store.OpWrite, Key: k, Off: math.MaxUint64, Data: []byte("x")},
@@ -67,7 +67,7 @@ func testBadInput(t *testing.T, s store.Store) {
 	}
 	_, err1 := s.Stat(key(""))
 	_, err2 := s.Read(key(long), 0, 1)
-	_, err3 := s.Attrs(store.Key{PG: pg, Space: 3, Name: "a"})
+	_, err3 := s.Attrs(store.Key{PG: pg, Space: 4, Name: "a"})
 	_, _, err4 := s.OmapList(k, nil, nil, 0)
 	_, _, err5 := s.List(pg, store.Objects, "", -1)
 	_, _, err6 := s.List(pg, 7, "", 1)
