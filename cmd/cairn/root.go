@@ -33,6 +33,7 @@ func commands() []func(*env) *cobra.Command {
 		newMapCommand,
 		newConfigCommand,
 		newAuditCommand,
+		newDedupCommand,
 		func(*env) *cobra.Command { return crushtool.NewCommand() },
 		newMonDaemonCommand,
 		newOSDDaemonCommand,

@@ -8,6 +8,7 @@ package ec
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/reedsolomon"
@@ -190,7 +191,8 @@ func (c *Coder) Verify(shards [][]byte) (bool, error) {
 }
 
 // Join returns the n stored bytes of a chunk from any k of its shards; those that are not there have no length. Data
-// shards that are missing are made, as by Reconstruct. The bytes are appended to dst.
+// shards that are missing are made, as by Reconstruct. The bytes are appended to dst. A shard that lies already where
+// Join would copy it to, in the capacity of dst, is not copied.
 func (c *Coder) Join(dst []byte, shards [][]byte, n int) ([]byte, error) {
 	size, _, err := c.check(shards)
 	if err != nil {
@@ -199,21 +201,30 @@ func (c *Coder) Join(dst []byte, shards [][]byte, n int) ([]byte, error) {
 	if n <= 0 || size != c.ShardSize(n) {
 		return dst, fmt.Errorf("%w: %d bytes each, of a chunk of %d", ErrShards, size, n)
 	}
-	want := make([]bool, len(shards))
-	all := true
+	head := len(dst)
+	dst = slices.Grow(dst, n)[:head+n]
+	out := dst[head:]
+	want, missing := make([]bool, len(shards)), false
 	for i := range int(c.r.K) {
-		want[i] = true
-		all = all && len(shards[i]) != 0
+		if len(shards[i]) != 0 {
+			continue
+		}
+		want[i], missing = true, true
+		if to := (i + 1) * size; to <= n {
+			shards[i] = out[i*size : i*size : to] // made where it belongs
+		}
 	}
-	if !all {
+	if missing {
 		if err := c.Reconstruct(shards, want); err != nil {
-			return dst, err
+			return dst[:head], err
 		}
 	}
 	for _, s := range shards[:c.r.K] {
-		s = s[:min(len(s), n)]
-		dst = append(dst, s...)
-		n -= len(s)
+		m := min(len(s), len(out))
+		if m != 0 && &s[0] != &out[0] {
+			copy(out, s)
+		}
+		out = out[m:]
 	}
 	return dst, nil
 }

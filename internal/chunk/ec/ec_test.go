@@ -76,9 +76,15 @@ func TestAnyKShards(t *testing.T) {
 		for _, i := range perm[:k] {
 			lost[i] = shards[i]
 		}
-		got, err := c.Join(nil, slices.Clone(lost), n)
-		if err != nil || !bytes.Equal(got, whole) {
-			t.Fatalf("join of shards %v: %v, equal %v", perm[:k], err, bytes.Equal(got, whole))
+		head := []byte("before")
+		head = slices.Grow(head, rapid.SampledFrom([]int{0, n, n + 100}).Draw(t, "room"))
+		some := slices.Clone(lost)
+		if cap(head) >= len(head)+n && len(some[0]) != 0 {
+			some[0] = append(head[len(head):], some[0]...) // read to where it belongs
+		}
+		got, err := c.Join(head, some, n)
+		if err != nil || string(got[:6]) != "before" || !bytes.Equal(got[6:], whole) {
+			t.Fatalf("join of shards %v: %v, equal %v", perm[:k], err, bytes.Equal(got[6:], whole))
 		}
 		if k < len(perm) {
 			some, want := slices.Clone(lost), make([]bool, len(shards))

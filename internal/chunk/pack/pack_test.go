@@ -191,3 +191,18 @@ func BenchmarkUnpack(b *testing.B) {
 		})
 	}
 }
+
+func TestCompressible(t *testing.T) {
+	for seed := range uint64(200) {
+		for _, n := range []int{8 << 10, 64 << 10} {
+			if Compressible(text(seed, n, 1)) {
+				t.Fatalf("%d random bytes of seed %d look compressible", n, seed)
+			}
+			half := text(seed, n, 1)
+			copy(half[n/2:], text(seed, n/2, 0.3))
+			if !Compressible(half) {
+				t.Fatalf("%d bytes of seed %d, half of them text, look random", n, seed)
+			}
+		}
+	}
+}
