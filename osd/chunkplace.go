@@ -2,7 +2,7 @@ package osd
 
 import (
 	"math"
-	"slices"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +14,11 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// placeMax is how many shards one ChunkPlace may ask for places of.
-const placeMax = shardIndexEnd
+// Limits of a ChunkPlace: shards, and OSDs.
+const (
+	placeMax = shardIndexEnd
+	avoidMax = 256
+)
 
 // onChunkPlace says who should hold the shards of a PG's chunks, if the OSD leads the PG.
 func (d *OSD) onChunkPlace(c *wire.Conn, m *wire.Message, r *wirepb.ChunkPlace, epoch placement.Epoch) {
@@ -23,8 +26,8 @@ func (d *OSD) onChunkPlace(c *wire.Conn, m *wire.Message, r *wirepb.ChunkPlace, 
 	d.mu.Lock()
 	cur, table := d.cur, d.table
 	d.mu.Unlock()
-	if r.Count == 0 || r.Count > placeMax {
-		c.ReplyError(m, wirepb.Code_INVALID, "places for %d shards: want 1 to %d", r.Count, placeMax)
+	if r.Count == 0 || r.Count > placeMax || len(r.Avoid) > avoidMax {
+		c.ReplyError(m, wirepb.Code_INVALID, "places for %d shards, %d OSDs to avoid: want 1 to %d, and at most %d", r.Count, len(r.Avoid), placeMax, avoidMax)
 		return
 	}
 	if epoch > cur.Epoch {
@@ -42,30 +45,64 @@ func (d *OSD) onChunkPlace(c *wire.Conn, m *wire.Message, r *wirepb.ChunkPlace, 
 		return
 	}
 	out := &wirepb.ChunkPlaced{}
-	for _, o := range d.holders(cur, table, id, r) {
+	for _, o := range d.holders(table, id, r) {
 		out.Osds = append(out.Osds, int32(o))
 	}
 	c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_ChunkPlaced{ChunkPlaced: out}}})
 }
 
-// holders chooses from the PG's row.
-func (d *OSD) holders(m *placement.Map, t *placement.Table, id placement.PGID, r *wirepb.ChunkPlace) (out []placement.OSDID) {
-	for _, o := range t.Group(id).Members {
-		if uint32(len(out)) == r.Count {
-			break
+// holders chooses OSDs that are not to be avoided, in failure domains where none of those to be avoided is as long as
+// there are such: whoever replaces a shard names those that have the others.
+func (d *OSD) holders(t *placement.Table, id placement.PGID, r *wirepb.ChunkPlace) []placement.OSDID {
+	n := int(r.Count)
+	avoid := map[placement.OSDID]bool{}
+	taken := map[int]bool{}
+	for _, o := range r.Avoid {
+		avoid[placement.OSDID(o)] = true
+		if dom, ok := t.Domain(id.Pool, placement.OSDID(o)); ok {
+			taken[dom] = true
 		}
-		if l := d.loadOf(o); m.IsUp(o) && l.full < placement.Full && !slices.Contains(r.Avoid, int32(o)) {
-			out = append(out, o)
+	}
+	var fresh, others []placement.HolderCandidate
+	for _, c := range t.ChunkCandidates(id, n+len(taken)) {
+		if avoid[c.ID] {
+			continue
 		}
+		d.weigh(&c)
+		if taken[c.Domain] {
+			others = append(others, c)
+		} else {
+			fresh = append(fresh, c)
+		}
+	}
+	out, _ := placement.Holders(n, fresh, rand.Uint64())
+	if len(out) < n {
+		more, _ := placement.Holders(n-len(out), others, rand.Uint64())
+		out = append(out, more...)
 	}
 	return out
 }
 
+// weigh fills in what an OSD says of itself.
+func (d *OSD) weigh(c *placement.HolderCandidate) {
+	l, ok := d.loadOf(c.ID)
+	if !ok {
+		return
+	}
+	c.Full, c.Free, c.Busy = l.full, l.free, uint64(l.busy/time.Microsecond)
+	if c.Free == 0 && c.Full < placement.Full { // it is older than this field
+		c.Free = placement.FreeUnknown
+	}
+	// One that does not answer heartbeats would not answer clients. The monitors will have it down soon.
+	c.Slow = c.Slow || d.clk.Mono().Sub(l.at) > d.o.Lease
+}
+
 // load is what an OSD says of itself in its heartbeats.
 type load struct {
-	free int64 // bytes; 0: it does not say
+	free int64 // bytes
 	busy time.Duration
 	full placement.Fullness
+	at   clock.Mono // when it was asked
 }
 
 // loads are those of the other OSDs.
@@ -75,14 +112,14 @@ type loads struct {
 }
 
 // heard notes what an OSD says of itself.
-func (l *loads) heard(id placement.OSDID, hb *wirepb.HeartbeatReply) {
+func (l *loads) heard(asked clock.Mono, id placement.OSDID, hb *wirepb.HeartbeatReply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of == nil {
 		l.of = map[placement.OSDID]load{}
 	}
 	l.of[id] = load{hb.FreeBytes, time.Duration(min(hb.BusyUs, math.MaxInt64/uint64(time.Microsecond))) * time.Microsecond,
-		placement.Fullness(min(hb.Full, uint32(placement.Full)))}
+		placement.Fullness(min(hb.Full, uint32(placement.Full))), asked}
 }
 
 // forget ends what is known of those that are not up.
@@ -96,15 +133,20 @@ func (l *loads) forget(m *placement.Map) {
 	}
 }
 
-// loadOf is the load of an OSD, our own included.
-func (d *OSD) loadOf(id placement.OSDID) load {
+// loadOf is the load of an OSD, our own included; false: it is not known.
+func (d *OSD) loadOf(id placement.OSDID) (load, bool) {
 	if id == d.id {
-		u := d.o.Store.Usage()
-		return load{u.Available, d.busyNow(), d.fullnessOf(u)}
+		return d.ownLoad(), true
 	}
 	d.loads.mu.Lock()
 	defer d.loads.mu.Unlock()
-	return d.loads.of[id]
+	l, ok := d.loads.of[id]
+	return l, ok
+}
+
+func (d *OSD) ownLoad() load {
+	u := d.o.Store.Usage()
+	return load{u.Available, d.busyNow(), d.fullness(u), d.clk.Mono()}
 }
 
 // busyUnit is how many bytes of a batch count as one small write: the time of a larger one is divided.

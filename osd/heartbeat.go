@@ -160,7 +160,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 	if hb == nil || placement.OSDID(hb.From) != id {
 		return errAnother
 	}
-	d.loads.heard(id, hb)
+	d.loads.heard(asked, id, hb)
 	if hb.LeaseNs > 0 {
 		d.throttle.SetFull(id, placement.Fullness(min(hb.Full, uint32(placement.Full))))
 		d.leases.Received(asked, id, time.Duration(hb.LeaseNs), placement.Epoch(hb.Epoch))
@@ -170,7 +170,7 @@ func (h *heartbeats) ask(ctx context.Context, id placement.OSDID, addr string) e
 
 // onHeartbeat grants a lease.
 func (d *OSD) onHeartbeat(c *wire.Conn, m *wire.Message, hb *wirepb.Heartbeat) {
-	own := d.loadOf(d.id)
+	own := d.ownLoad()
 	r := &wirepb.HeartbeatReply{From: int32(d.id), Asked: hb.Asked, Full: uint32(own.full), FreeBytes: own.free, BusyUs: uint64(own.busy / time.Microsecond)}
 	if from, ok := osdOf(c.Peer()); ok && from == placement.OSDID(hb.From) && d.booted.Load() {
 		d.leases.Acts(from, placement.Epoch(hb.Acts))

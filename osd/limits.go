@@ -54,10 +54,8 @@ func (d *OSD) full() bool {
 	return r.judge(u) >= placement.Full
 }
 
-// fullness judges our own store by the ratios of the newest map.
-func (d *OSD) fullness() placement.Fullness { return d.fullnessOf(d.o.Store.Usage()) }
-
-func (d *OSD) fullnessOf(u store.Usage) placement.Fullness {
+// fullness judges our own store, which is so full, by the ratios of the newest map.
+func (d *OSD) fullness(u store.Usage) placement.Fullness {
 	f := d.ratios.Load().judge(u)
 	if f >= placement.NearFull {
 		d.room.slack.Store(0) // others than our clients fill it, too: from now on each looks
