@@ -137,7 +137,11 @@ func (o *Op) Answer(pool, object string, code wirepb.Code, text string, reply *w
 		if k == wirepb.OpKind_READ {
 			it.Length = uint64(len(it.Data))
 			if len(r.Refs) > 0 {
-				if err := it.refer(o.ops[i].Offset, r); err != nil {
+				refer := it.refer
+				if o.ops[i].Flag {
+					refer = it.referOnly
+				}
+				if err := refer(o.ops[i].Offset, r); err != nil {
 					return malformed("result %d: %v", i, err)
 				}
 			}

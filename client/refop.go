@@ -17,6 +17,12 @@ func (o *Op) SetRef(off, n uint64, ref chunk.Ref) *Op {
 	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_SET_REF, Offset: off, Length: n, Value: ref.Append(nil)})
 }
 
+// ReadRefs reads the references to chunks of the bytes at off and behind it, in order, and no data: at most so many as
+// limit says. If More is set in the result, the next ones begin where the last one's Range ends.
+func (o *Op) ReadRefs(off uint64, limit int) *Op {
+	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_READ, Offset: off, Limit: uint32(limit), Flag: true})
+}
+
 // AssertNoRecord fails the Op with ErrConflict when there is a record of that name. The record must belong to the object.
 func (o *Op) AssertNoRecord(name string) *Op {
 	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_ASSERT_NO_RECORD, Name: []byte(name)})
@@ -63,6 +69,22 @@ func (it *ResultItem) refer(off uint64, r *wirepb.ObjResult) error {
 	}
 	if sum != r.Length {
 		return fmt.Errorf("%d bytes of %d are nowhere", int64(r.Length)-int64(sum), r.Length)
+	}
+	return nil
+}
+
+// referOnly takes in the answer to a ReadRefs.
+func (it *ResultItem) referOnly(off uint64, r *wirepb.ObjResult) error {
+	it.Refs = make([]chunk.Ref, len(r.Refs))
+	for i, b := range r.Refs {
+		var err error
+		if it.Refs[i], err = chunk.DecodeRef(b); err != nil {
+			return err
+		}
+		if it.Refs[i].Range.To <= off {
+			return fmt.Errorf("reference %d is to bytes %d to %d, before %d", i, it.Refs[i].Range.From, it.Refs[i].Range.To, off)
+		}
+		off = it.Refs[i].Range.To
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ const twoDaemons = "only cmd, internal/node and internal/testcluster see two dae
 //	gateways -> client/bucket -> client -> client/core, internal/wire -> placement
 //	mon -> mon/fsm -> placement
 //	osd -> osd/pg, osd/objop, osd/scrub, osd/store -> placement
+//	osd/chunkcare -> client
 var rules = []rule{
 	{
 		name: "placement", dirs: []string{"placement"}, except: []string{"placement/crush"},
@@ -124,9 +125,16 @@ var rules = []rule{
 		deny:  with(bans("osd/inspect works on stores no OSD has open: it knows stores and PGs, and speaks to nobody", own), bans("it has no network", "net")),
 	},
 	{
-		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/scrub", "osd/store", "osd/inspect"}, tests: true,
+		name: "osd", dirs: []string{"osd"}, except: []string{"osd/pg", "osd/objop", "osd/scrub", "osd/store", "osd/inspect", "osd/chunkcare"}, tests: true,
 		deny: with(bans("an OSD and a monitor meet on the wire only, so that neither can depend on the other's memory", own+"mon"),
 			bans("an OSD serves clients and gateways; it is neither", own+"client", own+"gateways", own+"csi", own+"internal/api"),
+			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
+	},
+	{
+		name: "chunkcare", dirs: []string{"osd/chunkcare"},
+		allow: []string{own + "osd/chunkcare"},
+		deny: with(bans("the care for chunks is a client that runs beside an OSD: what it needs of the OSD it declares, and internal/node brings", own+"osd", own+"mon"),
+			bans("it uses objects and shards, not what stands on them", own+"client/bucket", own+"gateways", own+"csi", own+"internal/api", own+"internal/wire"),
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
 	},
 	{

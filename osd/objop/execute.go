@@ -335,6 +335,9 @@ func (e *executor) readData(i int, op *wirepb.ObjOp, res *wirepb.ObjResult) *Err
 	if op.Length != 0 {
 		n = min(n, op.Length)
 	}
+	if op.Flag {
+		return e.readRefs(i, op, n, res)
+	}
 	if e.before.OmapKeys > 0 {
 		if done, err := e.readAround(i, op.Offset, n, res); done || err != nil {
 			return err

@@ -38,7 +38,7 @@ func validateRecord(i int, name string) *Error {
 	switch k {
 	case placement.ChunkEntry:
 		ok = len(name) == len(chunk.Fingerprint{}.IndexName())
-	case placement.Outbox, placement.VoidRef, placement.VoidChunk:
+	case placement.Outbox, placement.VoidRef, placement.VoidChunk, placement.Condemned:
 		ok = of != name && len(of) <= store.MaxObjectName
 	default:
 		return &Error{Code: wirepb.Code_UNSUPPORTED, Index: i, Text: "unknown kind of record; is the client newer than this OSD?"}

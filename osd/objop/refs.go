@@ -354,5 +354,27 @@ func (e *executor) readAround(i int, off, n uint64, res *wirepb.ObjResult) (done
 	return true, nil
 }
 
+// readRefs answers a READ that asks for references only, those with bytes at its offset or behind it: at most so many as
+// its limit says, all if that is 0.
+func (e *executor) readRefs(i int, op *wirepb.ObjOp, n uint64, res *wirepb.ObjResult) *Error {
+	if e.before.OmapKeys == 0 {
+		return nil
+	}
+	var over *Error
+	err := e.scan(i, op.Offset, op.Offset+n, func(ref chunk.Ref, kv store.KV) {
+		switch {
+		case op.Limit > 0 && uint32(len(res.Refs)) == op.Limit:
+			res.More = true
+		case over == nil:
+			res.Refs = append(res.Refs, kv.Value)
+			over = e.spend(i, uint64(len(kv.Value)), true, 1)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return over
+}
+
 // localOverhead is what a number of ObjResult.local takes at most: less than that of any object's range.
 const localOverhead = 5

@@ -1,0 +1,181 @@
+package chunkcare
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// refsPage is how many back-references are read at a time.
+const refsPage = 512
+
+// entry is a chunk's entry in the index as it was at a version.
+type entry struct {
+	pool      placement.PoolID
+	pg        placement.PGID
+	fp        chunk.Fingerprint
+	version   uint64
+	raw       []byte // the layout's encoding
+	layout    chunk.Layout
+	condemned int64 // 0: it is not
+	leaving   []placement.OSDID
+	refs      []client.KV
+	more      bool // there are more references than refs
+}
+
+// at is a place in the index.
+type at struct {
+	pool placement.PoolID
+	fp   chunk.Fingerprint
+}
+
+func (c *Care) pgOf(pool placement.PoolID, name string) (placement.PGID, error) {
+	p := c.o.Cluster.Map().Pool(pool)
+	if p == nil {
+		return placement.PGID{}, fmt.Errorf("pool %d: %w", pool, client.ErrNotFound)
+	}
+	return placement.PGOf(p, name), nil
+}
+
+// entry reads an entry, nil if there is none.
+func (c *Care) entry(ctx context.Context, a at) (*entry, error) {
+	name := a.fp.IndexName()
+	pg, err := c.pgOf(a.pool, name)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.o.Cluster.Do(ctx, a.pool, name, new(client.Op).GetAttrs().OmapList("", "", refsPage))
+	if errors.Is(err, client.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("entry of chunk %s: %w", a.fp, err)
+	}
+	e := &entry{pool: a.pool, pg: pg, fp: a.fp, version: res.Version, refs: res.Items[1].KVs, more: res.Items[1].More}
+	bad := func(format string, args ...any) (*entry, error) {
+		return nil, fmt.Errorf("entry of chunk %s: %w: %s", a.fp, client.ErrCorrupt, fmt.Sprintf(format, args...))
+	}
+	for _, kv := range res.Items[0].KVs {
+		switch id, leaving := strings.CutPrefix(kv.Key, leavingAttr); {
+		case kv.Key == chunk.LayoutAttr:
+			e.raw = bytes.Clone(kv.Value)
+			if e.layout, err = chunk.DecodeLayout(e.raw); err != nil {
+				return bad("%v", err)
+			}
+		case kv.Key == chunk.CondemnedAttr:
+			if len(kv.Value) != 8 {
+				return bad("attribute %s of %d bytes", kv.Key, len(kv.Value))
+			}
+			e.condemned = int64(binary.LittleEndian.Uint64(kv.Value))
+		case leaving:
+			n, err := strconv.ParseInt(id, 10, 32)
+			if err != nil {
+				return bad("attribute %q", kv.Key)
+			}
+			e.leaving = append(e.leaving, placement.OSDID(n))
+		}
+	}
+	if e.raw == nil {
+		return bad("it has no layout")
+	}
+	return e, nil
+}
+
+// leavingAttr and an OSD's id are the name of an attribute of an entry while that OSD drops a shard that the entry does
+// not list there. Until it has, nobody may enter the OSD as a holder: the shard that was stored for that would be dropped.
+const leavingAttr = "leaving."
+
+func leavingName(id placement.OSDID) string { return leavingAttr + strconv.Itoa(int(id)) }
+
+func (e *entry) at() at { return at{e.pool, e.fp} }
+
+func (e *entry) shard(i int) ShardID {
+	return ShardID{Pool: e.pool, Chunk: e.fp, Gen: e.layout.Gen, Index: i}
+}
+
+// unref removes a back-reference from an entry, and condemns the entry if that was the last.
+func (c *Care) unref(ctx context.Context, a at, key string) error {
+	res, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).AssertExists().GetAttr(chunk.CondemnedAttr).OmapList("", "", 2).OmapRm(key))
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return nil // somebody did all of this before
+	case err != nil:
+		return fmt.Errorf("remove a reference of chunk %s: %w", a.fp, err)
+	}
+	for _, kv := range res.Items[2].KVs { // as it was before
+		if kv.Key != key {
+			return nil
+		}
+	}
+	if res.Items[1].Found {
+		return nil
+	}
+	return c.condemn(ctx, a, res.Version)
+}
+
+// condemn notes that nobody refers to a chunk any more, if its entry still has that version. The record by which GC
+// finds it comes first: one too many does no harm.
+func (c *Care) condemn(ctx context.Context, a at, version uint64) error {
+	now := c.o.Clock.Wall().UnixNano()
+	record := condemnedName(now, a.fp)
+	if _, err := c.o.Cluster.Do(ctx, a.pool, record, new(client.Op).Create(false)); err != nil {
+		return fmt.Errorf("condemn chunk %s: %w", a.fp, err)
+	}
+	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(),
+		new(client.Op).AssertVersion(version).SetAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(now))))
+	switch {
+	case gone(err):
+		return nil // it changed meanwhile; the record has it looked at again
+	case err != nil:
+		return fmt.Errorf("condemn chunk %s: %w", a.fp, err)
+	}
+	c.count(func(w *Work) { w.Condemned++ })
+	return nil
+}
+
+// condemnedName is the name of the record that says that a chunk was condemned: sorted by when.
+func condemnedName(at int64, fp chunk.Fingerprint) string {
+	return placement.RecordName(placement.Condemned, binary.BigEndian.AppendUint64(nil, uint64(at)), fp.IndexName())
+}
+
+func parseCondemned(name string) (at int64, fp chunk.Fingerprint, ok bool) {
+	if k, rec := placement.RecordOf(name); !rec || k != placement.Condemned || len(name) < 10 {
+		return 0, fp, false
+	}
+	fp, ok = chunk.FingerprintOf(name[10:])
+	return int64(binary.BigEndian.Uint64([]byte(name[2:10]))), fp, ok
+}
+
+// forget removes a record.
+func (c *Care) forget(ctx context.Context, pool placement.PoolID, name string) error {
+	_, err := c.o.Cluster.Do(ctx, pool, name, new(client.Op).Remove(true))
+	if err != nil && !errors.Is(err, client.ErrNotFound) {
+		return fmt.Errorf("remove a record: %w", err)
+	}
+	return nil
+}
+
+// pages calls f for pages of the names of one PG. Work done by f may change the listing: it goes on behind the last name.
+func (c *Care) pages(ctx context.Context, id placement.PGID, kind placement.RecordKind, f func(names []string) (goOn bool, err error)) error {
+	for after := ""; ; {
+		names, more, err := c.o.Cluster.List(ctx, id, kind, after, c.o.Page)
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 {
+			return nil
+		}
+		if goOn, err := f(names); err != nil || !goOn || !more {
+			return err
+		}
+		after = names[len(names)-1]
+	}
+}

@@ -1,0 +1,349 @@
+package chunkcare
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/internal/chunk/ec"
+	"github.com/cairnstore/cairn/internal/chunk/pack"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// level is how closely entries are looked at.
+type level int
+
+const (
+	byMap level = iota // whether the map still has the holders
+	light              // and whether the holders have the shards
+	deep               // and whether the shards can be read and belong together
+)
+
+// state is how a shard is.
+type state int
+
+const (
+	good      state = iota
+	away            // its OSD is down, and may come back
+	misplaced       // it is there, but its OSD should not have it any more
+	lost            // it has to be made again
+)
+
+// verdict is what a look at an entry's shards found.
+type verdict struct {
+	shards []state
+	stays  []bool // lost ones: the OSD may have it again
+	bad    string // shards can be read but do not belong together: why
+}
+
+func (v *verdict) count(s state) (n int) {
+	for _, x := range v.shards {
+		if x == s {
+			n++
+		}
+	}
+	return n
+}
+
+// tableOf returns the placement of the newest map.
+func (c *Care) tableOf() *placement.Table {
+	m := c.o.Cluster.Map()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.table == nil:
+		c.table = placement.NewTable(m)
+	case c.table.Map() != m:
+		c.table = c.table.Next(m)
+	}
+	return c.table
+}
+
+// judge looks at the shards of an entry.
+func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) {
+	m := c.o.Cluster.Map()
+	cands := c.candidates(e.pg, len(e.layout.Holders))
+	v := verdict{shards: make([]state, len(e.layout.Holders)), stays: make([]bool, len(e.layout.Holders))}
+	for i, h := range e.layout.Holders {
+		o := m.OSD(h)
+		switch {
+		case h == placement.NoOSD || o == nil || slices.Contains(e.layout.Holders[:i], h):
+			v.shards[i] = lost
+			continue
+		case !o.Up && o.In():
+			v.shards[i] = away
+			continue
+		case !o.Up:
+			v.shards[i] = lost
+			continue
+		case !o.In() || len(cands) > 0 && !slices.Contains(cands, h):
+			v.shards[i] = misplaced
+		}
+		if how == byMap {
+			continue
+		}
+		held, err := c.o.Shards.Stat(ctx, h, e.shard(i), how == deep)
+		switch {
+		case ctx.Err() != nil:
+			return v, ctx.Err()
+		case is(err, client.ErrNotFound, client.ErrCorrupt), err == nil && held.Size != int64(e.layout.ShardSize()):
+			v.stays[i] = v.shards[i] == good
+			v.shards[i] = lost
+		case err != nil:
+			v.shards[i] = away // the map will say so soon, if it is
+		}
+	}
+	if how == deep && v.count(lost)+v.count(away) == 0 {
+		return v, c.compare(ctx, e, &v)
+	}
+	return v, nil
+}
+
+// candidates returns the OSDs on which shards of chunks of a PG should lie. With none, any will do.
+func (c *Care) candidates(id placement.PGID, n int) []placement.OSDID {
+	var ids []placement.OSDID
+	for _, h := range c.tableOf().ChunkCandidates(id, n) {
+		ids = append(ids, h.ID)
+	}
+	return ids
+}
+
+// compare reads all shards of an entry, which can be read, and finds out whether they belong together and can be unpacked.
+func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
+	shards := make([][]byte, len(e.layout.Holders))
+	for i, h := range e.layout.Holders {
+		var err error
+		if shards[i], err = c.o.Shards.Get(ctx, h, e.shard(i)); err != nil {
+			return ctx.Err() // it has been moved or deleted, or its OSD has just gone: a matter for the next time
+		}
+	}
+	coder, err := ec.New(e.layout.Redundancy)
+	if err != nil {
+		return err
+	}
+	if ok, err := coder.Verify(shards); err != nil || !ok {
+		v.bad = "its shards can all be read, but do not belong together"
+		if err != nil {
+			v.bad += ": " + err.Error()
+		}
+		return nil
+	}
+	stored, err := coder.Join(nil, shards, int(e.layout.Stored))
+	if err == nil {
+		_, err = pack.Unpack(e.layout.Packing, stored, int(e.layout.Size), nil)
+	}
+	if err != nil {
+		v.bad = "its bytes cannot be restored: " + err.Error()
+	}
+	return nil
+}
+
+// mend puts shards of an entry where they should be. It reports how many are good afterwards that were not before.
+func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
+	shards, err := c.gather(ctx, e, v)
+	if err != nil || shards == nil {
+		return 0, err
+	}
+	layout := e.layout
+	layout.Holders = slices.Clone(e.layout.Holders)
+	avoid := slices.Clone(e.leaving)
+	for i, h := range layout.Holders {
+		if h != placement.NoOSD && !v.stays[i] {
+			avoid = append(avoid, h)
+		}
+	}
+	var spare []placement.OSDID // to be tried next
+	mended := 0
+	for i, s := range v.shards {
+		if s != lost && s != misplaced {
+			continue
+		}
+		ok := false
+		if v.stays[i] {
+			ok = c.store(ctx, layout.Holders[i], e.shard(i), shards[i]) == nil
+		}
+		for tries := 0; !ok && tries < 2; {
+			if len(spare) == 0 {
+				tries++
+				if spare, err = c.room(ctx, e, v, layout.Holders, avoid); err != nil {
+					return 0, err
+				}
+				if len(spare) == 0 {
+					break
+				}
+			}
+			to := spare[0]
+			spare = spare[1:]
+			avoid = append(avoid, to)
+			if err := c.store(ctx, to, e.shard(i), shards[i]); err != nil {
+				c.log.Debug("shard not stored, another OSD is tried", "shard", e.shard(i), "osd", to, "err", err)
+				continue
+			}
+			layout.Holders[i], ok = to, true
+		}
+		if ok {
+			mended++
+		}
+	}
+	if mended == 0 {
+		return 0, nil
+	}
+	if !slices.Equal(layout.Holders, e.layout.Holders) {
+		if ok, err := c.relocate(ctx, e, layout); err != nil || !ok {
+			return 0, err // what was stored is found as orphans, unless it is tried again
+		}
+	}
+	if c.o.Mutant == CountEarly {
+		for i, h := range layout.Holders {
+			if h != e.layout.Holders[i] || v.stays[i] {
+				if err := c.o.Shards.Put(ctx, h, e.shard(i), shards[i]); err != nil {
+					return 0, err
+				}
+			}
+		}
+	}
+	c.count(func(w *Work) {
+		for i, h := range layout.Holders {
+			switch {
+			case v.shards[i] == lost && (h != e.layout.Holders[i] || v.stays[i]):
+				w.Repaired++
+				w.RepairedBytes += int64(len(shards[i]))
+			case h != e.layout.Holders[i]:
+				w.Moved++
+				w.MovedBytes += int64(len(shards[i]))
+			}
+		}
+	})
+	for i, h := range e.layout.Holders {
+		if v.shards[i] == misplaced && layout.Holders[i] != h {
+			if err := c.o.Shards.Drop(ctx, h, []ShardID{e.shard(i)}); err != nil {
+				c.log.Debug("shard that was moved not dropped where it was; it is found as an orphan later", "shard", e.shard(i), "osd", h, "err", err)
+			}
+		}
+	}
+	return mended, nil
+}
+
+// store puts a shard on an OSD.
+func (c *Care) store(ctx context.Context, to placement.OSDID, id ShardID, data []byte) error {
+	if c.o.Mutant == CountEarly {
+		return nil
+	}
+	return c.o.Shards.Put(ctx, to, id, data)
+}
+
+// gather reads and makes the shards that mend stores. It returns nil if too few can be read now.
+func (c *Care) gather(ctx context.Context, e *entry, v *verdict) ([][]byte, error) {
+	shards := make([][]byte, len(e.layout.Holders))
+	have, k := 0, int(e.layout.Redundancy.K)
+	get := func(i int) error {
+		data, err := c.o.Shards.Get(ctx, e.layout.Holders[i], e.shard(i))
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			c.log.Debug("shard cannot be read", "shard", e.shard(i), "osd", e.layout.Holders[i], "err", err)
+		case len(data) == int(e.layout.ShardSize()):
+			shards[i] = data
+			have++
+		}
+		return nil
+	}
+	// Those to be moved need not be made if they can be read.
+	for i, s := range v.shards {
+		if s == misplaced {
+			if err := get(i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	want, making := make([]bool, len(shards)), false
+	for i, s := range v.shards {
+		want[i] = (s == misplaced || s == lost) && shards[i] == nil
+		making = making || want[i]
+	}
+	if !making {
+		return shards, nil
+	}
+	for i, s := range v.shards {
+		if s == good && have < k {
+			if err := get(i); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if have < k {
+		return nil, nil
+	}
+	coder, err := ec.New(e.layout.Redundancy)
+	if err != nil {
+		return nil, fmt.Errorf("repair chunk %s: %w", e.fp, err)
+	}
+	if err := coder.Reconstruct(shards, want); err != nil {
+		return nil, fmt.Errorf("repair chunk %s: %w", e.fp, err)
+	}
+	return shards, nil
+}
+
+// room returns OSDs for shards of an entry, best first: those in failure domains that have none of its other shards, then
+// the others.
+func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []placement.OSDID) ([]placement.OSDID, error) {
+	placed, err := c.o.Cluster.Place(ctx, e.pg, len(holders), avoid)
+	if err != nil {
+		return nil, fmt.Errorf("repair chunk %s: where to: %w", e.fp, err)
+	}
+	t := c.tableOf()
+	taken := map[int]bool{}
+	for i, h := range holders {
+		if s := v.shards[i]; s == good || s == away || v.stays[i] || h != e.layout.Holders[i] {
+			if d, ok := t.Domain(e.pool, h); ok {
+				taken[d] = true
+			}
+		}
+	}
+	var free, other []placement.OSDID
+	for _, p := range placed {
+		if slices.Contains(avoid, p) || slices.Contains(holders, p) {
+			continue
+		}
+		d, ok := t.Domain(e.pool, p)
+		if ok && taken[d] {
+			other = append(other, p)
+			continue
+		}
+		taken[d] = true
+		free = append(free, p)
+	}
+	return append(free, other...), nil
+}
+
+// relocate enters new holders of a chunk, if it still is as it was but for its references.
+func (c *Care) relocate(ctx context.Context, e *entry, layout chunk.Layout) (bool, error) {
+	raw := layout.Append(nil)
+	for version := e.version; ; {
+		_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(),
+			new(client.Op).AssertVersion(version).CmpAttr(chunk.LayoutAttr, e.raw).SetAttr(chunk.LayoutAttr, raw))
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, client.ErrNotFound):
+			return false, nil
+		case !errors.Is(err, client.ErrConflict):
+			return false, fmt.Errorf("enter the holders of chunk %s: %w", e.fp, err)
+		}
+		now, err := c.entry(ctx, e.at())
+		if err != nil || now == nil || !bytes.Equal(now.raw, e.raw) {
+			return false, err
+		}
+		for _, l := range now.leaving {
+			if slices.Contains(layout.Holders, l) {
+				return false, nil // it drops what was stored there: begin again later
+			}
+		}
+		version = now.version
+	}
+}

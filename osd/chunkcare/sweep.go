@@ -1,0 +1,185 @@
+package chunkcare
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// sweep is one look at all entries of a PG.
+type sweep struct {
+	how   level
+	audit bool          // back-references older than age are held against the objects
+	age   time.Duration // of what may be taken for left behind
+
+	mu   sync.Mutex // guards below
+	stat Stat
+	jobs []job
+}
+
+// job is a chunk to be repaired.
+type job struct {
+	at      at
+	missing int
+}
+
+// sweep looks at all entries of a PG, and repairs what is not as it should be.
+func (c *Care) sweep(ctx context.Context, id placement.PGID, s *sweep) (Stat, error) {
+	err := c.pages(ctx, id, placement.ChunkEntry, func(names []string) (bool, error) {
+		if err := c.each(ctx, len(names), func(i int) error { return c.look(ctx, id.Pool, names[i], s) }); err != nil {
+			return false, err
+		}
+		if len(s.jobs) >= jobsMax {
+			return true, c.mendAll(ctx, s)
+		}
+		return true, nil
+	})
+	if err == nil {
+		err = c.mendAll(ctx, s)
+	}
+	return s.stat, err
+}
+
+// look looks at one entry.
+func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *sweep) error {
+	fp, ok := chunk.FingerprintOf(name)
+	if !ok {
+		return fmt.Errorf("entry of the chunk index: %w: its name is %q", client.ErrCorrupt, name)
+	}
+	e, err := c.entry(ctx, at{pool, fp})
+	if errors.Is(err, client.ErrCorrupt) {
+		c.problem(Problem{Kind: "damaged", Pool: pool, Chunk: fp, Text: err.Error()})
+		s.add(func(st *Stat) { st.Damaged++ })
+		return nil
+	}
+	if err != nil || e == nil {
+		return err
+	}
+	left := len(e.refs) > 0
+	if s.audit && left {
+		if left, err = c.auditEntry(ctx, e, s.age); err != nil {
+			return err
+		}
+	}
+	if !left {
+		if len(e.refs) == 0 && e.condemned == 0 {
+			// Who removed the last reference did not get to this.
+			if err := c.condemn(ctx, e.at(), e.version); err != nil {
+				return err
+			}
+		}
+		s.add(func(st *Stat) { st.Chunks++; st.Condemned++ })
+		return nil // not worth a repair; if it is revived, the next look comes
+	}
+	v, err := c.judge(ctx, e, s.how)
+	if err != nil {
+		return err
+	}
+	c.tally(e, &v, s)
+	return nil
+}
+
+// tally enters what was found into the statistics, and a job if there is something to do.
+func (c *Care) tally(e *entry, v *verdict, s *sweep) {
+	missing, moves, n := v.count(lost), v.count(misplaced), len(v.shards)
+	readable := n - missing - v.count(away)
+	unreadable := readable < int(e.layout.Redundancy.K)
+	s.add(func(st *Stat) {
+		st.Chunks++
+		st.Bytes += int64(e.layout.Size)
+		st.Stored += int64(e.layout.Stored)
+		st.Physical += int64(e.layout.ShardSize()) * int64(n-missing)
+		st.References += int64(len(e.refs))
+		st.Misplaced += int64(moves)
+		if n-readable > 0 {
+			st.Degraded++
+			st.DegradedShards += int64(n - readable)
+		}
+		if unreadable {
+			st.Missing++
+		}
+		if v.bad != "" {
+			st.Damaged++
+		}
+		if missing+moves > 0 && !unreadable {
+			s.jobs = append(s.jobs, job{e.at(), missing})
+		}
+	})
+	switch {
+	case unreadable:
+		c.problem(Problem{Kind: "unreadable", Pool: e.pool, Chunk: e.fp, Text: fmt.Sprintf(
+			"%d of its %d shards can be reached, %d are needed; its holders are %v", readable, n, e.layout.Redundancy.K, e.layout.Holders)})
+	case v.bad != "":
+		c.problem(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: v.bad})
+	}
+}
+
+func (s *sweep) add(f func(*Stat)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.stat)
+}
+
+// mendAll carries out the jobs of a sweep, those that lack most first.
+func (c *Care) mendAll(ctx context.Context, s *sweep) error {
+	slices.SortStableFunc(s.jobs, func(a, b job) int {
+		return cmp.Or(cmp.Compare(b.missing, a.missing), slices.Compare(a.at.fp[:], b.at.fp[:]))
+	})
+	jobs := s.jobs
+	s.jobs = nil
+	return c.each(ctx, len(jobs), func(i int) error {
+		e, err := c.entry(ctx, jobs[i].at)
+		if err != nil || e == nil || len(e.refs) == 0 {
+			return err
+		}
+		v, err := c.judge(ctx, e, max(s.how, light))
+		if err != nil {
+			return err
+		}
+		mended, err := c.mend(ctx, e, &v)
+		if err != nil {
+			return err
+		}
+		s.add(func(st *Stat) { c.mendedStat(st, e, &v, mended) })
+		return nil
+	})
+}
+
+// mendedStat takes what was repaired out of the statistics of a sweep.
+func (c *Care) mendedStat(st *Stat, e *entry, v *verdict, mended int) {
+	missing := v.count(lost)
+	repaired := min(mended, missing)
+	st.DegradedShards = max(0, st.DegradedShards-int64(repaired))
+	st.Misplaced = max(0, st.Misplaced-int64(mended-repaired))
+	st.Physical += int64(e.layout.ShardSize()) * int64(repaired)
+	if repaired > 0 && repaired == missing && v.count(away) == 0 {
+		st.Degraded = max(0, st.Degraded-1)
+	}
+}
+
+// objectsOf makes sure of all references of all objects of a PG.
+func (c *Care) objectsOf(ctx context.Context, g *group) error {
+	var dangling atomic.Int64
+	err := c.pages(ctx, g.id, 0, func(names []string) (bool, error) {
+		return true, c.each(ctx, len(names), func(i int) error {
+			n, err := c.auditObject(ctx, g.id.Pool, names[i])
+			dangling.Add(n)
+			return err
+		})
+	})
+	if err == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		g.stat.Dangling = dangling.Load()
+	}
+	return err
+}
