@@ -65,6 +65,7 @@ func (m *Monitor) Services() []api.ServiceStatus {
 func (m *Monitor) PoolCreate(ctx context.Context, p api.PoolSpec) (placement.PoolID, error) {
 	c := &fsm.PoolCreate{
 		Name: p.Name, Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum, Rule: p.Rule, Application: p.Application, Autoscale: p.Autoscale,
+		Chunks: p.Chunks, Dedup: p.Dedup, Cut: p.Cut, ChunkSize: p.ChunkSize, Compression: p.Compression,
 	}
 	if c.Autoscale == "" && c.PGNum != 0 {
 		c.Autoscale = "off" // who names a number gets that number
@@ -73,8 +74,7 @@ func (m *Monitor) PoolCreate(ctx context.Context, p api.PoolSpec) (placement.Poo
 	return res.Pool, err
 }
 
-// PoolSet changes a property of a pool: size, min_size, application, crush_rule, pg_num,
-// pg_autoscale_mode.
+// PoolSet changes a property of a pool, one of api.PoolSettingKeys.
 func (m *Monitor) PoolSet(ctx context.Context, name, key, value string) error {
 	_, err := m.submit(ctx, &fsm.PoolSet{Name: name, Key: key, Value: value})
 	return err

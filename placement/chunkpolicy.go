@@ -54,6 +54,69 @@ const (
 	MinShardSize     = 4 << 10 // of erasure coding; a chunk that would have smaller shards is stored as M+1 copies
 )
 
+// The settings that make up a ChunkPolicy, as people name them.
+const (
+	ChunksKey      = "chunks" // the redundancy
+	DedupKey       = "dedup"
+	CutKey         = "cut"
+	ChunkSizeKey   = "chunk_size"
+	CompressionKey = "compression"
+)
+
+// IsChunkKey reports whether a setting is part of a ChunkPolicy.
+func IsChunkKey(key string) bool {
+	switch key {
+	case ChunksKey, DedupKey, CutKey, ChunkSizeKey, CompressionKey:
+		return true
+	}
+	return false
+}
+
+// Set changes one setting. With the first redundancy the others get their defaults, without one they are lost. Whether
+// the settings fit each other is for Check.
+func (c *ChunkPolicy) Set(key, value string) error {
+	switch key {
+	case ChunksKey:
+		r, err := ParseRedundancy(value)
+		switch {
+		case err != nil:
+			return err
+		case r.IsZero():
+			*c = ChunkPolicy{}
+		case c.IsZero():
+			*c = ChunkPolicy{Redundancy: r, ChunkSize: DefaultChunkSize}
+		default:
+			c.Redundancy = r
+		}
+		return nil
+	case DedupKey:
+		d, err := ParseDedup(value)
+		if err == nil {
+			c.Dedup = d
+		}
+		return err
+	case CutKey:
+		cut, err := ParseCut(value)
+		if err == nil {
+			c.Cut = cut
+		}
+		return err
+	case ChunkSizeKey:
+		n, err := ParseChunkSize(value)
+		if err == nil {
+			c.ChunkSize = n
+		}
+		return err
+	case CompressionKey:
+		p, err := ParsePacking(value)
+		if err == nil {
+			c.Packing = p
+		}
+		return err
+	}
+	return fmt.Errorf("%q is no setting of chunks; want %s, %s, %s, %s or %s", key, ChunksKey, DedupKey, CutKey, ChunkSizeKey, CompressionKey)
+}
+
 // The words for the values of each kind, by value.
 var (
 	dedupWords   = []string{DedupTenant: "tenant", DedupCluster: "cluster", DedupOff: "off"}

@@ -11,9 +11,12 @@ import (
 // Keys of the central configuration.
 const (
 	KeyBackfillFullRatio = "backfillfull_ratio"
+	KeyChunkScrub        = "chunk_scrub_interval"
 	KeyDeepScrubInterval = "deep_scrub_interval"
 	KeyFlapLimit         = "osd_flap_limit"
 	KeyFullRatio         = "full_ratio"
+	KeyGCInterval        = "gc_interval"
+	KeyGCOrphanAge       = "gc_orphan_age"
 	KeyNearFullRatio     = "nearfull_ratio"
 	KeyOutAfter          = "osd_out_after"
 	KeyReadErrorLimit    = "osd_read_error_limit"
@@ -50,8 +53,11 @@ type KnownSetting struct {
 // knownSettings is sorted by key.
 var knownSettings = []KnownSetting{
 	{KeyBackfillFullRatio, KindRatio, "0.90", "0.1", "0.99", "an OSD this full takes no copies that move"},
+	{KeyChunkScrub, KindDuration, "7d", "1s", "365d", "every chunk and who refers to it is checked this often, with its data"},
 	{KeyDeepScrubInterval, KindDuration, "7d", "1s", "365d", "every PG is scrubbed with its data this often"},
 	{KeyFullRatio, KindRatio, "0.95", "0.1", "0.99", "an OSD this full takes no writes that need space"},
+	{KeyGCInterval, KindDuration, "10m", "1s", "365d", "an epoch of garbage collection: a chunk that nobody refers to is removed two of them later"},
+	{KeyGCOrphanAge, KindDuration, "1h", "1s", "365d", "a shard that no chunk has is looked at when it is this old: its write may be under way"},
 	{KeyNearFullRatio, KindRatio, "0.85", "0.1", "0.99", "an OSD this full is warned about"},
 	{KeyFlapLimit, KindNumber, "5", "0", "15", "an OSD marked down more often within ten minutes has to wait; 0: never"},
 	{KeyOutAfter, KindDuration, "10m", "0s", "365d", "an OSD that is down this long is marked out; 0: never"},

@@ -31,7 +31,7 @@ func TestKnownSettings(t *testing.T) {
 
 func TestCheckSetting(t *testing.T) {
 	for _, tt := range []struct{ key, value, want string }{
-		{"nonsense", "1", "the keys are backfillfull_ratio, deep_scrub_interval"},
+		{"nonsense", "1", "the keys are backfillfull_ratio, chunk_scrub_interval, deep_scrub_interval"},
 		{KeyScrubMaxPGs, "0", "want 1 to 64"},
 		{KeyScrubMaxPGs, "65", "want 1 to 64"},
 		{KeyScrubMaxPGs, "1.5", "is not a number such as 1"},

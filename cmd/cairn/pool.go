@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cairnstore/cairn/cmd/cairn/show"
 	"github.com/cairnstore/cairn/internal/api"
+	"github.com/cairnstore/cairn/placement"
 )
 
 func newPoolCommand(e *env) *cobra.Command {
@@ -20,19 +22,32 @@ func newPoolCommand(e *env) *cobra.Command {
 
 func newPoolCreateCommand(e *env) *cobra.Command {
 	var p api.PoolCreate
+	chunkSize := ""
 	cmd := e.leaf("create NAME", "Make a pool", args("NAME"), func(ctx context.Context, a []string) error {
 		p.Name = a[0]
 		if p.Size > 0 && p.MinSize > p.Size {
 			return usageErrorf("flag --min-size %d: want at most --size, which is %d", p.MinSize, p.Size)
 		}
+		if chunkSize != "" {
+			n, err := placement.ParseChunkSize(chunkSize)
+			if err != nil {
+				return usageErrorf("flag --chunk-size: %v", err)
+			}
+			p.ChunkSize = n
+		}
 		return runPoolCreate(ctx, e, p)
 	})
-	cmd.Flags().Uint32Var(&p.Size, "size", 0, "copies (default 3)")
+	cmd.Flags().Uint32Var(&p.Size, "size", 0, "copies (default 3, or M+1 with --chunks K:M:rs of more)")
 	cmd.Flags().Uint32Var(&p.MinSize, "min-size", 0, "in-sync copies below which nothing commits (default size - size/2)")
 	cmd.Flags().Uint32Var(&p.PGNum, "pg-num", 0, "placement groups (default: chosen from the number of OSDs)")
 	cmd.Flags().StringVar(&p.Autoscale, "autoscale-mode", "", "whether the monitors raise pg_num: on, off or warn (default on, or off with --pg-num)")
 	cmd.Flags().StringVar(&p.Rule, "rule", "", "CRUSH rule (default replicated_rule)")
 	cmd.Flags().StringVar(&p.Application, "application", "", "what uses it: s3, rbd, nfs or free text")
+	cmd.Flags().StringVar(&p.Chunks, "chunks", "", "keep large data as chunks, each so: replica:N, K:1:xor or K:M:rs, such as 4:2:rs (default: no chunks)")
+	cmd.Flags().StringVar(&p.Dedup, "dedup", "", "who shares equal chunks: tenant, cluster or off (default tenant)")
+	cmd.Flags().StringVar(&p.Cut, "cut", "", "where chunks end: fixed or content (default fixed)")
+	cmd.Flags().StringVar(&chunkSize, "chunk-size", "", "size of fixed chunks, mean of others, from 8K to 4M (default 1M)")
+	cmd.Flags().StringVar(&p.Compression, "compression", "", "of chunks, where it pays: none, s2, zstd or lz4 (default none)")
 	return cmd
 }
 
@@ -93,7 +108,13 @@ func runPoolSet(ctx context.Context, e *env, name, key, value string) error {
 // poolValues are the settings of a pool that can be read.
 func poolValues(p api.Pool) [][2]string {
 	u := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-	return [][2]string{{"application", p.Application}, {"crush_rule", p.RuleName}, {"id", u(p.ID)}, {"min_size", u(p.MinSize)},
+	size := "none"
+	if p.ChunkSize != 0 {
+		size = placement.FormatChunkSize(p.ChunkSize)
+	}
+	word := func(s string) string { return cmp.Or(s, "none") }
+	return [][2]string{{"application", p.Application}, {"chunk_size", size}, {"chunks", word(p.Chunks)}, {"compression", word(p.Compression)},
+		{"crush_rule", p.RuleName}, {"cut", word(p.Cut)}, {"dedup", word(p.Dedup)}, {"id", u(p.ID)}, {"min_size", u(p.MinSize)},
 		{"pg_autoscale_mode", p.Autoscale}, {"pg_num", u(p.PGNum)}, {"pg_num_target", u(p.PGNumTarget)}, {"pgp_num", u(p.PGNum)}, {"size", u(p.Size)}}
 }
 

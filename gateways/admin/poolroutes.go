@@ -34,6 +34,13 @@ func poolJSON(m *placement.Map, p *placement.Pool) api.Pool {
 	if r, ok := m.Crush.Rule(int(p.Rule)); ok {
 		out.RuleName = r.Name
 	}
+	c := &p.Chunks
+	if out.Chunks = c.Redundancy.String(); !c.IsZero() {
+		out.Dedup, out.Cut, out.ChunkSize, out.Compression = c.Dedup.String(), c.Cut.String(), c.ChunkSize, c.Packing.String()
+	}
+	if c.Redundancy.Codec != placement.Replica {
+		out.Type = "erasure"
+	}
 	return out
 }
 
@@ -64,7 +71,8 @@ func (s *Server) poolRoutes() {
 				return api.Pool{}, invalid("choose min_size at most size", "pool %q: min_size %d is larger than size %d", b.Name, b.MinSize, b.Size)
 			}
 			if _, err := s.backend.PoolCreate(ctx, api.PoolSpec{Name: b.Name, Size: b.Size, MinSize: b.MinSize,
-				PGNum: b.PGNum, Rule: b.Rule, Application: b.Application, Autoscale: b.Autoscale}); err != nil {
+				PGNum: b.PGNum, Rule: b.Rule, Application: b.Application, Autoscale: b.Autoscale,
+				Chunks: b.Chunks, Dedup: b.Dedup, Cut: b.Cut, ChunkSize: b.ChunkSize, Compression: b.Compression}); err != nil {
 				return api.Pool{}, fail(err, "see `cairn map show` for CRUSH rules")
 			}
 			return s.pool(b.Name)
@@ -72,7 +80,7 @@ func (s *Server) poolRoutes() {
 	handle(s, route{"PUT", "/pools/{name}/settings/{key}", "set-pool", "pools", "Change one setting of a pool", 0},
 		func(ctx context.Context, in *struct {
 			Name string `path:"name" minLength:"1" maxLength:"255"`
-			Key  string `path:"key" maxLength:"64" doc:"application, crush_rule, min_size, pg_autoscale_mode, pg_num or size"`
+			Key  string `path:"key" maxLength:"64" doc:"application, chunk_size, chunks, compression, crush_rule, cut, dedup, min_size, pg_autoscale_mode, pg_num or size"`
 			Body api.PoolSetting
 		}) (api.Pool, error) {
 			if !slices.Contains(api.PoolSettingKeys(), in.Key) {

@@ -18,9 +18,9 @@ var (
 	ErrTryLater = errors.New("try again later") // refused for now; the text says for how long
 )
 
-// PoolSpec is a pool to be made. Zero values mean the defaults: size 3 (fewer when the
-// cluster has fewer failure domains is refused, not silently changed), min_size size-size/2,
-// PGNum chosen from the number of OSDs, rule replicated_rule.
+// PoolSpec is a pool to be made. Zero values mean the defaults: size 3, or more if the chunks' redundancy wants it (fewer
+// when the cluster has fewer failure domains is refused, not silently changed), min_size size-size/2,
+// PGNum chosen from the number of OSDs, rule replicated_rule, no chunks.
 type PoolSpec struct {
 	Name        string
 	Size        uint32
@@ -29,6 +29,11 @@ type PoolSpec struct {
 	Rule        string
 	Application string
 	Autoscale   string // on, off or warn; default on, or off if PGNum is given
+	Chunks      string // redundancy, such as 4:2:rs; without it nothing of what follows
+	Dedup       string // default tenant
+	Cut         string // default fixed
+	ChunkSize   uint32 // default 1 MiB
+	Compression string // default none
 }
 
 // Quorum is the state of the monitors.

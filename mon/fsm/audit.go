@@ -60,7 +60,11 @@ func short(s string) string {
 func describe(body Body) string {
 	switch b := body.(type) {
 	case *PoolCreate:
-		return fmt.Sprintf("pool create %s --size %d --min-size %d --pg-num %d --rule %q --application %q", b.Name, b.Size, b.MinSize, b.PGNum, b.Rule, b.Application)
+		s := fmt.Sprintf("pool create %s --size %d --min-size %d --pg-num %d --rule %q --application %q", b.Name, b.Size, b.MinSize, b.PGNum, b.Rule, b.Application)
+		if b.Chunks != "" {
+			s += fmt.Sprintf(" --chunks %s --dedup %q --cut %q --chunk-size %d --compression %q", b.Chunks, b.Dedup, b.Cut, b.ChunkSize, b.Compression)
+		}
+		return s
 	case *PoolSet:
 		return fmt.Sprintf("pool set %s %s %s", b.Name, b.Key, b.Value)
 	case *PoolRemove:

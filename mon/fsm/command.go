@@ -14,7 +14,7 @@ import (
 // CommandVersion is the newest version of the command encoding this package
 // writes and understands. It is raised when a body gains a field or a kind
 // changes its meaning.
-const CommandVersion = 3
+const CommandVersion = 4
 
 // MaxCommandBytes bounds an encoded command.
 const MaxCommandBytes = 1 << 20

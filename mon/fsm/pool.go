@@ -12,16 +12,22 @@ import (
 // PoolCreate makes a pool. Zero values mean the defaults.
 type PoolCreate struct {
 	Name        string `json:"name"`
-	Size        uint32 `json:"size,omitempty"`     // default 3
+	Size        uint32 `json:"size,omitempty"`     // default 3, or as many as chunks may lose shards, and one
 	MinSize     uint32 `json:"min_size,omitempty"` // default size - size/2
 	PGNum       uint32 `json:"pg_num,omitempty"`   // default by the number of OSDs
 	Rule        string `json:"rule,omitempty"`     // default replicated_rule
 	Application string `json:"application,omitempty"`
 	Autoscale   string `json:"autoscale,omitempty"` // pg_autoscale_mode; default on
+
+	Chunks      string `json:"chunks,omitempty"`      // redundancy, such as 4:2:rs; default none. Since version 4, like what follows
+	Dedup       string `json:"dedup,omitempty"`       // default tenant
+	Cut         string `json:"cut,omitempty"`         // default fixed
+	ChunkSize   uint32 `json:"chunk_size,omitempty"`  // bytes; default 1 MiB
+	Compression string `json:"compression,omitempty"` // default none
 }
 
 // PoolSet changes one property of a pool: size, min_size, application,
-// crush_rule, pg_num or pg_autoscale_mode.
+// crush_rule, pg_num, pg_autoscale_mode, chunks, dedup, cut, chunk_size or compression.
 type PoolSet struct {
 	Name  string `json:"name"`
 	Key   string `json:"key"`
@@ -59,13 +65,19 @@ func (c *PoolCreate) apply(t *txn) (Result, error) {
 		ID: t.m.NextPool, Name: c.Name, Size: c.Size, MinSize: c.MinSize, PGNum: c.PGNum,
 		Application: c.Application, Created: t.index,
 	}
+	if err := c.setAllChunks(&p); err != nil {
+		return Result{}, err
+	}
 	if p.Size == 0 {
-		p.Size = defaultSize
+		p.Size = max(defaultSize, uint32(p.Chunks.Redundancy.M)+1)
 	}
 	if p.MinSize == 0 {
 		p.MinSize = p.Size - p.Size/2
 	}
 	if err := checkSizes(&p); err != nil {
+		return Result{}, err
+	}
+	if err := checkChunks(&p); err != nil {
 		return Result{}, err
 	}
 	rule := c.Rule
@@ -126,7 +138,7 @@ func (t *txn) checkPlaceable(p *placement.Pool, rule string) error {
 	for shard := uint32(0); shard < p.PGNum; shard++ {
 		most = max(most, len(t.table.Target(placement.PGID{Pool: p.ID, Shard: shard})))
 		if most >= int(p.Size) {
-			return nil
+			return t.checkDomains(p, rule)
 		}
 	}
 	return refuse(wirepb.Code_CONFLICT,
@@ -173,12 +185,20 @@ func (c *PoolSet) apply(t *txn) (Result, error) {
 			return Result{}, err
 		}
 	default:
-		return Result{}, invalid("pool %q: property %q cannot be set; want size, min_size, application, crush_rule, pg_num or pg_autoscale_mode", c.Name, c.Key)
+		if !placement.IsChunkKey(c.Key) {
+			return Result{}, invalid("pool %q: property %q cannot be set; want size, min_size, application, crush_rule, pg_num, pg_autoscale_mode, chunks, dedup, cut, chunk_size or compression", c.Name, c.Key)
+		}
+		if err := setChunks(&p, c.Key, c.Value); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := checkChunks(&p); err != nil {
+		return Result{}, err
 	}
 	if p == *cur {
 		return Result{}, nil
 	}
-	place := p.Size > cur.Size || p.Rule != cur.Rule
+	place := p.Size > cur.Size || p.Rule != cur.Rule || p.Chunks.Redundancy.Shards() > cur.Chunks.Redundancy.Shards()
 	*t.pool(p.ID) = p
 	if place {
 		if r, ok := t.m.Crush.Rule(int(p.Rule)); ok {

@@ -318,6 +318,8 @@ func golden(t *testing.T) *rig {
 	c.Created = true
 	r.ok(c)
 	r.ok(&PoolSplit{Pool: 1, From: 8, To: 9})
+	r.ok(&PoolCreate{Name: "packed", Size: 2, PGNum: 1, Chunks: "replica:2", Dedup: "cluster", Cut: "content", ChunkSize: 64 << 10, Compression: "zstd"})
+	r.ok(&PoolSet{Name: "packed", Key: "dedup", Value: "off"})
 	return r
 }
 
@@ -386,7 +388,7 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"v":1,"k":"flag-set","t":1}`:           ErrMalformed,
 		`{"v":1,"k":"flag-set","t":1,"b":[]}`:    ErrMalformed,
 		`{"v":1,"k":"flag-set","b":{"new":1}}`:   ErrMalformed,
-		`{"v":4,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
+		`{"v":5,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
 		`{"v":1,"k":"time-travel","t":1,"b":{}}`: ErrUnknownCommand,
 		`{"v":1,"k":"osd-boot","b":{"store":"x"}}`:                                                    ErrMalformed,
 		`{"v":1,"k":"user-remove","t":1,"b":{"name":"` + strings.Repeat("x", MaxCommandBytes) + `"}}`: ErrMalformed,

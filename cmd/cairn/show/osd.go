@@ -164,6 +164,9 @@ func PoolDetail(w io.Writer, pools []api.Pool) error {
 		if p.Application != "" {
 			b.WriteString(" application " + p.Application)
 		}
+		if p.Chunks != "" && p.Chunks != "none" {
+			fmt.Fprintf(&b, " chunks %s dedup %s cut %s chunk_size %d compression %s", p.Chunks, p.Dedup, p.Cut, p.ChunkSize, p.Compression)
+		}
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')

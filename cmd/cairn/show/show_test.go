@@ -256,7 +256,9 @@ func TestPGBrief(t *testing.T) {
 
 func TestPoolsMapAndOthers(t *testing.T) {
 	pools := []api.Pool{{ID: 1, Name: "rbd", Type: "replicated", Size: 3, MinSize: 2, PGNum: 8, LastChange: 17},
-		{ID: 2, Name: ".s3 meta", Type: "replicated", Size: 2, MinSize: 1, PGNum: 32, Rule: 1, LastChange: 20, Application: "s3"}}
+		{ID: 2, Name: ".s3 meta", Type: "replicated", Size: 2, MinSize: 1, PGNum: 32, Rule: 1, LastChange: 20, Application: "s3", Chunks: "none"},
+		{ID: 3, Name: "ec", Type: "erasure", Size: 3, MinSize: 2, PGNum: 32, LastChange: 21,
+			Chunks: "4:2:rs", Dedup: "tenant", Cut: "content", ChunkSize: 1 << 20, Compression: "zstd"}}
 	golden(t, "pool_ls_detail", func(w io.Writer) error { return show.PoolDetail(w, pools) })
 	golden(t, "map_locate", func(w io.Writer) error {
 		return show.Location(w, api.Location{Epoch: 26, Pool: "rbd", PoolID: 1, Object: "foo", Hash: "00a1b2c3d4e5f607", PGID: "1.7",

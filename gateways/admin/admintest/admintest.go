@@ -6,6 +6,7 @@ package admintest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -306,6 +307,19 @@ func (b *Backend) PoolCreate(ctx context.Context, s api.PoolSpec) (id placement.
 		}
 		p := placement.Pool{ID: m.NextPool, Name: s.Name, Size: cmp.Or(s.Size, 3), PGNum: cmp.Or(s.PGNum, 8), Application: s.Application, Created: m.Epoch}
 		p.PGNumTarget, p.FirstPGNum = p.PGNum, p.PGNum
+		size := ""
+		if s.ChunkSize > 0 {
+			size = placement.FormatChunkSize(s.ChunkSize)
+		}
+		for _, kv := range [][2]string{{placement.ChunksKey, s.Chunks}, {placement.DedupKey, s.Dedup}, {placement.CutKey, s.Cut},
+			{placement.ChunkSizeKey, size}, {placement.CompressionKey, s.Compression}} {
+			if kv[1] == "" {
+				continue
+			}
+			if err := setChunks(&p, kv[0], kv[1]); err != nil {
+				return err
+			}
+		}
 		p.MinSize = cmp.Or(s.MinSize, p.Size-p.Size/2)
 		if p.Size > 3 {
 			return fmt.Errorf("pool %q: %w: size %d, but the cluster has only 3 hosts", s.Name, api.ErrInvalid, p.Size)
@@ -326,6 +340,13 @@ func (b *Backend) PoolCreate(ctx context.Context, s api.PoolSpec) (id placement.
 	return id, err
 }
 
+func setChunks(p *placement.Pool, key, value string) error {
+	if err := errors.Join(p.Chunks.Set(key, value), p.Chunks.CheckSize(p.Size)); err != nil {
+		return fmt.Errorf("pool %q: %w: %w", p.Name, api.ErrInvalid, err)
+	}
+	return nil
+}
+
 func (b *Backend) pool(ctx context.Context, name string, f func(m *placement.Map, i int) error) error {
 	return b.change(ctx, func(m *placement.Map) error {
 		i := slices.IndexFunc(m.Pools, func(p placement.Pool) bool { return p.Name == name })
@@ -341,6 +362,8 @@ func (b *Backend) PoolSet(ctx context.Context, name, key, value string) error {
 	return b.pool(ctx, name, func(m *placement.Map, i int) error {
 		n, err := strconv.ParseUint(value, 10, 32)
 		switch {
+		case placement.IsChunkKey(key):
+			return setChunks(&m.Pools[i], key, value)
 		case key == "application":
 			m.Pools[i].Application = value
 		case key == "pg_autoscale_mode":
