@@ -150,6 +150,10 @@ const (
 // meanwhile may be. That holds if PGs are split meanwhile, too: the listing goes on in
 // the order of the PGs that it began with, each the union of what it was split into.
 func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string, next Cursor, err error) {
+	return p.list(ctx, 0, from, limit)
+}
+
+func (p *Pool) list(ctx context.Context, record placement.RecordKind, from Cursor, limit int) (names []string, next Cursor, err error) {
 	if limit <= 0 || limit > maxListNames {
 		limit = maxListNames
 	}
@@ -165,7 +169,7 @@ func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string
 			next = Cursor{PGNum: next.PGNum, Shard: next.Shard, End: true}
 			break
 		}
-		page, more, err := p.listShard(ctx, next, limit-len(names))
+		page, more, err := p.listShard(ctx, record, next, limit-len(names))
 		if err != nil {
 			return nil, from, err
 		}
@@ -183,7 +187,7 @@ func (p *Pool) List(ctx context.Context, from Cursor, limit int) (names []string
 }
 
 // listShard lists, in order, what has become of one of the PGs that the listing began with.
-func (p *Pool) listShard(ctx context.Context, at Cursor, limit int) (names []string, more bool, err error) {
+func (p *Pool) listShard(ctx context.Context, record placement.RecordKind, at Cursor, limit int) (names []string, more bool, err error) {
 	pool := p.c.Map().Pool(p.id)
 	if pool == nil {
 		return nil, true, nil // List says so
@@ -195,7 +199,7 @@ func (p *Pool) listShard(ctx context.Context, at Cursor, limit int) (names []str
 	}
 	end, bounded := "", false // how far all parts were listed
 	for _, shard := range parts {
-		reply, pgNum, err := p.listPG(ctx, shard, at.After, each)
+		reply, pgNum, err := p.listPG(ctx, record, shard, at.After, each)
 		if err != nil {
 			return nil, false, err
 		}
@@ -228,14 +232,14 @@ func (p *Pool) listShard(ctx context.Context, at Cursor, limit int) (names []str
 
 // listPG lists one PG. It also returns the pool's pg_num in the map by which the PG was asked; the
 // PG answers only if it has the same.
-func (p *Pool) listPG(ctx context.Context, shard uint32, after string, limit int) (_ *wirepb.PGListReply, pgNum uint32, _ error) {
+func (p *Pool) listPG(ctx context.Context, record placement.RecordKind, shard uint32, after string, limit int) (_ *wirepb.PGListReply, pgNum uint32, _ error) {
 	pg := placement.PGID{Pool: p.id, Shard: shard}
 	m, g := p.c.send(ctx, &request{
 		op: core.Op{Pool: p.id, OnePG: true, Shard: shard, Bytes: int64(limit) * 64},
 		header: func(s *core.Send) *wirepb.Header {
 			pgNum = s.PGNum
 			return &wirepb.Header{Body: &wirepb.Header_PgList{PgList: &wirepb.PGList{
-				Pool: uint32(p.id), Shard: shard, After: []byte(after), Limit: uint32(limit), PgNum: s.PGNum,
+				Pool: uint32(p.id), Shard: shard, After: []byte(after), Limit: uint32(limit), PgNum: s.PGNum, Record: uint32(record),
 			}}}
 		},
 	})

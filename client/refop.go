@@ -1,10 +1,12 @@
 package client
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // SetRef makes n bytes at off those of a chunk, from byte ref.ChunkOff of it on, instead of what is there. It fails with
@@ -30,6 +32,24 @@ func (o *Op) AssertNoRecord(name string) *Op {
 
 // AsRecord says that the Op is about one of cairn's own records (placement.IsRecord), which nobody touches by mistake.
 func (o *Op) AsRecord() *Op { o.record = true; return o }
+
+// ListRecords is List for the records of a kind instead of clients' objects, which have none in their listings.
+func (p *Pool) ListRecords(ctx context.Context, kind placement.RecordKind, from Cursor, limit int) (names []string, next Cursor, err error) {
+	return p.list(ctx, kind, from, limit)
+}
+
+// PGRecords returns up to limit names of the records of a kind in one PG, sorted, behind a name, and whether more follow. It
+// fails if the pool's PGs are being split meanwhile.
+func (p *Pool) PGRecords(ctx context.Context, shard uint32, kind placement.RecordKind, after string, limit int) (names []string, more bool, err error) {
+	reply, _, err := p.listPG(ctx, kind, shard, after, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, name := range reply.Objects {
+		names = append(names, string(name))
+	}
+	return names, reply.More, nil
+}
 
 // recordText says why a name and an Op do not go together.
 func recordText(asRecord bool) string {

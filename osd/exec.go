@@ -14,7 +14,7 @@ func execute(g *pg.Group, r store.Reader, x pg.Exec) (ev *pg.ExecutedEvent, wait
 	out := objop.Execute(r, objectKey(g, x), x.Op, x.Payload)
 	return &pg.ExecutedEvent{
 		Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload, Mem: out.Mem,
-		Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
+		Mutates: out.Mutates, Ops: out.Ops, Drops: out.Drops, Removed: out.Removed,
 	}, out.Wait
 }
 

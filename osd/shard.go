@@ -712,20 +712,12 @@ func (s *shard) reply(r pg.Reply) {
 }
 
 func execList(st store.Store, id placement.PGID, x pg.Exec) pg.ExecutedEvent {
-	limit := int(x.List.Limit)
-	if limit <= 0 || limit > 1000 {
-		limit = 1000
-	}
-	objs, more, err := st.List(id, store.Objects, string(x.List.After), limit)
-	ev := pg.ExecutedEvent{Handle: x.Handle, List: &wirepb.PGListReply{More: more}}
+	after, limit := pg.ListFrom(x.List)
+	objs, more, err := st.List(id, store.Objects, after, limit)
 	if err != nil {
-		ev.Code, ev.Text = wirepb.Code_IO_ERROR, fmt.Sprintf("list PG %s: %v", id, err)
-		return ev
+		return pg.ExecutedEvent{Handle: x.Handle, Code: wirepb.Code_IO_ERROR, Text: fmt.Sprintf("list PG %s: %v", id, err), List: &wirepb.PGListReply{}}
 	}
-	for _, o := range objs {
-		ev.List.Objects = append(ev.List.Objects, []byte(o.Name))
-	}
-	return ev
+	return pg.ExecutedEvent{Handle: x.Handle, List: pg.ListReply(x.List, objs, more)}
 }
 
 // propose asks the monitors to change the PG's record.

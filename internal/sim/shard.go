@@ -273,19 +273,17 @@ func (s *shard) timer(g *pg.Group) {
 // execute evaluates a client's request, as osd/shard.go does.
 func execute(st *store.Sim, id placement.PGID, x pg.Exec) pg.Event {
 	if x.Op == nil {
-		objs, more, err := st.List(id, store.Objects, string(x.List.After), 1000)
-		ev := pg.ExecutedEvent{Handle: x.Handle, List: &wirepb.PGListReply{More: more}}
+		after, limit := pg.ListFrom(x.List)
+		objs, more, err := st.List(id, store.Objects, after, limit)
+		ev := pg.ExecutedEvent{Handle: x.Handle, List: pg.ListReply(x.List, objs, more)}
 		if err != nil {
 			ev.Code = wirepb.Code_IO_ERROR
-		}
-		for _, o := range objs {
-			ev.List.Objects = append(ev.List.Objects, []byte(o.Name))
 		}
 		return ev
 	}
 	out := objop.Execute(st, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
 	return pg.ExecutedEvent{
 		Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
-		Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed,
+		Mutates: out.Mutates, Ops: out.Ops, Drops: out.Drops, Removed: out.Removed,
 	}
 }

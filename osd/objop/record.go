@@ -3,6 +3,7 @@ package objop
 import (
 	"bytes"
 	"errors"
+	"fmt"
 
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -35,13 +36,13 @@ func validateRecord(i int, name string) *Error {
 		return invalid(i, "name %q of %d bytes: that of a record begins with a zero byte and a kind and has at most %d bytes", name, len(name), store.MaxNameBytes)
 	}
 	of := placement.Locator(name)
-	switch k {
-	case placement.ChunkEntry:
+	switch {
+	case k == placement.ChunkEntry:
 		ok = len(name) == len(chunk.Fingerprint{}.IndexName())
-	case placement.Outbox, placement.VoidRef, placement.VoidChunk, placement.Condemned:
-		ok = of != name && len(of) <= store.MaxObjectName
+	case of == name:
+		return &Error{Code: wirepb.Code_UNSUPPORTED, Index: i, Text: fmt.Sprintf("record %q: its kind is not known, or it belongs to nothing; is the client newer than this OSD?", name)}
 	default:
-		return &Error{Code: wirepb.Code_UNSUPPORTED, Index: i, Text: "unknown kind of record; is the client newer than this OSD?"}
+		ok = len(of) <= store.MaxObjectName
 	}
 	if !ok {
 		return invalid(i, "record %q: its kind %q has other names", name, k)

@@ -367,7 +367,7 @@ func TestAssertNoRecord(t *testing.T) {
 		"no record":        {"obj", invalid},
 		"no kind":          {"\x00", invalid},
 		"unknown kind":     {"\x00?obj", wirepb.Code_UNSUPPORTED},
-		"nameless":         {chunk.VoidRefName(chunk.Nonce{1}, ""), invalid},
+		"nameless":         {chunk.VoidRefName(chunk.Nonce{1}, ""), wirepb.Code_UNSUPPORTED},
 	} {
 		if out := run(f, o{k: assertNoRecord, name: tt.record}); out.Code != tt.code {
 			t.Errorf("%s: got %v (%s), want %v", name, out.Code, out.Text, tt.code)

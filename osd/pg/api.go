@@ -3,6 +3,7 @@ package pg
 import (
 	"time"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/slab"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -143,10 +144,11 @@ type (
 		Reply   *wirepb.OpReply
 		List    *wirepb.PGListReply
 		Payload []byte
-		Mem     *slab.Buf  // memory of Payload, or nil; the Reply has it
-		Mutates bool       // it succeeded as a write: it needs a log entry even if Ops is empty
-		Ops     []store.Op // what it changes
-		Removed bool       // the object does not exist afterwards
+		Mem     *slab.Buf       // memory of Payload, or nil; the Reply has it
+		Mutates bool            // it succeeded as a write: it needs a log entry even if Ops is empty
+		Ops     []store.Op      // what it changes
+		Drops   []chunk.Dropped // references to chunks that vanish with it
+		Removed bool            // the object does not exist afterwards
 	}
 	// PersistedEvent answers a Persist effect; in order.
 	PersistedEvent struct {

@@ -417,11 +417,9 @@ func (a *actor) exec() {
 	a.execs = nil
 	for _, x := range xs {
 		if x.Op == nil {
-			objs, more, err := a.st.List(castPG, store.Objects, string(x.List.After), 1000)
-			l := &wirepb.PGListReply{More: more}
-			for _, o := range objs {
-				l.Objects = append(l.Objects, []byte(o.Name))
-			}
+			after, limit := ListFrom(x.List)
+			objs, more, err := a.st.List(castPG, store.Objects, after, limit)
+			l := ListReply(x.List, objs, more)
 			if err != nil {
 				a.c.t.Fatal(err)
 			}
@@ -430,7 +428,7 @@ func (a *actor) exec() {
 		}
 		out := objop.Execute(a.st, store.Key{PG: castPG, Name: string(x.Op.Object)}, x.Op, x.Payload)
 		a.step(ExecutedEvent{Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
-			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed})
+			Mutates: out.Mutates, Ops: out.Ops, Drops: out.Drops, Removed: out.Removed})
 	}
 }
 

@@ -370,17 +370,15 @@ func (h *host) work() (moved bool) {
 	for _, a := range execs {
 		x, id := a.exec, pgid(a.shard)
 		if x.Op == nil {
-			objs, more, _ := h.st.List(id, store.Objects, string(x.List.After), 1000)
-			l := &wirepb.PGListReply{More: more}
-			for _, o := range objs {
-				l.Objects = append(l.Objects, []byte(o.Name))
-			}
+			after, limit := ListFrom(x.List)
+			objs, more, _ := h.st.List(id, store.Objects, after, limit)
+			l := ListReply(x.List, objs, more)
 			h.step(a.shard, ExecutedEvent{Handle: x.Handle, List: l})
 			continue
 		}
 		out := objop.Execute(h.st, store.Key{PG: id, Name: string(x.Op.Object)}, x.Op, x.Payload)
 		h.step(a.shard, ExecutedEvent{Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
-			Mutates: out.Mutates, Ops: out.Ops, Removed: out.Removed})
+			Mutates: out.Mutates, Ops: out.Ops, Drops: out.Drops, Removed: out.Removed})
 	}
 	for _, a := range reads {
 		p, err := ReadPiece(h.st, store.Key{PG: pgid(a.shard), Name: a.read.Object}, a.read, PieceSize{Bytes: 4, Pairs: 100})

@@ -124,7 +124,7 @@ type peer struct {
 
 // write is a logged client write on its way to being committed.
 type write struct {
-	req   *request
+	req   *request // nil: a record of the outbox
 	lead  *lead // under which it was logged
 	entry *wirepb.LogEntry
 	seq   uint64
@@ -134,6 +134,14 @@ type write struct {
 
 	mutations []*wirepb.Mutation // ops for the wire, once a peer needed them
 	payload   [][]byte
+}
+
+// name is that of the object.
+func (w *write) name() string {
+	if w.req == nil {
+		return string(w.entry.Object)
+	}
+	return w.req.name
 }
 
 // takeLead begins a term as primary.

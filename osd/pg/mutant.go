@@ -65,6 +65,8 @@ const (
 	ForgetTouched   // what changed within an object is what its newest entry says
 	DeltaAfterTrim  // what changed within an object is what is left of the log
 	SurelyNot       // a write that was logged when its primary was deposed is refused like one that never was
+	ForgetOutbox    // references that a write makes vanish are not noted
+	OutboxAfter     // they are noted by an entry behind that of the write
 )
 
 var mutantNames = [...]string{
@@ -118,6 +120,8 @@ var mutantNames = [...]string{
 	ForgetTouched:   "forget touched",
 	DeltaAfterTrim:  "delta after trim",
 	SurelyNot:       "surely not",
+	ForgetOutbox:    "forget the outbox",
+	OutboxAfter:     "outbox after",
 }
 
 func (m Mutant) String() string { return mutantNames[m] }

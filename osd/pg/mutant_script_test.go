@@ -60,6 +60,8 @@ func TestMutantsInScripts(t *testing.T) {
 		{"primary in the middle of a split", probe{mutant: LeadUnsplit}, slowSplitOfPrimary},
 		{"member in the middle of a split", probe{mutant: FollowUnsplit}, splitBeforeFollowing},
 		{"interrupted split", probe{mutant: ForgetSplit}, splitCrashes},
+		{"references nobody remembers", probe{mutant: ForgetOutbox}, dropsAreNoted},
+		{"record behind its write", probe{mutant: OutboxAfter}, logEndsBehindOutbox},
 		{"object of another PG", probe{mutant: AnyObject}, misdirected},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -312,6 +312,13 @@ func (g *Group) finish(r *request) {
 // logWrite gives an executed write its place in the log, on our disk and on everybody's who must have it.
 func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	ld := g.lead
+	var outbox *write
+	if len(ev.Drops) > 0 && !g.cfg.is(ForgetOutbox) && !g.cfg.is(OutboxAfter) {
+		if outbox = g.addOutbox(r, ev); outbox == nil {
+			g.declineDrops(r)
+			return
+		}
+	}
 	prev := g.log.head()
 	pos := store.Version{Term: ld.term, Seq: prev.Seq + 1}
 	reply := ev.Reply
@@ -346,11 +353,27 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 	w := &write{req: r, lead: ld, entry: e, seq: pos.Seq, ops: ops, prev: prev, local: g.cfg.is(CommitEarly)}
 	g.log.appendSized(e, len(entry.Value))
 	ld.inflight = append(ld.inflight, w)
+	if len(ev.Drops) > 0 && g.cfg.is(OutboxAfter) {
+		outbox = g.addOutbox(r, ev)
+	}
+	if outbox != nil {
+		batch = slices.Concat(outbox.ops, []store.Op{g.opEntry(outbox.entry)}, batch)
+	}
 	g.submit(append(batch, g.opsTrim()...))
+	if outbox != nil {
+		g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, write: outbox})
+	}
 	g.afterPersist = append(g.afterPersist, deferred{id: g.lastPersist, write: w})
 	for _, p := range g.peerList() {
-		if p.phase >= activating {
-			g.replicate(p, w)
+		if p.phase < activating {
+			continue
+		}
+		if outbox != nil && outbox.seq < w.seq {
+			g.replicate(p, outbox)
+		}
+		g.replicate(p, w)
+		if outbox != nil && outbox.seq > w.seq {
+			g.replicate(p, outbox)
 		}
 	}
 }
@@ -359,7 +382,7 @@ func (g *Group) logWrite(r *request, ev *ExecutedEvent) {
 func (g *Group) wrote(w *write) {
 	w.local = true
 	if !g.cfg.is(CopyCommitted) {
-		w.lead.locks.settle(w.req.name)
+		w.lead.locks.settle(w.name())
 	}
 }
 
@@ -410,6 +433,10 @@ func (g *Group) commit() {
 		ld.committed = entryPos(w.entry)
 		g.st.committed = ld.committed
 		r := w.req
+		if r == nil { // of the outbox: nobody waits for it
+			ld.locks.release(w.name(), writing)
+			continue
+		}
 		g.reply(r.handles, Reply{Reply: r.done.Reply, Payload: r.done.Payload})
 		g.finish(r)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/store"
@@ -46,7 +47,8 @@ import (
 //	govern D                              time passes; the monitors accept what they should
 //	accept N, refuse N CODE, ignore N     the monitors' answer to its newest proposal, or that there is none
 //
-// Clients: write N OBJECT DATA [id=K] [age=D] [epoch=E], read N OBJECT, remove N OBJECT, list N.
+// Clients: write N OBJECT DATA [id=K] [age=D] [epoch=E], read N OBJECT, remove N OBJECT, list N, patch N OBJECT OFFSET DATA,
+// ref N OBJECT NUMBER FROM TO: a reference of these bytes to a chunk, with a number for a nonce.
 // Questions: stat N, query N, objects SET, log N. What goes over the network is shown after
 // `trace on`; `trace KIND...` shows only those.
 func TestText(t *testing.T) {
@@ -143,12 +145,17 @@ func (s *textStage) stepped(a *actor, fx *Effects) {
 		if r.List != nil {
 			var names []string
 			for _, o := range r.List.Objects {
-				names = append(names, string(o))
+				names = append(names, nameText(o))
 			}
 			text += " " + strings.Join(names, " ")
 		}
 		if len(r.Payload) > 0 {
 			text += fmt.Sprintf(" %q", r.Payload)
+		}
+		for _, res := range r.Reply.GetResults() {
+			for _, ref := range res.Refs {
+				text += " " + refText(ref)
+			}
 		}
 		s.say("%s answers %s: %s", a.id, s.word(r.Handle), text)
 	}
@@ -263,7 +270,7 @@ func posText(p *wirepb.Position) string { return fromPos(p).String() }
 func entriesText(es []*wirepb.LogEntry) string {
 	var all []string
 	for _, e := range es {
-		all = append(all, posText(e.Pos)+":"+string(e.Object))
+		all = append(all, posText(e.Pos)+":"+nameText(e.Object))
 	}
 	return strings.Join(all, " ")
 }
@@ -294,15 +301,18 @@ func messageText(m *wirepb.PGMsg, payload []byte) (kind, text string) {
 		kind = "activate"
 		add("keep %s", posText(a.Keep))
 		with(len(a.Entries) > 0, "append %s", entriesText(a.Entries))
-		with(len(a.Staged) > 0, "staged %q", a.Staged)
+		with(len(a.Staged) > 0, "staged")
+		for _, name := range a.Staged {
+			add("%q", nameText(name))
+		}
 	case m.GetActivated() != nil:
 		kind = "activated"
 	case m.GetReplicate() != nil:
 		r := m.GetReplicate()
 		kind = "replicate"
-		add("%s:%s", posText(r.Entry.Pos), r.Entry.Object)
+		add("%s:%s", posText(r.Entry.Pos), nameText(r.Entry.Object))
 		with(r.Entry.Removed, "removed")
-		with(len(payload) > 0, "%q", payload)
+		with(len(payload) > 0, "%s", dataText(r.Entry.Object, payload))
 		with(r.NoData, "entry only")
 		add("committed %s", posText(r.Committed))
 	case m.GetAcked() != nil:
@@ -311,7 +321,7 @@ func messageText(m *wirepb.PGMsg, payload []byte) (kind, text string) {
 	case m.GetPush() != nil:
 		p := m.GetPush()
 		kind = "push"
-		add("%s", p.Object)
+		add("%s", nameText(p.Object))
 		with(p.Remove, "removed")
 		with(!p.Remove, "%s at %d %q", posText(p.Version), p.Off, payload)
 		with(p.Staged, "staged")
@@ -319,7 +329,7 @@ func messageText(m *wirepb.PGMsg, payload []byte) (kind, text string) {
 		with(p.Last, "last")
 	case m.GetPushed() != nil:
 		kind = "pushed"
-		add("%s", m.GetPushed().Object)
+		add("%s", nameText(m.GetPushed().Object))
 	case m.GetLearn() != nil:
 		l := m.GetLearn()
 		kind = "learn"
@@ -547,7 +557,7 @@ func (s *textStage) run(t *testing.T, d *datadriven.TestData) {
 			code = wirepb.Code(wirepb.Code_value[word(1)])
 		}
 		c.answer(id, p, code)
-	case "write", "read", "remove", "list":
+	case "write", "read", "remove", "list", "patch", "ref":
 		s.request(t, d, osd(0))
 	case "stat":
 		st := c.a(osd(0)).g.Stat(s.count(c.a(osd(0))), 0)
@@ -639,7 +649,15 @@ func (s *textStage) disk(id int) string {
 			all = append(all, o.Name+" "+o.Version.String()+" cannot be read")
 			continue
 		}
-		all = append(all, fmt.Sprintf("%s %s %q", o.Name, o.Version, data))
+		text := fmt.Sprintf("%s %s %s", nameText([]byte(o.Name)), o.Version, dataText([]byte(o.Name), data))
+		kvs, _, err := st.OmapList(store.Key{PG: castPG, Name: o.Name}, []byte(chunk.RefKeys), []byte(chunk.RefKeysEnd), 1000)
+		for _, kv := range kvs {
+			text += " " + refText(kv.Value)
+		}
+		if err != nil {
+			text += " " + err.Error()
+		}
+		all = append(all, text)
 	}
 	return strings.Join(all, ", ")
 }
@@ -658,6 +676,11 @@ func (s *textStage) request(t *testing.T, d *datadriven.TestData, id int) {
 	case "write":
 		data = d.CmdArgs[2].Key
 		req.Ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_WRITE_FULL, DataLen: uint64(len(data))}}
+	case "patch":
+		data = d.CmdArgs[3].Key
+		req.Ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_WRITE, Offset: uint64(numbers(t, d, 2)[0]), DataLen: uint64(len(data))}}
+	case "ref":
+		req.Ops = refRequest(name, uint32(numbers(t, d, 2)[0]), uint64(numbers(t, d, 3)[0]), uint64(numbers(t, d, 4)[0])).Ops
 	case "read":
 		req.Ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_READ}}
 	case "remove":
