@@ -38,7 +38,7 @@ type Options struct {
 	Timeout        time.Duration // of every operation, unless its context ends earlier; default 60 s
 	AttemptTimeout time.Duration // until an OSD or monitor that does not answer is asked again; default 5 s
 
-	MaxInFlightBytes int64 // data of operations under way, others wait; default 256 MiB
+	MaxInFlightBytes int64 // data of operations under way, others wait, and the same again of chunks; default 256 MiB
 	MaxInFlightOps   int64 // operations under way, others wait; default 4096
 }
 
@@ -80,6 +80,10 @@ type Client struct {
 
 	osds *wire.Peers // made with the first map: connections are refused by another cluster's OSDs
 
+	plane   *ChunkPlane
+	chunkMu sync.Mutex // guards below
+	chunks  map[placement.PoolID]*Chunks
+
 	mu      sync.Mutex // guards below; never held while something is waited for
 	core    *core.Core
 	calls   map[uint64]*call    // by operation id
@@ -108,6 +112,7 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		calls:   make(map[uint64]*call),
 		probing: make(map[*wire.Conn]bool),
 	}
+	c.plane = NewChunkPlane(o.MaxInFlightBytes, o.Timeout, o.Log)
 	c.core = core.New(core.Config{Client: c.id, AttemptTimeout: o.AttemptTimeout, MaxOps: o.MaxInFlightOps, MaxBytes: o.MaxInFlightBytes})
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var err error
@@ -187,15 +192,21 @@ func (c *Client) Refresh(ctx context.Context) error {
 // ErrNotFound, because the pool may be newer than our map.
 func (c *Client) Pool(ctx context.Context, name string) (*Pool, error) {
 	if p := c.Map().PoolByName(name); p != nil {
-		return &Pool{c: c, id: p.ID, name: name}, nil
+		return c.poolOf(p.ID, name), nil
 	}
 	if err := c.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("pool %q: %w", name, err)
 	}
 	if p := c.Map().PoolByName(name); p != nil {
-		return &Pool{c: c, id: p.ID, name: name}, nil
+		return c.poolOf(p.ID, name), nil
 	}
 	return nil, fmt.Errorf("pool %q: %w in the cluster map of epoch %d; see `cairn pool ls`", name, ErrNotFound, c.Map().Epoch)
+}
+
+func (c *Client) poolOf(id placement.PoolID, name string) *Pool {
+	p := &Pool{c: c, id: id, name: name}
+	p.chunks = c.chunkPool(p)
+	return p
 }
 
 // Location says where an object lives, by the map of an epoch.

@@ -194,19 +194,21 @@ type Result struct {
 	Version uint64 // the object's version after the Op; 0 when it does not exist
 	Items   []ResultItem
 
-	mem *slab.Buf // of Data, unless nil
-	one [1]ResultItem
+	mem    *slab.Buf // of Data, unless nil
+	chunks *slab.Buf // of Data that chunks had a part in, unless nil
+	one    [1]ResultItem
 }
 
 // Release gives the memory of what was read back for reuse. It is optional, and worth
 // it for large reads; nothing in Items may be used afterwards.
 func (r *Result) Release() {
-	if r == nil || r.mem == nil {
+	if r == nil || r.mem == nil && r.chunks == nil {
 		return
 	}
-	b := r.mem
-	r.mem, r.Items = nil, nil
-	b.Release()
+	mem, chunks := r.mem, r.chunks
+	r.mem, r.chunks, r.Items = nil, nil, nil
+	mem.Release()
+	chunks.Release()
 }
 
 // ResultItem is what one operation of an Op read.

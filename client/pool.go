@@ -14,12 +14,13 @@ import (
 // Pool is a Client's view of one pool. It implements Objects and is safe for
 // concurrent use.
 type Pool struct {
-	c    *Client
-	id   placement.PoolID
-	name string
+	c      *Client
+	id     placement.PoolID
+	name   string
+	chunks *Chunks
 }
 
-var _ Objects = (*Pool)(nil)
+var _ ChunkObjects = (*Pool)(nil)
 
 // Name returns the pool's name.
 func (p *Pool) Name() string { return p.name }
@@ -33,8 +34,15 @@ func (p *Pool) Client() *Client { return p.c }
 // Do implements Objects. It retries until the outcome is certain or the time is
 // up. Then the error is ErrTimeout, and a write may or may not have taken effect;
 // an abandoned attempt may still read the Op's data, and if that has changed by
-// then the messenger's checksum makes the OSD refuse it.
+// then the messenger's checksum makes the OSD refuse it. What reads find in chunks is in their
+// Data like all else.
 func (p *Pool) Do(ctx context.Context, object string, op *Op) (*Result, error) {
+	return p.chunks.Do(ctx, object, op)
+}
+
+// DoRaw is Do for whoever looks after chunks: where chunks have what is read, the result has the references
+// to them instead (ResultItem.Refs).
+func (p *Pool) DoRaw(ctx context.Context, object string, op *Op) (*Result, error) {
 	if err := p.check(object, op); err != nil {
 		return nil, err
 	}
@@ -116,9 +124,24 @@ func (p *Pool) Read(ctx context.Context, object string, off, n uint64) ([]byte, 
 	return res.Items[0].Data, nil
 }
 
-// WriteFull makes data the object's bytes; it creates the object if need be.
+// DoChunked implements ChunkObjects; see Chunks.DoChunked.
+func (p *Pool) DoChunked(ctx context.Context, object string, op *Op, o ChunkOptions) (*Result, error) {
+	return p.chunks.DoChunked(ctx, object, op, o)
+}
+
+// Chunks returns what makes the pool's chunks and reads them.
+func (p *Pool) Chunks() *Chunks { return p.chunks }
+
+// WriteFull makes data the object's bytes; it creates the object if need be. As the pool's policy says, chunks are made
+// of it.
 func (p *Pool) WriteFull(ctx context.Context, object string, data []byte) error {
-	_, err := p.Do(ctx, object, new(Op).WriteFull(data))
+	_, err := p.DoChunked(ctx, object, new(Op).WriteFull(data), ChunkOptions{})
+	return err
+}
+
+// Write writes data at off; a gap before it reads as zeros. As the pool's policy says, chunks are made of it.
+func (p *Pool) Write(ctx context.Context, object string, off uint64, data []byte) error {
+	_, err := p.DoChunked(ctx, object, new(Op).Write(off, data), ChunkOptions{})
 	return err
 }
 

@@ -38,6 +38,12 @@ func (c Call) Has(k wirepb.OpKind) bool {
 type Pool struct {
 	name string
 
+	// Of MakeChunks; they do not change after it.
+	chunks  *client.Chunks
+	holders *Holders
+	policy  client.ChunkPolicy
+	plane   *client.ChunkPlane
+
 	mu      sync.Mutex // guards below
 	objects objects
 	version uint64
@@ -46,7 +52,7 @@ type Pool struct {
 	after   func(context.Context, Call, error) error
 }
 
-var _ client.Objects = (*Pool)(nil)
+var _ client.ChunkObjects = (*Pool)(nil)
 
 // New makes an empty pool named after the test.
 func New(t testing.TB) *Pool { return NewPool(t.Name()) }
@@ -78,6 +84,14 @@ func (p *Pool) After(hook func(context.Context, Call, error) error) {
 
 // Do implements client.Objects.
 func (p *Pool) Do(ctx context.Context, object string, op *client.Op) (*client.Result, error) {
+	if p.chunks == nil {
+		return p.DoRaw(ctx, object, op)
+	}
+	return p.chunks.Do(ctx, object, op)
+}
+
+// DoRaw is Do, but results have references instead of what chunks have.
+func (p *Pool) DoRaw(ctx context.Context, object string, op *client.Op) (*client.Result, error) {
 	req, payload := op.Request(object)
 	p.mu.Lock()
 	p.calls++
@@ -190,6 +204,9 @@ func (p *Pool) Clone() *Pool {
 	c.version = p.version
 	for n, o := range p.objects {
 		c.objects[n] = o.clone()
+	}
+	if p.holders != nil {
+		c.useHolders(p.policy, p.holders.Clone())
 	}
 	return c
 }
