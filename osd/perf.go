@@ -19,6 +19,7 @@ func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
 	if m, ok := d.o.Store.(store.Metered); ok {
 		st = m.DeviceStats()
 	}
+	sh := d.holds.perf()
 	for _, n := range []struct {
 		name  string
 		value uint64
@@ -28,6 +29,13 @@ func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
 		{"write_ops", d.stats.writeOps.Load()},
 		{"read_bytes", d.stats.readBytes.Load()},
 		{"write_bytes", d.stats.writeBytes.Load()},
+		{"shard_puts", sh.Puts},
+		{"shard_put_bytes", sh.PutBytes},
+		{"shard_gets", sh.Gets},
+		{"shard_get_bytes", sh.GotBytes},
+		{"shard_drops", sh.Drops},
+		{"shard_refused", sh.Refused},
+		{"shard_errors", sh.Errors},
 		{"discards", st.Discards},
 		{"discarded_bytes", st.DiscardedBytes},
 	} {

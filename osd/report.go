@@ -52,6 +52,7 @@ func (d *OSD) reportLoop() {
 // sameReport compares what matters enough to be told within a second.
 func sameReport(a, b *wirepb.OSDReport) bool {
 	if a.Used != b.Used || a.Objects != b.Objects || a.WriteOps != b.WriteOps || a.ReadOps != b.ReadOps || len(a.Pgs) != len(b.Pgs) ||
+		a.ShardStats.GetPuts() != b.ShardStats.GetPuts() || a.ShardStats.GetGets() != b.ShardStats.GetGets() || a.ShardStats.GetErrors() != b.ShardStats.GetErrors() ||
 		a.DeviceReadErrors != b.DeviceReadErrors || a.ChecksumErrors != b.ChecksumErrors || a.DeviceRetries != b.DeviceRetries {
 		return false
 	}
@@ -79,6 +80,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 		RecoveredObjects: d.stats.recoveredObjects.Load(), RecoveredBytes: d.stats.recoveredBytes.Load(),
 		ReadErrors: d.stats.readErrors.Load(), ScrubFound: d.stats.scrubFound.Load(), Repaired: d.stats.repaired.Load(),
 	}
+	d.reportShards(r, u)
 	for _, s := range d.shards {
 		part := make(chan []*wirepb.PGStat, 1)
 		var held atomic.Uint32

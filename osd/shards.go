@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -541,6 +542,29 @@ func (d *OSD) onShardList(c *wire.Conn, m *wire.Message, l *wirepb.ShardList) {
 		}
 		c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_ShardListed{ShardListed: r}}})
 	})
+}
+
+// perf returns what was done, for reports.
+func (s *shardCounters) perf() *wirepb.ShardStats {
+	return &wirepb.ShardStats{
+		Puts: s.puts.Load(), PutBytes: s.putBytes.Load(), Gets: s.gets.Load(), GotBytes: s.gotBytes.Load(),
+		Drops: s.drops.Load(), Refused: s.refused.Load(), Errors: s.errors.Load(),
+	}
+}
+
+// reportShards adds to a report what the OSD holds of chunks.
+func (d *OSD) reportShards(r *wirepb.OSDReport, u store.Usage) {
+	r.ShardStats = d.holds.perf()
+	for _, p := range d.o.Store.PoolShards() {
+		r.Shards = append(r.Shards, &wirepb.PoolShards{Pool: uint32(p.Pool), Shards: p.Shards, Bytes: p.Bytes})
+	}
+	d.mu.Lock()
+	cur := d.cur
+	d.mu.Unlock()
+	if u.Shards > 0 || slices.ContainsFunc(cur.Pools, func(p placement.Pool) bool { return !p.Chunks.Redundancy.IsZero() }) {
+		// The bytes of an object that are in chunks lie elsewhere: of its size there is no more here than the data that are not shards'.
+		r.StoredBytes = min(u.Stored, max(0, u.Data-u.InShards)) + u.InShards
+	}
 }
 
 // eraseShards removes the shards of pools that are no more. Ids of pools are not given twice.

@@ -48,12 +48,14 @@ func (v *View) DF() api.DF {
 		if s := sums[p.Name]; s != nil {
 			out.Stats = *s
 		}
-		raw := v.maxAvail(p)
-		if p.Size > 0 {
-			out.Stats.MaxAvail = raw / int64(p.Size)
-		}
-		out.Stats.Percent = ratio(out.Stats.Used, out.Stats.Used+raw)
 		df.Pools = append(df.Pools, out)
+	}
+	v.addShards(df.Pools)
+	for i := range df.Pools {
+		p, s := &v.Map.Pools[i], &df.Pools[i].Stats
+		raw := v.maxAvail(p)
+		s.MaxAvail = int64(float64(raw) / copiesOf(p))
+		s.Percent = ratio(s.Used, s.Used+raw)
 	}
 	return df
 }

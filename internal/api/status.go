@@ -150,9 +150,11 @@ type DFPool struct {
 
 // DFPoolStats is the space of one pool.
 type DFPoolStats struct {
-	Stored   int64   `json:"stored" doc:"Bytes as users see them"`
-	Objects  int64   `json:"objects"`
-	Used     int64   `json:"bytes_used" doc:"Bytes of all copies"`
-	Percent  float64 `json:"percent_used" doc:"Share of the space the pool could have, 0 to 1"`
-	MaxAvail int64   `json:"max_avail" doc:"Bytes that could still be stored before the fullest OSD of the pool is full"`
+	Stored     int64   `json:"stored" doc:"Bytes as users see them"`
+	Objects    int64   `json:"objects"`
+	Used       int64   `json:"bytes_used" doc:"Bytes of all copies and shards; of a pool with chunks an estimate, good if it is the only one"`
+	Percent    float64 `json:"percent_used" doc:"Share of the space the pool could have, 0 to 1"`
+	MaxAvail   int64   `json:"max_avail" doc:"Bytes that could still be stored before the fullest OSD of the pool is full"`
+	Shards     int64   `json:"shards" doc:"Shards of chunks on all OSDs"`
+	ShardBytes int64   `json:"shard_bytes" doc:"Their bytes"`
 }

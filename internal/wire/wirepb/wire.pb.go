@@ -1701,6 +1701,8 @@ type OSDReport struct {
 	AllocatedBytes    int64                  `protobuf:"varint,26,opt,name=allocated_bytes,json=allocatedBytes,proto3" json:"allocated_bytes,omitempty"`            // that the store has really taken: blocks of data, index, journal, what was allocated in advance
 	DiscardedBytes    uint64                 `protobuf:"varint,27,opt,name=discarded_bytes,json=discardedBytes,proto3" json:"discarded_bytes,omitempty"`            // since start: free room that the device was told of
 	DiscardErrors     uint64                 `protobuf:"varint,28,opt,name=discard_errors,json=discardErrors,proto3" json:"discard_errors,omitempty"`               // such that failed
+	Shards            []*PoolShards          `protobuf:"bytes,29,rep,name=shards,proto3" json:"shards,omitempty"`                                                   // of chunks, that it holds
+	ShardStats        *ShardStats            `protobuf:"bytes,30,opt,name=shard_stats,json=shardStats,proto3" json:"shard_stats,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1952,6 +1954,174 @@ func (x *OSDReport) GetDiscardErrors() uint64 {
 	return 0
 }
 
+func (x *OSDReport) GetShards() []*PoolShards {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *OSDReport) GetShardStats() *ShardStats {
+	if x != nil {
+		return x.ShardStats
+	}
+	return nil
+}
+
+// PoolShards counts the shards of chunks that an OSD holds for a pool.
+type PoolShards struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shards        int64                  `protobuf:"varint,2,opt,name=shards,proto3" json:"shards,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolShards) Reset() {
+	*x = PoolShards{}
+	mi := &file_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolShards) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolShards) ProtoMessage() {}
+
+func (x *PoolShards) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolShards.ProtoReflect.Descriptor instead.
+func (*PoolShards) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PoolShards) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *PoolShards) GetShards() int64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *PoolShards) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// ShardStats is what an OSD has done as holder of shards since it started.
+type ShardStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Puts          uint64                 `protobuf:"varint,1,opt,name=puts,proto3" json:"puts,omitempty"`
+	PutBytes      uint64                 `protobuf:"varint,2,opt,name=put_bytes,json=putBytes,proto3" json:"put_bytes,omitempty"`
+	Gets          uint64                 `protobuf:"varint,3,opt,name=gets,proto3" json:"gets,omitempty"`
+	GotBytes      uint64                 `protobuf:"varint,4,opt,name=got_bytes,json=gotBytes,proto3" json:"got_bytes,omitempty"`
+	Drops         uint64                 `protobuf:"varint,5,opt,name=drops,proto3" json:"drops,omitempty"`
+	Refused       uint64                 `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"` // requests that made no sense, or for which there was no room or no time
+	Errors        uint64                 `protobuf:"varint,7,opt,name=errors,proto3" json:"errors,omitempty"`   // damaged shards, and what the store could not do
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardStats) Reset() {
+	*x = ShardStats{}
+	mi := &file_wire_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardStats) ProtoMessage() {}
+
+func (x *ShardStats) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardStats.ProtoReflect.Descriptor instead.
+func (*ShardStats) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ShardStats) GetPuts() uint64 {
+	if x != nil {
+		return x.Puts
+	}
+	return 0
+}
+
+func (x *ShardStats) GetPutBytes() uint64 {
+	if x != nil {
+		return x.PutBytes
+	}
+	return 0
+}
+
+func (x *ShardStats) GetGets() uint64 {
+	if x != nil {
+		return x.Gets
+	}
+	return 0
+}
+
+func (x *ShardStats) GetGotBytes() uint64 {
+	if x != nil {
+		return x.GotBytes
+	}
+	return 0
+}
+
+func (x *ShardStats) GetDrops() uint64 {
+	if x != nil {
+		return x.Drops
+	}
+	return 0
+}
+
+func (x *ShardStats) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ShardStats) GetErrors() uint64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
 // DeviceLatency is how long one kind of work of an OSD's device took lately.
 type DeviceLatency struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1965,7 +2135,7 @@ type DeviceLatency struct {
 
 func (x *DeviceLatency) Reset() {
 	*x = DeviceLatency{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2147,7 @@ func (x *DeviceLatency) String() string {
 func (*DeviceLatency) ProtoMessage() {}
 
 func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2160,7 @@ func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLatency.ProtoReflect.Descriptor instead.
 func (*DeviceLatency) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeviceLatency) GetOp() uint32 {
@@ -2052,7 +2222,7 @@ type PGStat struct {
 
 func (x *PGStat) Reset() {
 	*x = PGStat{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2234,7 @@ func (x *PGStat) String() string {
 func (*PGStat) ProtoMessage() {}
 
 func (x *PGStat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2247,7 @@ func (x *PGStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGStat.ProtoReflect.Descriptor instead.
 func (*PGStat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PGStat) GetPool() uint32 {
@@ -2252,7 +2422,7 @@ type OSDStopping struct {
 
 func (x *OSDStopping) Reset() {
 	*x = OSDStopping{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2434,7 @@ func (x *OSDStopping) String() string {
 func (*OSDStopping) ProtoMessage() {}
 
 func (x *OSDStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2447,7 @@ func (x *OSDStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDStopping.ProtoReflect.Descriptor instead.
 func (*OSDStopping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OSDStopping) GetId() int32 {
@@ -2312,7 +2482,7 @@ type PGChange struct {
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2494,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2507,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PGChange) GetPool() uint32 {
@@ -2406,7 +2576,7 @@ type MonPropose struct {
 
 func (x *MonPropose) Reset() {
 	*x = MonPropose{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2588,7 @@ func (x *MonPropose) String() string {
 func (*MonPropose) ProtoMessage() {}
 
 func (x *MonPropose) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2601,7 @@ func (x *MonPropose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonPropose.ProtoReflect.Descriptor instead.
 func (*MonPropose) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MonPropose) GetCommand() []byte {
@@ -2451,7 +2621,7 @@ type MonProposed struct {
 
 func (x *MonProposed) Reset() {
 	*x = MonProposed{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2633,7 @@ func (x *MonProposed) String() string {
 func (*MonProposed) ProtoMessage() {}
 
 func (x *MonProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2646,7 @@ func (x *MonProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonProposed.ProtoReflect.Descriptor instead.
 func (*MonProposed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MonProposed) GetResult() []byte {
@@ -2502,7 +2672,7 @@ type UserGet struct {
 
 func (x *UserGet) Reset() {
 	*x = UserGet{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2684,7 @@ func (x *UserGet) String() string {
 func (*UserGet) ProtoMessage() {}
 
 func (x *UserGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2697,7 @@ func (x *UserGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserGet.ProtoReflect.Descriptor instead.
 func (*UserGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UserGet) GetAccessKey() string {
@@ -2549,7 +2719,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2561,7 +2731,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2574,7 +2744,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *User) GetName() string {
@@ -2615,7 +2785,7 @@ type AccessKey struct {
 
 func (x *AccessKey) Reset() {
 	*x = AccessKey{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2797,7 @@ func (x *AccessKey) String() string {
 func (*AccessKey) ProtoMessage() {}
 
 func (x *AccessKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2810,7 @@ func (x *AccessKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
 func (*AccessKey) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AccessKey) GetAccessKey() string {
@@ -2669,7 +2839,7 @@ type ServiceBeacon struct {
 
 func (x *ServiceBeacon) Reset() {
 	*x = ServiceBeacon{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2851,7 @@ func (x *ServiceBeacon) String() string {
 func (*ServiceBeacon) ProtoMessage() {}
 
 func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2864,7 @@ func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceBeacon.ProtoReflect.Descriptor instead.
 func (*ServiceBeacon) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ServiceBeacon) GetKind() string {
@@ -2738,7 +2908,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2920,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2933,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -2811,7 +2981,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2993,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3006,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -2905,7 +3075,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3087,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3100,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -2957,7 +3127,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2969,7 +3139,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2982,7 +3152,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -3019,7 +3189,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3201,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3214,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -3134,7 +3304,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3316,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3329,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -3260,7 +3430,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3272,7 +3442,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3285,7 +3455,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -3697,7 +3867,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +3879,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +3892,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -3740,7 +3910,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3752,7 +3922,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3765,7 +3935,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 type PGInfo struct {
@@ -3787,7 +3957,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +3969,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +3982,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -3906,7 +4076,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4088,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4101,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -3977,7 +4147,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3989,7 +4159,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4002,7 +4172,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type PGReplicate struct {
@@ -4019,7 +4189,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4201,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4214,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -4098,7 +4268,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4280,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4293,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -4161,7 +4331,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4173,7 +4343,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4186,7 +4356,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -4321,7 +4491,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4333,7 +4503,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4346,7 +4516,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -4392,7 +4562,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4404,7 +4574,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4417,7 +4587,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -4471,7 +4641,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4483,7 +4653,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4496,7 +4666,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -4515,7 +4685,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +4697,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +4710,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -4559,7 +4729,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4741,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4754,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -4604,7 +4774,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4616,7 +4786,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4629,7 +4799,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -4657,7 +4827,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +4839,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +4852,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -4716,7 +4886,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4728,7 +4898,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4741,7 +4911,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -4771,7 +4941,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4783,7 +4953,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4796,7 +4966,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -4836,7 +5006,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4848,7 +5018,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4861,7 +5031,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 type PGForgotten struct {
@@ -4872,7 +5042,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4884,7 +5054,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4897,7 +5067,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -4916,7 +5086,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4928,7 +5098,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4941,7 +5111,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -5006,7 +5176,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5018,7 +5188,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5031,7 +5201,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -5127,7 +5297,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5139,7 +5309,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5152,7 +5322,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -5209,7 +5379,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5221,7 +5391,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5234,7 +5404,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -5286,7 +5456,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5298,7 +5468,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5311,7 +5481,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -5412,7 +5582,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5424,7 +5594,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5437,7 +5607,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -5488,7 +5658,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5500,7 +5670,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5513,7 +5683,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -5563,7 +5733,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5575,7 +5745,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5588,7 +5758,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -5629,7 +5799,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5641,7 +5811,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5654,7 +5824,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -5672,7 +5842,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5684,7 +5854,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5697,7 +5867,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 type KV struct {
@@ -5710,7 +5880,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5722,7 +5892,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5735,7 +5905,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *KV) GetKey() []byte {
@@ -5771,7 +5941,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5783,7 +5953,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5796,7 +5966,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -5899,7 +6069,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5911,7 +6081,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5924,7 +6094,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -6027,7 +6197,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6039,7 +6209,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6052,7 +6222,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -6122,7 +6292,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6134,7 +6304,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6147,7 +6317,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -6188,7 +6358,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6200,7 +6370,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6213,7 +6383,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -6268,7 +6438,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6280,7 +6450,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6293,7 +6463,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -6320,7 +6490,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6332,7 +6502,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6345,7 +6515,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -6371,7 +6541,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6383,7 +6553,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6396,7 +6566,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -6421,7 +6591,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6433,7 +6603,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6446,7 +6616,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -6495,7 +6665,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6507,7 +6677,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6520,7 +6690,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{70}
+	return file_wire_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -6551,7 +6721,7 @@ type ChunkPlace struct {
 
 func (x *ChunkPlace) Reset() {
 	*x = ChunkPlace{}
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6563,7 +6733,7 @@ func (x *ChunkPlace) String() string {
 func (*ChunkPlace) ProtoMessage() {}
 
 func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6576,7 +6746,7 @@ func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlace.ProtoReflect.Descriptor instead.
 func (*ChunkPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{71}
+	return file_wire_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ChunkPlace) GetPool() uint32 {
@@ -6617,7 +6787,7 @@ type ChunkPlaced struct {
 
 func (x *ChunkPlaced) Reset() {
 	*x = ChunkPlaced{}
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6629,7 +6799,7 @@ func (x *ChunkPlaced) String() string {
 func (*ChunkPlaced) ProtoMessage() {}
 
 func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6642,7 +6812,7 @@ func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlaced.ProtoReflect.Descriptor instead.
 func (*ChunkPlaced) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{72}
+	return file_wire_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ChunkPlaced) GetOsds() []int32 {
@@ -6666,7 +6836,7 @@ type ShardID struct {
 
 func (x *ShardID) Reset() {
 	*x = ShardID{}
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6678,7 +6848,7 @@ func (x *ShardID) String() string {
 func (*ShardID) ProtoMessage() {}
 
 func (x *ShardID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6691,7 +6861,7 @@ func (x *ShardID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardID.ProtoReflect.Descriptor instead.
 func (*ShardID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{73}
+	return file_wire_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ShardID) GetPool() uint32 {
@@ -6732,7 +6902,7 @@ type ShardPut struct {
 
 func (x *ShardPut) Reset() {
 	*x = ShardPut{}
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6744,7 +6914,7 @@ func (x *ShardPut) String() string {
 func (*ShardPut) ProtoMessage() {}
 
 func (x *ShardPut) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6757,7 +6927,7 @@ func (x *ShardPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPut.ProtoReflect.Descriptor instead.
 func (*ShardPut) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{74}
+	return file_wire_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ShardPut) GetId() *ShardID {
@@ -6782,7 +6952,7 @@ type ShardGet struct {
 
 func (x *ShardGet) Reset() {
 	*x = ShardGet{}
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6794,7 +6964,7 @@ func (x *ShardGet) String() string {
 func (*ShardGet) ProtoMessage() {}
 
 func (x *ShardGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6807,7 +6977,7 @@ func (x *ShardGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGet.ProtoReflect.Descriptor instead.
 func (*ShardGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{75}
+	return file_wire_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ShardGet) GetId() *ShardID {
@@ -6856,7 +7026,7 @@ type ShardGot struct {
 
 func (x *ShardGot) Reset() {
 	*x = ShardGot{}
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6868,7 +7038,7 @@ func (x *ShardGot) String() string {
 func (*ShardGot) ProtoMessage() {}
 
 func (x *ShardGot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6881,7 +7051,7 @@ func (x *ShardGot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGot.ProtoReflect.Descriptor instead.
 func (*ShardGot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{76}
+	return file_wire_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ShardGot) GetSize() uint64 {
@@ -6908,7 +7078,7 @@ type ShardDrop struct {
 
 func (x *ShardDrop) Reset() {
 	*x = ShardDrop{}
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6920,7 +7090,7 @@ func (x *ShardDrop) String() string {
 func (*ShardDrop) ProtoMessage() {}
 
 func (x *ShardDrop) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6933,7 +7103,7 @@ func (x *ShardDrop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDrop.ProtoReflect.Descriptor instead.
 func (*ShardDrop) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{77}
+	return file_wire_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ShardDrop) GetIds() []*ShardID {
@@ -6955,7 +7125,7 @@ type ShardList struct {
 
 func (x *ShardList) Reset() {
 	*x = ShardList{}
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6967,7 +7137,7 @@ func (x *ShardList) String() string {
 func (*ShardList) ProtoMessage() {}
 
 func (x *ShardList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6980,7 +7150,7 @@ func (x *ShardList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardList.ProtoReflect.Descriptor instead.
 func (*ShardList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{78}
+	return file_wire_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ShardList) GetPool() uint32 {
@@ -7016,7 +7186,7 @@ type ShardListed struct {
 
 func (x *ShardListed) Reset() {
 	*x = ShardListed{}
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7028,7 +7198,7 @@ func (x *ShardListed) String() string {
 func (*ShardListed) ProtoMessage() {}
 
 func (x *ShardListed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7041,7 +7211,7 @@ func (x *ShardListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardListed.ProtoReflect.Descriptor instead.
 func (*ShardListed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{79}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ShardListed) GetIds() []*ShardID {
@@ -7085,7 +7255,7 @@ type ChunkCare struct {
 
 func (x *ChunkCare) Reset() {
 	*x = ChunkCare{}
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7097,7 +7267,7 @@ func (x *ChunkCare) String() string {
 func (*ChunkCare) ProtoMessage() {}
 
 func (x *ChunkCare) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7110,7 +7280,7 @@ func (x *ChunkCare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkCare.ProtoReflect.Descriptor instead.
 func (*ChunkCare) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{80}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ChunkCare) GetWhat() string {
@@ -7152,7 +7322,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7164,7 +7334,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7177,7 +7347,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{81}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -7256,7 +7426,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7268,7 +7438,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7281,7 +7451,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{82}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -7325,7 +7495,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7337,7 +7507,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7350,7 +7520,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{83}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -7490,7 +7660,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x12target_incarnation\x18\x03 \x01(\x04R\x11targetIncarnation\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\bR\arefused\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x14\n" +
-	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xc4\b\n" +
+	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xad\t\n" +
 	"\tOSDReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -7530,7 +7700,24 @@ const file_wire_proto_rawDesc = "" +
 	"\fstored_bytes\x18\x19 \x01(\x03R\vstoredBytes\x12'\n" +
 	"\x0fallocated_bytes\x18\x1a \x01(\x03R\x0eallocatedBytes\x12'\n" +
 	"\x0fdiscarded_bytes\x18\x1b \x01(\x04R\x0ediscardedBytes\x12%\n" +
-	"\x0ediscard_errors\x18\x1c \x01(\x04R\rdiscardErrors\"c\n" +
+	"\x0ediscard_errors\x18\x1c \x01(\x04R\rdiscardErrors\x12.\n" +
+	"\x06shards\x18\x1d \x03(\v2\x16.cairn.wire.PoolShardsR\x06shards\x127\n" +
+	"\vshard_stats\x18\x1e \x01(\v2\x16.cairn.wire.ShardStatsR\n" +
+	"shardStats\"N\n" +
+	"\n" +
+	"PoolShards\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
+	"\x06shards\x18\x02 \x01(\x03R\x06shards\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xb6\x01\n" +
+	"\n" +
+	"ShardStats\x12\x12\n" +
+	"\x04puts\x18\x01 \x01(\x04R\x04puts\x12\x1b\n" +
+	"\tput_bytes\x18\x02 \x01(\x04R\bputBytes\x12\x12\n" +
+	"\x04gets\x18\x03 \x01(\x04R\x04gets\x12\x1b\n" +
+	"\tgot_bytes\x18\x04 \x01(\x04R\bgotBytes\x12\x14\n" +
+	"\x05drops\x18\x05 \x01(\x04R\x05drops\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\x04R\arefused\x12\x16\n" +
+	"\x06errors\x18\a \x01(\x04R\x06errors\"c\n" +
 	"\rDeviceLatency\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\rR\x02op\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x15\n" +
@@ -8033,7 +8220,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -8051,76 +8238,78 @@ var file_wire_proto_goTypes = []any{
 	(*OSDBoot)(nil),            // 13: cairn.wire.OSDBoot
 	(*OSDFailure)(nil),         // 14: cairn.wire.OSDFailure
 	(*OSDReport)(nil),          // 15: cairn.wire.OSDReport
-	(*DeviceLatency)(nil),      // 16: cairn.wire.DeviceLatency
-	(*PGStat)(nil),             // 17: cairn.wire.PGStat
-	(*OSDStopping)(nil),        // 18: cairn.wire.OSDStopping
-	(*PGChange)(nil),           // 19: cairn.wire.PGChange
-	(*MonPropose)(nil),         // 20: cairn.wire.MonPropose
-	(*MonProposed)(nil),        // 21: cairn.wire.MonProposed
-	(*UserGet)(nil),            // 22: cairn.wire.UserGet
-	(*User)(nil),               // 23: cairn.wire.User
-	(*AccessKey)(nil),          // 24: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),      // 25: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),          // 26: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 27: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 28: cairn.wire.Position
-	(*ReqID)(nil),              // 29: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 30: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 31: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 32: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 33: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 34: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 35: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 36: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 37: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 38: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 39: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 40: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 41: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 42: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 43: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 44: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 45: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 46: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 47: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 48: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 49: cairn.wire.PGReject
-	(*PGForget)(nil),           // 50: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 51: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 52: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 53: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 54: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 55: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 56: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 57: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 58: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 59: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 60: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 61: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 62: cairn.wire.KV
-	(*ObjOp)(nil),              // 63: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 64: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 65: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 66: cairn.wire.OpReply
-	(*PGList)(nil),             // 67: cairn.wire.PGList
-	(*PGListReply)(nil),        // 68: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 69: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 70: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 71: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 72: cairn.wire.PGInconsistentList
-	(*ChunkPlace)(nil),         // 73: cairn.wire.ChunkPlace
-	(*ChunkPlaced)(nil),        // 74: cairn.wire.ChunkPlaced
-	(*ShardID)(nil),            // 75: cairn.wire.ShardID
-	(*ShardPut)(nil),           // 76: cairn.wire.ShardPut
-	(*ShardGet)(nil),           // 77: cairn.wire.ShardGet
-	(*ShardGot)(nil),           // 78: cairn.wire.ShardGot
-	(*ShardDrop)(nil),          // 79: cairn.wire.ShardDrop
-	(*ShardList)(nil),          // 80: cairn.wire.ShardList
-	(*ShardListed)(nil),        // 81: cairn.wire.ShardListed
-	(*ChunkCare)(nil),          // 82: cairn.wire.ChunkCare
-	(*Hello)(nil),              // 83: cairn.wire.Hello
-	(*Welcome)(nil),            // 84: cairn.wire.Welcome
-	(*Confirm)(nil),            // 85: cairn.wire.Confirm
+	(*PoolShards)(nil),         // 16: cairn.wire.PoolShards
+	(*ShardStats)(nil),         // 17: cairn.wire.ShardStats
+	(*DeviceLatency)(nil),      // 18: cairn.wire.DeviceLatency
+	(*PGStat)(nil),             // 19: cairn.wire.PGStat
+	(*OSDStopping)(nil),        // 20: cairn.wire.OSDStopping
+	(*PGChange)(nil),           // 21: cairn.wire.PGChange
+	(*MonPropose)(nil),         // 22: cairn.wire.MonPropose
+	(*MonProposed)(nil),        // 23: cairn.wire.MonProposed
+	(*UserGet)(nil),            // 24: cairn.wire.UserGet
+	(*User)(nil),               // 25: cairn.wire.User
+	(*AccessKey)(nil),          // 26: cairn.wire.AccessKey
+	(*ServiceBeacon)(nil),      // 27: cairn.wire.ServiceBeacon
+	(*Heartbeat)(nil),          // 28: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 29: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 30: cairn.wire.Position
+	(*ReqID)(nil),              // 31: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 32: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 33: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 34: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 35: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 36: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 37: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 38: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 39: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 40: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 41: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 42: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 43: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 44: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 45: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 46: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 47: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 48: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 49: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 50: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 51: cairn.wire.PGReject
+	(*PGForget)(nil),           // 52: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 53: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 54: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 55: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 56: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 57: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 58: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 59: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 60: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 61: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 62: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 63: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 64: cairn.wire.KV
+	(*ObjOp)(nil),              // 65: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 66: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 67: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 68: cairn.wire.OpReply
+	(*PGList)(nil),             // 69: cairn.wire.PGList
+	(*PGListReply)(nil),        // 70: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 71: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 72: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 73: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 74: cairn.wire.PGInconsistentList
+	(*ChunkPlace)(nil),         // 75: cairn.wire.ChunkPlace
+	(*ChunkPlaced)(nil),        // 76: cairn.wire.ChunkPlaced
+	(*ShardID)(nil),            // 77: cairn.wire.ShardID
+	(*ShardPut)(nil),           // 78: cairn.wire.ShardPut
+	(*ShardGet)(nil),           // 79: cairn.wire.ShardGet
+	(*ShardGot)(nil),           // 80: cairn.wire.ShardGot
+	(*ShardDrop)(nil),          // 81: cairn.wire.ShardDrop
+	(*ShardList)(nil),          // 82: cairn.wire.ShardList
+	(*ShardListed)(nil),        // 83: cairn.wire.ShardListed
+	(*ChunkCare)(nil),          // 84: cairn.wire.ChunkCare
+	(*Hello)(nil),              // 85: cairn.wire.Hello
+	(*Welcome)(nil),            // 86: cairn.wire.Welcome
+	(*Confirm)(nil),            // 87: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -8132,123 +8321,125 @@ var file_wire_proto_depIdxs = []int32{
 	13,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
 	14,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
 	15,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
-	18,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
-	19,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
-	20,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
-	21,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
-	22,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
-	23,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	25,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	20,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
+	21,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
+	22,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
+	23,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
+	24,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
+	25,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
+	27,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	26,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	27,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	32,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	33,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	65,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	66,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	67,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	68,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	69,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	70,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	28,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	29,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	34,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	35,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	67,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	68,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	69,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	70,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	71,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	72,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
 	4,   // 27: cairn.wire.Header.perf_get:type_name -> cairn.wire.PerfGet
 	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
-	71,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	72,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	73,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
-	74,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
-	76,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
-	77,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
-	78,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
-	79,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
-	80,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
-	81,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
-	82,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
+	73,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	74,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	75,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
+	76,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
+	78,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
+	79,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
+	80,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
+	81,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
+	82,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
+	83,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
+	84,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
 	6,   // 40: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
 	11,  // 41: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
 	11,  // 42: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	17,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	16,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
-	24,  // 45: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	28,  // 46: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	29,  // 47: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	34,  // 48: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	35,  // 49: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	36,  // 50: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	37,  // 51: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	38,  // 52: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	39,  // 53: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	40,  // 54: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	41,  // 55: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	42,  // 56: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	43,  // 57: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	44,  // 58: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	45,  // 59: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	46,  // 60: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	47,  // 61: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	49,  // 62: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	50,  // 63: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	51,  // 64: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	52,  // 65: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	53,  // 66: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	54,  // 67: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	55,  // 68: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	60,  // 69: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	61,  // 70: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	28,  // 71: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	28,  // 72: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	28,  // 73: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	28,  // 74: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	28,  // 75: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	30,  // 76: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	28,  // 77: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	30,  // 78: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	28,  // 79: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	28,  // 80: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	30,  // 81: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	28,  // 82: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	28,  // 83: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	31,  // 84: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	28,  // 85: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	28,  // 86: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	62,  // 87: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	62,  // 88: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	28,  // 89: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	28,  // 90: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	30,  // 91: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	28,  // 92: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	28,  // 93: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	28,  // 94: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	48,  // 95: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	28,  // 96: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	28,  // 97: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	62,  // 98: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	62,  // 99: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	52,  // 100: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	56,  // 101: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	28,  // 102: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	58,  // 103: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	59,  // 104: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	56,  // 105: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	57,  // 106: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 107: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 108: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	62,  // 109: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	29,  // 110: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	63,  // 111: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	64,  // 112: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	75,  // 113: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
-	75,  // 114: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
-	75,  // 115: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
-	75,  // 116: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
-	75,  // 117: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
-	0,   // 118: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	83,  // 119: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 120: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	121, // [121:121] is the sub-list for method output_type
-	121, // [121:121] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	19,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	18,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	16,  // 45: cairn.wire.OSDReport.shards:type_name -> cairn.wire.PoolShards
+	17,  // 46: cairn.wire.OSDReport.shard_stats:type_name -> cairn.wire.ShardStats
+	26,  // 47: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	30,  // 48: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	31,  // 49: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	36,  // 50: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	37,  // 51: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	38,  // 52: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	39,  // 53: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	40,  // 54: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	41,  // 55: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	42,  // 56: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	43,  // 57: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	44,  // 58: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	45,  // 59: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	46,  // 60: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	47,  // 61: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	48,  // 62: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	49,  // 63: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	51,  // 64: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	52,  // 65: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	53,  // 66: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	54,  // 67: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	55,  // 68: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	56,  // 69: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	57,  // 70: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	62,  // 71: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	63,  // 72: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	30,  // 73: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	30,  // 74: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	30,  // 75: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	30,  // 76: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	30,  // 77: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	32,  // 78: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	30,  // 79: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	32,  // 80: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	30,  // 81: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	30,  // 82: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	32,  // 83: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	30,  // 84: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	30,  // 85: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	33,  // 86: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	30,  // 87: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	30,  // 88: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	64,  // 89: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	64,  // 90: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	30,  // 91: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	30,  // 92: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	32,  // 93: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	30,  // 94: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	30,  // 95: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	30,  // 96: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	50,  // 97: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	30,  // 98: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	30,  // 99: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	64,  // 100: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	64,  // 101: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	54,  // 102: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	58,  // 103: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	30,  // 104: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	60,  // 105: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	61,  // 106: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	58,  // 107: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	59,  // 108: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 109: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 110: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	64,  // 111: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	31,  // 112: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	65,  // 113: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	66,  // 114: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	77,  // 115: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
+	77,  // 116: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
+	77,  // 117: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
+	77,  // 118: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
+	77,  // 119: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
+	0,   // 120: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	85,  // 121: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 122: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	123, // [123:123] is the sub-list for method output_type
+	123, // [123:123] is the sub-list for method input_type
+	123, // [123:123] is the sub-list for extension type_name
+	123, // [123:123] is the sub-list for extension extendee
+	0,   // [0:123] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -8297,7 +8488,7 @@ func file_wire_proto_init() {
 		(*Header_ShardListed)(nil),
 		(*Header_ChunkCare)(nil),
 	}
-	file_wire_proto_msgTypes[30].OneofWrappers = []any{
+	file_wire_proto_msgTypes[32].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -8328,7 +8519,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   84,
+			NumMessages:   86,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
