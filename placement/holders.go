@@ -12,6 +12,7 @@ type HolderCandidate struct {
 	Domain   int    // its failure domain: equal numbers are the same one
 	Weight   uint32 // reweight, 16.16
 	Up       bool   // others are not chosen
+	Spare    bool   // not a member of the row: chosen only if there are too few others
 	Slow     bool   // the monitors say so
 	Full     Fullness
 	Capacity int64   // bytes; 0: not known
@@ -34,7 +35,7 @@ const (
 	busyFloor    = 200   // us: differences below this are noise
 	busyGrace    = 1.5   // so many times as busy as the others is nothing unusual
 	slowShare    = 0.1   // of its share: what an OSD gets that the monitors call slow
-	lastResort   = 0.001 // of its share: what an OSD gets that is too full for backfill
+	lastResort   = 0.001 // of its share: what an OSD gets that is too full for backfill, or no member of the row
 	slowLastFrom = 0.5   // of its share: what gets less holds shards that are read last
 )
 
@@ -171,7 +172,7 @@ func shares(use []HolderCandidate) []choiceOSD {
 			part = min(part, slowShare)
 		}
 		w *= part * float64(min(u.Weight, WeightOne)) / float64(WeightOne)
-		if u.Full >= BackfillFull {
+		if u.Full >= BackfillFull || u.Spare {
 			w *= lastResort
 		}
 		out[i] = choiceOSD{id: u.ID, weight: w, slow: part < slowLastFrom}
@@ -301,8 +302,8 @@ func (s *splitMix) float() float64 { return float64(s.next()>>11) / (1 << 53) }
 func (s *splitMix) below(n int) int { return int(s.next() % uint64(n)) }
 
 // ChunkCandidates returns the OSDs among which Holders should choose for a chunk of a PG: the members of its row, with
-// what the map says of them. If they are up and not full in fewer than n failure domains, more OSDs follow, as the row
-// would be if it were wider. Free is FreeUnknown.
+// what the map says of them. If they are up and not full in fewer than n failure domains, more OSDs follow (Spare), as
+// the row would be if it were wider. Free is FreeUnknown.
 func (t *Table) ChunkCandidates(pg PGID, n int) []HolderCandidate {
 	pt := t.find(pg.Pool)
 	if pt == nil || pg.Shard >= uint32(len(pt.rows)) {
@@ -312,7 +313,11 @@ func (t *Table) ChunkCandidates(pg PGID, n int) []HolderCandidate {
 	cands := t.candidates(pt, t.Group(pg).Members)
 	for width := 2 * len(cands); usableDomains(cands) < n && len(cands) < len(r.osds); width *= 2 {
 		target := t.target(pt, pg)
+		members := len(t.Group(pg).Members)
 		cands = t.candidates(pt, r.row(pg, target, max(width, len(target)+n)).Members)
+		for i := members; i < len(cands); i++ {
+			cands[i].Spare = true
+		}
 	}
 	return cands
 }

@@ -15,6 +15,7 @@ func drawCandidate(t *rapid.T, id OSDID) HolderCandidate {
 		ID: id, Domain: rapid.IntRange(-3, 6).Draw(t, "domain"),
 		Weight:   rapid.SampledFrom([]uint32{WeightOne, WeightOne, WeightOne, WeightOne / 4, 0}).Draw(t, "reweight"),
 		Up:       rapid.IntRange(0, 5).Draw(t, "up") > 0,
+		Spare:    rapid.IntRange(0, 5).Draw(t, "spare") == 0,
 		Slow:     rapid.IntRange(0, 5).Draw(t, "slow") == 0,
 		Full:     Fullness(rapid.IntRange(0, int(Full)).Draw(t, "full")),
 		Capacity: rapid.SampledFrom([]int64{0, 1, 1 << 40, math.MaxInt64}).Draw(t, "capacity"),
@@ -250,19 +251,19 @@ func TestHoldersAvoidFull(t *testing.T) {
 	for i := range cands {
 		cands[i] = HolderCandidate{ID: OSDID(i), Domain: i, Weight: WeightOne, Up: true, Capacity: 1 << 40, Free: 1 << 39}
 	}
-	cands[2].Full = BackfillFull
+	cands[2].Full, cands[7].Spare = BackfillFull, true
 	got := 0
 	for seed := range uint64(5000) {
 		osds, _ := Holders(6, cands, seed)
-		if contains(osds, 2) {
+		if contains(osds, 2) || contains(osds, 7) {
 			got++
 		}
 	}
-	if got > 50 {
-		t.Errorf("one that is too full for backfill is in %d of 5000 chunks", got)
+	if got > 100 {
+		t.Errorf("one that is too full for backfill, and one that is not in the row, are in %d of 5000 chunks", got)
 	}
 	cands[3].Up, cands[4].Full = false, Full
-	if osds, apart := Holders(6, cands, 1); apart != 6 || !contains(osds, 2) {
+	if osds, apart := Holders(6, cands, 1); apart != 6 || !contains(osds, 2) || !contains(osds, 7) {
 		t.Errorf("got %v, want all that are usable, also that which is too full for backfill", osds)
 	}
 }
@@ -305,6 +306,9 @@ func TestChunkCandidates(t *testing.T) {
 				t.Fatalf("candidate %d is %s, want the row's %s", i, c.ID, row[i])
 			}
 			o := m.OSD(c.ID)
+			if c.Spare != (i >= len(row)) {
+				t.Fatalf("candidate %d of a row of %d: %+v", i, len(row), c)
+			}
 			if c.Up != o.Up || c.Full != o.Full || c.Weight != o.Weight || c.Free != FreeUnknown {
 				t.Fatalf("%+v, but the map has %+v", c, o)
 			}

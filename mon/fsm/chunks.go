@@ -63,13 +63,20 @@ func (t *txn) checkDomains(p *placement.Pool, rule string) error {
 	if have >= need {
 		return nil
 	}
-	add := fmt.Sprintf("%d more OSDs", need-have)
-	if typ != t.m.Crush.TypeName(0) {
-		add = fmt.Sprintf("OSDs on %d more %ss", need-have, typ)
+	add := "OSDs on " + more(need-have, typ)
+	if typ == t.m.Crush.TypeName(0) {
+		add = more(need-have, "OSD")
 	}
 	return refuse(wirepb.Code_CONFLICT,
 		"pool %q: chunks %s need %d failure domains, one for each shard, but CRUSH rule %q spreads over %ss and finds %d with OSDs that are in; start %s, or choose %s",
 		p.Name, p.Chunks.Redundancy, need, rule, typ, have, add, fitting(have))
+}
+
+func more(n int, what string) string {
+	if n == 1 {
+		return "1 more " + what
+	}
+	return fmt.Sprintf("%d more %ss", n, what)
 }
 
 // fitting names the usual redundancies for which so many failure domains are enough, at most four.

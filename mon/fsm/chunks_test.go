@@ -16,7 +16,7 @@ func TestChunks(t *testing.T) {
 		r.no(wirepb.Code_CONFLICT, part, &c)
 	}
 	need(`need 6 failure domains, one for each shard, but CRUSH rule "replicated_rule" spreads over hosts and finds 5 with OSDs that are in; `+
-		`start OSDs on 1 more hosts, or choose 3:2:rs, 2:2:rs, 4:1:xor or 3:1:xor`, PoolCreate{Name: "p", Chunks: "4:2:rs"})
+		`start OSDs on 1 more host, or choose 3:2:rs, 2:2:rs, 4:1:xor or 3:1:xor`, PoolCreate{Name: "p", Chunks: "4:2:rs"})
 	need("on 7 more hosts", PoolCreate{Name: "p", Chunks: "9:3:rs"})
 	need("makes no chunks, so dedup has no effect", PoolCreate{Name: "p", Dedup: "cluster"})
 	for part, c := range map[string]PoolCreate{
