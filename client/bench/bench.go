@@ -28,7 +28,8 @@ const (
 	Rand      Kind = "rand"      // reads pieces of a run's objects, chosen by chance
 )
 
-// Pool is what a run needs of a pool; *client.Pool is it.
+// Pool is what a run needs of a pool; *client.Pool is it. If it is client.ChunkObjects, what is written becomes chunks by
+// the pool's policy.
 type Pool interface {
 	client.Objects
 	List(ctx context.Context, from client.Cursor, limit int) ([]string, client.Cursor, error)
@@ -97,6 +98,7 @@ type run struct {
 	meta   meta
 	pieces int64 // operations of one object
 	next   atomic.Int64
+	salt   uint64       // in what is written, so that no run's chunks are another's
 	cut    atomic.Int64 // the first operation that was begun and did not succeed
 	last   atomic.Int64 // when an operation ended last, since began
 	pause  atomic.Int64 // the longest time in which none ended
@@ -110,7 +112,7 @@ func Run(ctx context.Context, pool Pool, o Options) (*Result, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	r := &run{o: o, pool: pool}
+	r := &run{o: o, pool: pool, salt: rand.Uint64()}
 	r.cut.Store(1<<63 - 1)
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
@@ -322,15 +324,30 @@ func (r *run) do(ctx context.Context, name string, object, off int64, buf []byte
 	default:
 		op.Write(uint64(off), buf)
 	}
-	stamp(buf, object, off)
-	_, err := r.pool.Do(ctx, name, op)
+	stamp(buf, object, off, r.salt)
+	var err error
+	if c, ok := r.pool.(client.ChunkObjects); ok {
+		_, err = c.DoChunked(ctx, name, op, client.ChunkOptions{})
+	} else {
+		_, err = r.pool.Do(ctx, name, op)
+	}
 	return err
 }
 
-func stamp(b []byte, object, off int64) {
-	if len(b) >= stampBytes {
+// stampEvery is how far apart stamps are in what is written. No two chunks are equal then, or a pool would store one of them.
+const stampEvery = 8 << 10
+
+func stamp(b []byte, object, off int64, salt uint64) {
+	for ; len(b) >= stampBytes; b = b[stampEvery:] {
 		binary.LittleEndian.PutUint64(b, uint64(object))
 		binary.LittleEndian.PutUint64(b[8:], uint64(off))
+		if len(b) >= stampBytes+8 {
+			binary.LittleEndian.PutUint64(b[stampBytes:], salt)
+		}
+		if len(b) <= stampEvery {
+			return
+		}
+		off += stampEvery
 	}
 }
 

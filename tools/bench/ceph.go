@@ -26,8 +26,26 @@ type cephCluster struct {
 // cephPool is the pool that openCeph makes and close removes.
 const cephPool = "cairn-bench"
 
-// openCeph finds the daemons and makes a pool of three copies.
-func openCeph(ctx context.Context, dir string, pgs uint32) (*cephCluster, error) {
+// cephPoolCommands makes a pool of three copies, or one that keeps everything as chunks says.
+func cephPoolCommands(pgs uint32, chunks string) [][]string {
+	n := strconv.Itoa(int(pgs))
+	size := strconv.Itoa(copies)
+	f := strings.Split(chunks, ":") // as the monitors want it, who refuse what is wrong
+	if len(f) == 2 {
+		size = f[1]
+	}
+	steps := [][]string{{"osd", "pool", "create", cephPool, n, n, "replicated"}, {"osd", "pool", "set", cephPool, "size", size}}
+	if len(f) == 3 {
+		steps = [][]string{
+			{"osd", "erasure-code-profile", "set", cephPool, "k=" + f[0], "m=" + f[1], "crush-failure-domain=osd", "--force"},
+			{"osd", "pool", "create", cephPool, n, n, "erasure", cephPool},
+		}
+	}
+	return append(steps, []string{"osd", "pool", "application", "enable", cephPool, "bench"})
+}
+
+// openCeph finds the daemons and makes a pool.
+func openCeph(ctx context.Context, dir string, pgs uint32, chunks string) (*cephCluster, error) {
 	c := &cephCluster{dir: dir, pids: map[string]int{}}
 	if _, err := os.Stat(filepath.Join(dir, "ceph.conf")); err != nil {
 		return nil, fmt.Errorf("Ceph cluster: %w", err)
@@ -50,12 +68,7 @@ func openCeph(ctx context.Context, dir string, pgs uint32) (*cephCluster, error)
 	if len(c.pids) == 0 {
 		return nil, fmt.Errorf("Ceph cluster: %s has no run/*.pid", dir)
 	}
-	n := strconv.Itoa(int(pgs))
-	for _, args := range [][]string{
-		{"osd", "pool", "create", cephPool, n, n, "replicated"},
-		{"osd", "pool", "set", cephPool, "size", strconv.Itoa(copies)},
-		{"osd", "pool", "application", "enable", cephPool, "bench"},
-	} {
+	for _, args := range cephPoolCommands(pgs, chunks) {
 		if _, _, err := c.run(ctx, "ceph", args...); err != nil {
 			return nil, err
 		}

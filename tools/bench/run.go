@@ -29,6 +29,9 @@ type Options struct {
 	Seconds float64         // of each measurement; default 10
 	Reps    int             // measurements of each row; default 3
 	PGs     uint32          // of the pool; default 32
+	Chunks  string          // how the pool keeps chunks, such as 4:2:rs; "": three copies of objects, no chunks
+	Chunk   uint32          // bytes of a chunk; 0: the pool's default
+	Dedup   string          // who shares chunks; "": the pool's default
 	Ceph    string          // directory of a running Ceph cluster to alternate with; "": none
 	Profile string          // directory for a CPU profile of every daemon in every row; "": none
 	Out     io.Writer       // progress and table; required
@@ -81,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	var ceph *cephCluster
 	if o.Ceph != "" {
-		if ceph, err = openCeph(ctx, o.Ceph, o.PGs); err != nil {
+		if ceph, err = openCeph(ctx, o.Ceph, o.PGs, o.Chunks); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, ceph.close(context.WithoutCancel(ctx))) }()
@@ -101,7 +104,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: poolName, Size: copies, PGNum: o.PGs}); err != nil {
+	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{
+		Name: poolName, Size: poolSize(o.Chunks), PGNum: o.PGs, Chunks: o.Chunks, ChunkSize: o.Chunk, Dedup: o.Dedup,
+	}); err != nil {
 		return err
 	}
 	if err := c.WaitClean(ctx); err != nil {
@@ -145,6 +150,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 	}
 	return table(o.Out, rows, samples)
+}
+
+// poolSize leaves it to the monitors in how many copies a pool with chunks keeps the rest.
+func poolSize(chunks string) uint32 {
+	if chunks != "" {
+		return 0
+	}
+	return copies
 }
 
 // cairn runs one command and returns what it printed.

@@ -31,7 +31,7 @@ func newCommand() *cobra.Command {
 	var o bench.Options
 	var dir, rows, json string
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Measure a cluster of one monitor and three OSDs", Args: cobra.NoArgs, SilenceUsage: true,
+		Use: "bench", Short: "Measure a cluster of one monitor and some OSDs", Args: cobra.NoArgs, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Rows, err = regexp.Compile(rows); err != nil {
 				return err
@@ -49,6 +49,10 @@ func newCommand() *cobra.Command {
 	f.Float64Var(&o.Seconds, "seconds", 10, "of each measurement")
 	f.IntVar(&o.Reps, "reps", 3, "measurements of each row")
 	f.Uint32Var(&o.PGs, "pgs", 32, "placement groups of the pool")
+	f.IntVar(&o.Cluster.OSDs, "osds", 3, "OSDs, each on a host of its own")
+	f.StringVar(&o.Chunks, "chunks", "", "how the pool keeps chunks, such as 4:2:rs, which wants --osds 6; Ceph's pool is erasure-coded the same way (default: three copies)")
+	f.Uint32Var(&o.Chunk, "chunk-size", 0, "bytes of a chunk (default: the pool's)")
+	f.StringVar(&o.Dedup, "dedup", "", "who shares chunks: tenant, cluster or off (default: the pool's)")
 	f.StringVar(&o.Ceph, "ceph", "", "directory of a running Ceph cluster, with ceph.conf and run/*.pid, to alternate with")
 	f.StringVar(&o.Profile, "profile", "", "directory for CPU profiles of the OSDs")
 	f.StringVar(&json, "json", "", "file for all measurements, a line of JSON each")
