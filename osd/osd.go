@@ -88,6 +88,7 @@ type OSD struct {
 	fence     fence
 	stats     counters
 	holds     shards
+	care      atomic.Pointer[Care]
 	busy      busy
 	loads     loads
 	nursery   nursery

@@ -56,6 +56,9 @@ func sameReport(a, b *wirepb.OSDReport) bool {
 		a.DeviceReadErrors != b.DeviceReadErrors || a.ChecksumErrors != b.ChecksumErrors || a.DeviceRetries != b.DeviceRetries {
 		return false
 	}
+	if !slices.EqualFunc(a.Chunks, b.Chunks, sameChunks) {
+		return false
+	}
 	for i, p := range a.Pgs {
 		q := b.Pgs[i]
 		if p.Pool != q.Pool || p.Shard != q.Shard || p.Term != q.Term || p.State != q.State || p.Degraded != q.Degraded ||
@@ -81,6 +84,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 		ReadErrors: d.stats.readErrors.Load(), ScrubFound: d.stats.scrubFound.Load(), Repaired: d.stats.repaired.Load(),
 	}
 	d.reportShards(r, u)
+	r.Chunks = d.chunkStats()
 	for _, s := range d.shards {
 		part := make(chan []*wirepb.PGStat, 1)
 		var held atomic.Uint32
