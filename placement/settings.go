@@ -28,6 +28,10 @@ const (
 	KeyRecoveryMaxPGs    = "recovery_max_pgs"
 	KeyScrubInterval     = "scrub_interval"
 	KeyScrubMaxPGs       = "scrub_max_pgs"
+	KeySettleAge         = "settle_age"
+	KeySettleIdle        = "settle_idle"
+	KeySettleInterval    = "settle_interval"
+	KeySettleSize        = "settle_size"
 )
 
 // SettingKind is what the value of a setting is.
@@ -70,6 +74,10 @@ var knownSettings = []KnownSetting{
 	{KeyRecoveryMaxPGs, KindNumber, "4", "1", "1024", "PGs an OSD recovers at a time"},
 	{KeyScrubInterval, KindDuration, "1d", "1s", "365d", "every PG is scrubbed this often, names, versions and sizes only"},
 	{KeyScrubMaxPGs, KindNumber, "1", "1", "64", "PGs an OSD scrubs at a time"},
+	{KeySettleAge, KindDuration, "0s", "0s", "365d", "an object's own bytes become chunks when they were first seen this long ago, even if it is written; 0: that is no reason"},
+	{KeySettleIdle, KindDuration, "1h", "0s", "365d", "an object's own bytes become chunks when it was not written for this long; 0: that is no reason"},
+	{KeySettleInterval, KindDuration, "1h", "0s", "365d", "objects of pools with chunks are looked at this often for bytes that may become chunks; 0: only by `cairn pool settle`"},
+	{KeySettleSize, KindNumber, "0", "0", "64", "an object's own bytes become chunks when they are this many MiB, even if it is written; 0: that is no reason"},
 }
 
 // KnownSettings returns the keys of the central configuration, sorted.

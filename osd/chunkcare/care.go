@@ -26,7 +26,11 @@ type Options struct {
 	Tick     time.Duration // how often Run looks what is due; default 1 s
 	// Settings returns what the central configuration says; default SettingsOf.
 	Settings func(*placement.Map) Settings
-	Mutant   Mutant // breaks a rule, for tests
+	// Chunks makes chunks of what objects of a pool have; nil: nothing is settled.
+	Chunks func(placement.PoolID) (Chunker, error)
+	// SettleRules returns what the central configuration says of settling; default SettleRulesOf.
+	SettleRules func(*placement.Map) SettleRules
+	Mutant      Mutant // breaks a rule, for tests
 }
 
 // Settings are intervals of the central configuration.
@@ -74,6 +78,8 @@ type Care struct {
 	problems []Problem
 	failed   *turn  // the work that failed last and has not been done since
 	waiting  string // why
+
+	settling settling
 }
 
 // group is what is known of one PG that the OSD leads.
@@ -117,8 +123,11 @@ func New(o Options) (*Care, error) {
 	if o.Settings == nil {
 		o.Settings = SettingsOf
 	}
+	if o.SettleRules == nil {
+		o.SettleRules = SettleRulesOf
+	}
 	return &Care{
-		o: o, log: o.Log, busy: make(chan struct{}, 1),
+		o: o, log: o.Log, busy: make(chan struct{}, 1), settling: newSettling(),
 		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{},
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
@@ -20,6 +21,9 @@ const (
 
 // Run does what is due until ctx ends.
 func (c *Care) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { c.runSettle(ctx) }) // ends with ctx
 	t := time.NewTicker(c.o.Tick)
 	defer t.Stop()
 	for {
@@ -191,11 +195,14 @@ const (
 // Ask has work done now, for the PGs of one pool or, with 0, of all. It waits until it is done. age is how old what is
 // taken for left behind must be at least; negative: as configured. The answer is a Status or a Report.
 func (c *Care) Ask(ctx context.Context, what string, pool placement.PoolID, age time.Duration) (any, error) {
-	if what == AskStatus {
+	switch what {
+	case AskStatus:
 		return c.Status(), nil
+	case AskSettle:
+		return c.askSettle(pool, age)
 	}
 	if what != AskRepair && what != AskGC && what != AskAudit {
-		return nil, fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s or %s", client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit)
+		return nil, fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s, %s or %s", client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit, AskSettle)
 	}
 	select {
 	case c.busy <- struct{}{}:

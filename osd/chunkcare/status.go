@@ -101,6 +101,8 @@ type Status struct {
 	Work     Work      `json:"work"`
 	Chunks   Stat      `json:"chunks"`
 	Problems []Problem `json:"problems"` // the latest
+
+	Settle SettleStatus `json:"settle"`
 }
 
 // Report is what one run that was asked for found and did.
@@ -142,9 +144,10 @@ func (c *Care) problem(p Problem) {
 
 // Status returns how things are.
 func (c *Care) Status() Status {
+	settle := c.SettleStatus()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: slices.Clone(c.problems), Waiting: c.waiting}
+	s := Status{OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: slices.Clone(c.problems), Waiting: c.waiting, Settle: settle}
 	for _, g := range c.groups {
 		s.Chunks.Add(g.stat)
 		if !g.light.last.IsZero() {
