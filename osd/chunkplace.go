@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
@@ -16,7 +17,7 @@ import (
 
 // Limits of a ChunkPlace: shards, and OSDs.
 const (
-	placeMax = shardIndexEnd
+	placeMax = chunk.MaxShards
 	avoidMax = 256
 )
 

@@ -34,7 +34,7 @@ type stage struct {
 
 var testCluster = placement.UUID{1}
 
-func newStage(t *testing.T) *stage {
+func newStage(t testing.TB) *stage {
 	t.Helper()
 	cm := crush.NewDefault()
 	if err := cm.AddDevice(0, "ssd", crush.WeightOne, crush.Location{"root": crush.DefaultRoot, "host": "h"}); err != nil {

@@ -25,7 +25,6 @@ import (
 // Limits of what others may ask of shards.
 const (
 	shardBytesMax  = chunk.MaxBytes
-	shardIndexEnd  = placement.MaxDataShards + placement.MaxParityShards
 	shardDropMax   = 1000      // shards that one ShardDrop names
 	shardListMax   = 1000      // shards that one ShardList answers
 	shardQueueMax  = 1024      // requests that wait for a shardWriter
@@ -48,36 +47,17 @@ type shards struct {
 	acked []*wire.Conn
 }
 
-// shardName is a shard's name in the store: names are ordered by fingerprint, generation and number.
-func shardName(id *wirepb.ShardID) string {
-	b := make([]byte, 0, len(chunk.Fingerprint{})+9)
-	b = append(b, id.Fingerprint...)
-	for i := 56; i >= 0; i -= 8 {
-		b = append(b, byte(id.Gen>>i))
-	}
-	return string(append(b, byte(id.Index)))
-}
-
-const shardNameBytes = len(chunk.Fingerprint{}) + 9
-
-// parseShardName is the inverse of shardName; false for what is none.
-func parseShardName(pool placement.PoolID, name string) (*wirepb.ShardID, bool) {
-	if len(name) != shardNameBytes {
-		return nil, false
-	}
-	n := len(chunk.Fingerprint{})
-	id := &wirepb.ShardID{Pool: uint32(pool), Fingerprint: []byte(name[:n]), Index: uint32(name[len(name)-1])}
-	for _, c := range []byte(name[n : n+8]) {
-		id.Gen = id.Gen<<8 | uint64(c)
-	}
-	return id, true
+// shardOf is a shard's name in the store. The request's must have been checked.
+func shardOf(id *wirepb.ShardID) (s chunk.Shard) {
+	copy(s.Chunk[:], id.GetFingerprint())
+	s.Gen, s.Index = chunk.Gen(id.GetGen()), uint8(id.GetIndex())
+	return s
 }
 
 // shardText names a shard for people.
 func shardText(id *wirepb.ShardID) string {
-	var f chunk.Fingerprint
-	copy(f[:], id.GetFingerprint())
-	return fmt.Sprintf("shard %d of chunk %s (pool %d, generation %016x)", id.GetIndex(), f, id.GetPool(), id.GetGen())
+	s := shardOf(id)
+	return fmt.Sprintf("%s, pool %d", &s, id.GetPool())
 }
 
 // checkShard says what is wrong with the name of a shard that somebody has sent.
@@ -89,14 +69,15 @@ func checkShard(id *wirepb.ShardID) error {
 		return fmt.Errorf("fingerprint of %d bytes: want an algorithm and 32 bytes", len(id.Fingerprint))
 	case id.Gen == 0:
 		return errors.New("a shard of generation 0: generations are random and never 0")
-	case id.Index >= shardIndexEnd:
-		return fmt.Errorf("shard number %d: chunks have at most %d shards", id.Index, shardIndexEnd)
+	case id.Index >= chunk.MaxShards:
+		return fmt.Errorf("shard number %d: chunks have at most %d shards", id.Index, chunk.MaxShards)
 	}
 	return nil
 }
 
 func shardKey(id *wirepb.ShardID) store.Key {
-	return store.ShardKey(placement.PoolID(id.Pool), shardName(id))
+	s := shardOf(id)
+	return store.ShardKey(placement.PoolID(id.Pool), s.Name())
 }
 
 // startShards begins to serve shards.
@@ -257,7 +238,7 @@ func (p *shardPut) there() (bool, error) {
 	case info.Size != uint64(len(p.m.Payload)):
 		return false, fmt.Errorf("%w: %d of them, not %d", errShardDiffers, info.Size, len(p.m.Payload))
 	}
-	data, mem, err := store.ReadBuf(st, p.key, 0, info.Size)
+	data, mem, err := store.ReadBuf(st, p.key, 0, max(info.Size, verifyAtLeast)) // from the disk: it may be damaged there
 	defer mem.Release()
 	switch {
 	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
@@ -413,7 +394,8 @@ func (d *OSD) fetchShard(c *wire.Conn, m *wire.Message, g *wirepb.ShardGet, k st
 	})
 }
 
-// verifyAtLeast is how much is asked for to verify a shard: what is little might come from memory.
+// verifyAtLeast is how much is asked for to verify a shard: what is little might come from memory, where it may be
+// good still.
 const verifyAtLeast = 1 << 20
 
 // getShard reads from r and answers; false: r does not know.
@@ -510,12 +492,13 @@ func (d *OSD) onShardDrop(c *wire.Conn, m *wire.Message, drop *wirepb.ShardDrop)
 func (d *OSD) onShardList(c *wire.Conn, m *wire.Message, l *wirepb.ShardList) {
 	after := ""
 	if a := l.After; a != nil {
-		if len(a.Fingerprint) != len(chunk.Fingerprint{}) || a.Index >= shardIndexEnd {
+		if len(a.Fingerprint) != len(chunk.Fingerprint{}) || a.Index >= chunk.MaxShards {
 			d.refuseShard(c, m, wirepb.Code_INVALID, "list shards after a fingerprint of %d bytes, number %d: want %d bytes, and a number below %d",
-				len(a.Fingerprint), a.Index, len(chunk.Fingerprint{}), shardIndexEnd)
+				len(a.Fingerprint), a.Index, len(chunk.Fingerprint{}), chunk.MaxShards)
 			return
 		}
-		after = shardName(a)
+		s := shardOf(a)
+		after = s.Name()
 	}
 	if l.Pool == 0 {
 		d.refuseShard(c, m, wirepb.Code_INVALID, "list shards: the request names no pool")
@@ -533,12 +516,13 @@ func (d *OSD) onShardList(c *wire.Conn, m *wire.Message, l *wirepb.ShardList) {
 		}
 		r := &wirepb.ShardListed{More: more}
 		for _, o := range objs {
-			id, ok := parseShardName(pool, o.Name)
+			s, ok := chunk.ParseShardName(o.Name)
 			if !ok {
 				d.log.Warn("what has no name of a shard lies among them", "osd", d.id, "pool", l.Pool, "name", fmt.Sprintf("%q", o.Name))
 				continue
 			}
-			r.Ids, r.Sizes, r.Stored = append(r.Ids, id), append(r.Sizes, o.Size), append(r.Stored, o.Mtime)
+			r.Ids = append(r.Ids, &wirepb.ShardID{Pool: l.Pool, Fingerprint: s.Chunk[:], Gen: uint64(s.Gen), Index: uint32(s.Index)})
+			r.Sizes, r.Stored = append(r.Sizes, o.Size), append(r.Stored, o.Mtime)
 		}
 		c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_ShardListed{ShardListed: r}}})
 	})

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -87,7 +90,7 @@ func shardBytes(n int) []byte {
 
 func onDisk(t *testing.T, dir string) *store.Disk {
 	t.Helper()
-	st, err := store.Open(dir, store.Options{BlockCacheBytes: 8 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	st, err := store.Open(dir, store.Options{BlockCacheBytes: 8 << 20, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,7 @@ func onDisk(t *testing.T, dir string) *store.Disk {
 // Shards are kept over a restart, read in parts, listed in order, and dropped; putting one again does no harm.
 func TestShardLife(t *testing.T) {
 	dir := t.TempDir()
-	if err := store.Create(dir, store.CreateOptions{JournalBytes: 32 << 20, Capacity: 1 << 30}); err != nil {
+	if err := store.Create(dir, store.CreateOptions{JournalBytes: 32 << 20, Capacity: 1 << 30, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	st := onDisk(t, dir)
@@ -418,5 +421,88 @@ func TestShardDamaged(t *testing.T) {
 	}
 	if got, _, err := getShard(t, c, &wirepb.ShardGet{Id: id}); err != nil || !bytes.Equal(got, shardBytes(100<<10)) {
 		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+}
+
+// The same on a disk: verifying looks there, whatever is in memory, and no part of a damaged block is given out.
+func TestShardDamagedOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := store.Create(dir, store.CreateOptions{JournalBytes: 32 << 20, Capacity: 1 << 30, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	s := newStage(t)
+	st := onDisk(t, dir)
+	d := start(t, options(st, s))
+	c := dialOSD(t, d)
+	ids := []*wirepb.ShardID{shardN(1, 3), shardN(2, 3)}
+	rng := rand.New(rand.NewPCG(1, 2))
+	datas := [][]byte{make([]byte, 128<<10), make([]byte, 60<<10)}
+	for _, b := range datas {
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+	}
+	for i, id := range ids {
+		if err := putShard(t, c, id, datas[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = d.Kill()
+	if err := st.Close(); err != nil { // all is in the data file then
+		t.Fatal(err)
+	}
+	c = dialOSD(t, start(t, options(onDisk(t, dir), s)))
+	for i, id := range ids {
+		damage(t, c, dir, id, datas[i])
+	}
+}
+
+// damage damages a shard that is in the data file, and looks what comes of it.
+func damage(t *testing.T, c *wire.Conn, dir string, id *wirepb.ShardID, data []byte) {
+	t.Helper()
+	const block = 7
+	for range 2 { // from the disk, then from memory
+		got, _, err := getShard(t, c, &wirepb.ShardGet{Id: id, Offset: block * 4096, Length: 100})
+		if err != nil || !bytes.Equal(got, data[block*4096:][:100]) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "data"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(all, data[block*4096:][:4096])
+	if at < 0 {
+		t.Fatal("the block is not in the data file")
+	}
+	if _, err := f.WriteAt([]byte{all[at+5] ^ 1}, int64(at+5)); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = getShard(t, c, &wirepb.ShardGet{Id: id, Verify: true})
+	wantCode(t, "verify", err, wirepb.Code_CORRUPT, "shard 3")
+	for _, g := range []*wirepb.ShardGet{{Id: id}, {Id: id, Offset: 1000, Length: 100 << 10}} {
+		// What is in memory was read and verified before: it may be given out.
+		if got, _, err := getShard(t, c, g); err == nil && !bytes.Equal(got, data[g.Offset:][:len(got)]) {
+			t.Fatalf("%v: wrong bytes", g)
+		} else if len(data) > 64<<10 {
+			wantCode(t, fmt.Sprint(g), err, wirepb.Code_CORRUPT, "shard 3")
+		}
+	}
+	if got, _, err := getShard(t, c, &wirepb.ShardGet{Id: id, Length: block * 4096}); err != nil || !bytes.Equal(got, data[:block*4096]) {
+		t.Fatalf("the blocks before: %d bytes, %v", len(got), err)
+	}
+	if err := putShard(t, c, id, data); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := getShard(t, c, &wirepb.ShardGet{Id: id, Verify: true}); err != nil {
+		t.Fatalf("put again: %v", err)
+	}
+	if got, _, err := getShard(t, c, &wirepb.ShardGet{Id: id}); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("put again: %d bytes, %v", len(got), err)
 	}
 }

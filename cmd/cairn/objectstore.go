@@ -199,7 +199,14 @@ func parseSpace(s string) (store.Space, error) {
 
 func newStoreListCommand(o *objectstore) *cobra.Command {
 	var id, space string
-	cmd := o.leaf("list", "List the PGs of the store, or with --pg the objects of one", func(ctx context.Context) error {
+	var pool uint32
+	cmd := o.leaf("list", "List the PGs of the store, with --pg the objects of one, with --pool shards of chunks", func(ctx context.Context) error {
+		if pool != 0 {
+			if id != "" {
+				return usageErrorf("flags --pg and --pool: shards of chunks belong to no PG; give one of the two")
+			}
+			return o.listShards(ctx, placement.PoolID(pool))
+		}
 		sp, err := parseSpace(space)
 		if err != nil {
 			return err
@@ -215,7 +222,19 @@ func newStoreListCommand(o *objectstore) *cobra.Command {
 	})
 	pgFlag(cmd, &id, "list the objects of this PG")
 	cmd.Flags().StringVar(&space, "space", "objects", "objects, meta or staging")
+	cmd.Flags().Uint32Var(&pool, "pool", 0, "list the shards of this pool's chunks")
 	return cmd
+}
+
+// listShards prints shards of chunks page by page.
+func (o *objectstore) listShards(ctx context.Context, pool placement.PoolID) error {
+	return o.look(false, func(in *store.Inspector) error {
+		lines := newShardLines(o.e.stdout, o.e.json())
+		if err := inspect.Shards(ctx, in, pool, lines.add); err != nil {
+			return err
+		}
+		return lines.end()
+	})
 }
 
 func (o *objectstore) listPGs() error {

@@ -21,7 +21,7 @@ import (
 func showFsck(w io.Writer, r store.FsckReport) error {
 	p := printer{w: w}
 	var pgs []string
-	replace := false
+	replace, shards := false, false
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		word := "DAMAGE"
@@ -35,7 +35,8 @@ func showFsck(w io.Writer, r store.FsckReport) error {
 		if f.Repaired != "" {
 			p.line("          %s", f.Repaired)
 		}
-		touched := f.Key.Name != "" && (f.Cure == store.CureCluster || f.Repaired != "")
+		shards = shards || f.Key.Space == store.Shards && f.Damage()
+		touched := f.Key.Name != "" && f.Key.Space != store.Shards && (f.Cure == store.CureCluster || f.Repaired != "")
 		if id := f.Key.PG.String(); touched && !slices.Contains(pgs, id) {
 			pgs = append(pgs, id)
 		}
@@ -69,6 +70,9 @@ func showFsck(w io.Writer, r store.FsckReport) error {
 	}
 	for _, id := range pgs {
 		p.line("To do: when the OSD runs, `cairn pg repair %s` has the other copies replace what is damaged.", id)
+	}
+	if shards {
+		p.line("To do: when the OSD runs, `cairn gc audit` has the cluster make shards that are damaged or gone anew from the others of their chunks.")
 	}
 	for _, id := range r.Distrusted {
 		p.line("PG %s: an object's entry is gone, so the copy here does not count until the others have compared all of it; they begin when the OSD runs.", id)
@@ -115,6 +119,12 @@ func showStoreUsage(w io.Writer, u inspect.Usage) error {
 	fmt.Fprintln(t, "PG\tOBJECTS\tBYTES") // Flush says what went wrong
 	for _, g := range u.PGs {
 		fmt.Fprintf(t, "%s\t%d\t%s\n", g.PG, g.Objects, show.Bytes(g.Bytes))
+	}
+	if len(u.Shards) > 0 {
+		fmt.Fprintln(t, "\nPOOL\tSHARDS\tBYTES")
+		for _, s := range u.Shards {
+			fmt.Fprintf(t, "%d\t%d\t%s\n", s.Pool, s.Shards, show.Bytes(s.Bytes))
+		}
 	}
 	return t.Flush()
 }
@@ -287,6 +297,19 @@ func (l *objectLines) add(o store.ListEntry) error {
 		Version string `json:"version"`
 	}{o.Name, o.Size, o.Version.String()}, func() string {
 		return fmt.Sprintf("%12d  %-12s  %s", o.Size, o.Version, strconv.Quote(o.Name))
+	})
+}
+
+// shardLines prints shards of chunks.
+type shardLines struct{ lines }
+
+// newShardLines prints to w.
+func newShardLines(w io.Writer, json bool) *shardLines { return &shardLines{lines{w: w, json: json}} }
+
+// add prints a shard.
+func (l *shardLines) add(s inspect.Shard) error {
+	return l.row(s, func() string {
+		return fmt.Sprintf("%12d  %s  %s  %-2d  %s", s.Size, time.Unix(0, s.Stored).UTC().Format("2006-01-02T15:04:05.000Z"), s.Generation, s.Index, s.Chunk)
 	})
 }
 

@@ -13,8 +13,9 @@ import (
 // Usage is where the bytes of a store are, and how much each PG has of them.
 type Usage struct {
 	store.Layout
-	Objects int64     `json:"objects"`
-	PGs     []PGUsage `json:"pgs"`
+	Objects int64        `json:"objects"`
+	PGs     []PGUsage    `json:"pgs"`
+	Shards  []ShardUsage `json:"shards"`
 }
 
 // PGUsage counts the objects of a PG, in all spaces, and the bytes that clients see.
@@ -26,7 +27,7 @@ type PGUsage struct {
 
 // UsageOf sums a store up.
 func UsageOf(in *store.Inspector) (Usage, error) {
-	u := Usage{PGs: []PGUsage{}}
+	u := Usage{PGs: []PGUsage{}, Shards: []ShardUsage{}}
 	var err error
 	if u.Layout, err = in.Layout(); err != nil {
 		return u, err
@@ -42,6 +43,13 @@ func UsageOf(in *store.Inspector) (Usage, error) {
 		}
 		u.Objects += n
 		u.PGs = append(u.PGs, PGUsage{id.String(), n, bytes})
+	}
+	pools, err := in.PoolShards()
+	if err != nil {
+		return u, err
+	}
+	for _, p := range pools {
+		u.Shards = append(u.Shards, ShardUsage{p.Pool, p.Shards, p.Bytes})
 	}
 	return u, nil
 }

@@ -299,6 +299,14 @@ func (in *Inspector) PGs() ([]placement.PGID, error) {
 	return in.d.PGs()
 }
 
+// PoolShards counts the readable shards of chunks of each pool.
+func (in *Inspector) PoolShards() ([]PoolShards, error) {
+	if err := in.count(); err != nil {
+		return nil, err
+	}
+	return in.d.PoolShards(), nil
+}
+
 // SpaceUsage counts the objects of one space of a PG and their bytes.
 func (in *Inspector) SpaceUsage(pg placement.PGID, sp Space) (objects, bytes int64, err error) {
 	if err := in.count(); err != nil {

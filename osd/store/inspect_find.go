@@ -90,7 +90,7 @@ func SpaceName(sp Space) string {
 
 // FullName names an object with its space, for people.
 func FullName(k Key) string {
-	if k.Space == Objects {
+	if k.Space == Objects || k.Space == Shards {
 		return k.String()
 	}
 	return k.PG.String() + "/" + SpaceName(k.Space) + k.String()[len(k.PG.String()):]

@@ -60,7 +60,12 @@ type Key struct {
 }
 
 // String returns "pg/name" for messages.
-func (k Key) String() string { return fmt.Sprintf("%s/%q", k.PG, k.Name) }
+func (k Key) String() string {
+	if k.Space == Shards {
+		return fmt.Sprintf("pool %d/shards/%x", k.PG.Pool, k.Name)
+	}
+	return fmt.Sprintf("%s/%q", k.PG, k.Name)
+}
 
 // Version is the PG log position of the last change of an object.
 type Version struct {
