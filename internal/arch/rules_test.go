@@ -121,7 +121,7 @@ var rules = []rule{
 	},
 	{
 		name: "inspect", dirs: []string{"osd/inspect"}, tests: true,
-		allow: []string{own + "osd/inspect", own + "osd/pg", own + "osd/store", own + "placement", own + "internal/codec", own + "internal/wire/wirepb"},
+		allow: []string{own + "osd/inspect", own + "osd/pg", own + "osd/store", own + "placement", own + "internal/codec", own + "internal/chunk", own + "internal/wire/wirepb"},
 		deny:  with(bans("osd/inspect works on stores no OSD has open: it knows stores and PGs, and speaks to nobody", own), bans("it has no network", "net")),
 	},
 	{
