@@ -1,5 +1,6 @@
 # `make help` lists what there is. Variables that may be set:
 #   KEEP=1         make demo: leave the cluster running until interrupted
+#   OPS=1000000    make gc: how many operations
 #   FUZZTIME=5s    make fuzz: how long each target runs
 #   BENCH=.        make bench: which benchmarks, a regular expression
 #   KILLS=500      make torture: how many processes to kill at least
@@ -19,6 +20,7 @@ FUZZTIME ?= 5s
 KILLS    ?= 500
 CUTS     ?= 10000
 MINUTES  ?= 0
+OPS      ?= 1000000
 REPS     ?= 3
 # Not ?=, since some shells export a SECONDS of their own.
 BENCHSECONDS := 10
@@ -37,7 +39,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim outage powercut torture failover idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim gc outage powercut torture failover idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -61,6 +63,9 @@ test-short: ## the quick tests only; needs nothing but Go
 
 sim: ## simulate whole clusters under faults for SECONDS, with new seeds
 	$(GO) test ./internal/sim -count=1 -timeout 0 -v -run 'TestSimulation$$' -sim.seconds=$(SECONDS)
+
+gc: ## the life of chunks: OPS random operations with crashes at any step, then an audit; prints what leaked and what dangles
+	$(GO) test ./osd/chunkcare -count=1 -timeout 0 -v -run 'TestModel$$' -chunk.ops=$(OPS)
 
 outage: ## take an OSD away for SECONDS while clients write; prints what it is sent when it returns
 	$(GO) test ./internal/testcluster -count=1 -timeout 0 -v -run 'TestOutage$$' -outage=$(SECONDS)s

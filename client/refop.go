@@ -30,6 +30,11 @@ func (o *Op) AssertNoRecord(name string) *Op {
 	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_ASSERT_NO_RECORD, Name: []byte(name)})
 }
 
+// CmpAttrAbsent fails the Op with Conflict when the attribute exists.
+func (o *Op) CmpAttrAbsent(name string) *Op {
+	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_CMP_ATTR, Name: []byte(name), Flag: true})
+}
+
 // AsRecord says that the Op is about one of cairn's own records (placement.IsRecord), which nobody touches by mistake.
 func (o *Op) AsRecord() *Op { o.record = true; return o }
 

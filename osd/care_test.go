@@ -1,6 +1,7 @@
 package osd
 
 import (
+	"context"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -11,7 +12,9 @@ import (
 
 type careFake []*wirepb.ChunkStat
 
-func (c careFake) Report() []*wirepb.ChunkStat { return c }
+func (c careFake) Report() ([]*wirepb.ChunkStat, *wirepb.ChunkWork) { return c, nil }
+
+func (c careFake) Ask(context.Context, *wirepb.ChunkCare) (any, error) { return c, nil }
 
 // What the care for chunks found is in the OSD's report, and told at once when it changes.
 func TestCareIsReported(t *testing.T) {

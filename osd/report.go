@@ -84,7 +84,7 @@ func (d *OSD) report() *wirepb.OSDReport {
 		ReadErrors: d.stats.readErrors.Load(), ScrubFound: d.stats.scrubFound.Load(), Repaired: d.stats.repaired.Load(),
 	}
 	d.reportShards(r, u)
-	r.Chunks = d.chunkStats()
+	r.Chunks, r.ChunkWork = d.chunkStats()
 	for _, s := range d.shards {
 		part := make(chan []*wirepb.PGStat, 1)
 		var held atomic.Uint32

@@ -65,6 +65,8 @@ func (h handler) Handle(c *wire.Conn, m *wire.Message) {
 		d.onPerf(c, m)
 	case hd.GetPgScrubStart() != nil:
 		d.onScrubStart(c, m, hd.GetPgScrubStart())
+	case hd.GetChunkCare() != nil:
+		d.onChunkCare(c, m, hd.GetChunkCare())
 	case hd.GetPgInconsistentList() != nil:
 		q := hd.GetPgInconsistentList()
 		id := placement.PGID{Pool: placement.PoolID(q.Pool), Shard: q.Shard}

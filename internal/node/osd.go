@@ -15,6 +15,7 @@ import (
 	"github.com/cairnstore/cairn/internal/monclient"
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/osd"
+	"github.com/cairnstore/cairn/osd/chunkcare"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -41,6 +42,7 @@ type OSDOptions struct {
 	Yield        func()               // see store.Options
 	Tune         func(*osd.Options)   // changes what is not listed here; tests
 	TuneStore    func(*store.Options) // likewise
+	TuneCare     func(*chunkcare.Options)
 }
 
 // OSD is a running OSD with what it stands on.
@@ -49,6 +51,7 @@ type OSD struct {
 	Store   *store.Disk
 	session *monclient.Session
 	mons    *monitors
+	care    *care
 }
 
 // monitors is a session that remembers why monitors let a caller wait.
@@ -130,6 +133,7 @@ func StartOSD(ctx context.Context, o OSDOptions) (*OSD, error) {
 		st.Close()
 		return nil, err
 	}
+	n.care = startCare(n.OSD, o.Mons, o.Log, o.TuneCare)
 	return n, nil
 }
 
@@ -178,12 +182,14 @@ func makeStore(o OSDOptions) error {
 
 // Close stops the OSD in good order.
 func (n *OSD) Close() error {
+	n.care.close()
 	err := n.OSD.Close()
 	return errors.Join(err, n.release())
 }
 
 // Kill stops the OSD without a word to the monitors or its peers.
 func (n *OSD) Kill() error {
+	n.care.close()
 	err := n.OSD.Kill()
 	return errors.Join(err, n.release())
 }

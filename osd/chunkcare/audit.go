@@ -1,9 +1,12 @@
 package chunkcare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
@@ -182,8 +185,12 @@ func (c *Care) heal(ctx context.Context, pool placement.PoolID, r *chunk.Ref, ba
 	return bad("healed", "the index did not have its chunk; the entry was made again of the shards that are left")
 }
 
-// orphans drops what this OSD's store holds of a pool though no entry lists it, if it is older than an age.
+// orphans drops what this OSD's store holds of a pool though no entry lists it there. What was stored less than an age
+// ago may be about to be entered.
 func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Duration) error {
+	if err := c.unmark(ctx); err != nil {
+		return err
+	}
 	before := c.o.Clock.Wall().Add(-age).UnixNano()
 	for after := (*ShardID)(nil); ; {
 		held, more, err := c.o.Shards.List(ctx, c.o.Self, pool, after, c.o.Page)
@@ -224,25 +231,69 @@ func (c *Care) orphan(ctx context.Context, h Held) error {
 		if h.ID.Index < len(e.layout.Holders) && e.layout.Holders[h.ID.Index] == c.o.Self {
 			return nil
 		}
-		// It was moved away from here, or is about to be moved here: then the mark makes that fail.
-		_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).AssertVersion(e.version).SetAttr(leavingName(c.o.Self), nil))
-		if gone(err) {
-			return nil // next time
-		}
-		if err != nil {
-			return fmt.Errorf("entry of chunk %s: %w", a.fp, err)
-		}
+		return c.leave(ctx, e, h)
 	}
+	return c.dropOwn(ctx, h)
+}
+
+func (c *Care) dropOwn(ctx context.Context, h Held) error {
 	if err := c.o.Shards.Drop(ctx, c.o.Self, []ShardID{h.ID}); err != nil {
 		return fmt.Errorf("drop %s: %w", h.ID, err)
 	}
 	c.count(func(w *Work) { w.Orphans++; w.OrphanBytes += h.Size })
-	if ours() {
-		_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).AssertExists().RmAttr(leavingName(c.o.Self)))
-		if err != nil && !gone(err) {
-			return fmt.Errorf("entry of chunk %s: %w", a.fp, err)
+	return nil
+}
+
+// leave drops a shard that was moved away from here, or is about to be moved here: then the mark makes that fail.
+func (c *Care) leave(ctx context.Context, e *entry, h Held) error {
+	if c.o.Mutant == OrphanUnmarked {
+		return c.dropOwn(ctx, h)
+	}
+	k := mark{at: c.o.Clock.Wall().UnixNano()}
+	if o := c.o.Cluster.Map().OSD(c.o.Self); o != nil {
+		k.incarnation = o.Incarnation
+	}
+	value := k.bytes(e.version)
+	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), e.unmoved(new(client.Op)).SetAttr(leavingName(c.o.Self), value))
+	if gone(err) {
+		return nil // next time
+	}
+	c.mu.Lock() // if nobody knows whether the mark is there, it is ended all the same
+	c.marks[e.at()] = value
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("entry of chunk %s: %w", e.fp, err)
+	}
+	if err := c.dropOwn(ctx, h); err != nil {
+		return err
+	}
+	return c.unmarkOne(ctx, e.at(), value)
+}
+
+// unmark ends the marks of shards that could not be dropped, or whose end was not heard of.
+func (c *Care) unmark(ctx context.Context) error {
+	c.mu.Lock()
+	marks := maps.Clone(c.marks)
+	c.mu.Unlock()
+	for _, a := range slices.SortedFunc(maps.Keys(marks), func(a, b at) int {
+		return cmp.Or(cmp.Compare(a.pool, b.pool), slices.Compare(a.fp[:], b.fp[:]))
+	}) {
+		if err := c.unmarkOne(ctx, a, marks[a]); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (c *Care) unmarkOne(ctx context.Context, a at, value []byte) error {
+	name := leavingName(c.o.Self)
+	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).CmpAttr(name, value).RmAttr(name))
+	if err != nil && !gone(err) {
+		return fmt.Errorf("entry of chunk %s: %w", a.fp, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.marks, a)
 	return nil
 }
 

@@ -55,7 +55,7 @@ const (
 	CountEarly             // a shard's new holder is entered before it has the shard
 	OrphanNoVoid           // shards nobody knows of are dropped, though an entry may be about to be made of them
 	AuditNoVoid            // references no object has are removed, though an object may be about to have them
-	ForgetDrop             // outbox records are removed before what they ask for is done
+	OrphanUnmarked         // a shard that was moved is dropped, though it may be about to be moved back
 )
 
 // limits of what is kept in memory.
@@ -74,6 +74,7 @@ type Care struct {
 	table    *placement.Table
 	groups   map[placement.PGID]*group
 	own      map[placement.PoolID]*turn // looking through the OSD's own shards
+	marks    map[at][]byte              // of entries of which this OSD drops shards, see leavingAttr
 	sum      Work
 	problems []Problem
 	failed   *turn  // the work that failed last and has not been done since
@@ -128,7 +129,7 @@ func New(o Options) (*Care, error) {
 	}
 	return &Care{
 		o: o, log: o.Log, busy: make(chan struct{}, 1), settling: newSettling(),
-		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{},
+		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{}, marks: map[at][]byte{},
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,9 @@ type entry struct {
 	version   uint64
 	raw       []byte // the layout's encoding
 	layout    chunk.Layout
-	condemned int64 // 0: it is not
-	leaving   []placement.OSDID
+	condemned int64  // 0: it is not
+	moved     []byte // movedAttr, nil if there is none
+	leaving   map[placement.OSDID]mark
 	refs      []client.KV
 	more      bool // there are more references than refs
 }
@@ -75,12 +77,19 @@ func (c *Care) entry(ctx context.Context, a at) (*entry, error) {
 				return bad("attribute %s of %d bytes", kv.Key, len(kv.Value))
 			}
 			e.condemned = int64(binary.LittleEndian.Uint64(kv.Value))
+		case kv.Key == movedAttr:
+			e.moved = bytes.Clone(kv.Value)
 		case leaving:
 			n, err := strconv.ParseInt(id, 10, 32)
-			if err != nil {
-				return bad("attribute %q", kv.Key)
+			if err != nil || len(kv.Value) != markBytes {
+				return bad("attribute %q of %d bytes", kv.Key, len(kv.Value))
 			}
-			e.leaving = append(e.leaving, placement.OSDID(n))
+			if e.leaving == nil {
+				e.leaving = map[placement.OSDID]mark{}
+			}
+			e.leaving[placement.OSDID(n)] = mark{
+				incarnation: binary.LittleEndian.Uint64(kv.Value), at: int64(binary.LittleEndian.Uint64(kv.Value[8:])),
+			}
 		}
 	}
 	if e.raw == nil {
@@ -89,11 +98,57 @@ func (c *Care) entry(ctx context.Context, a at) (*entry, error) {
 	return e, nil
 }
 
-// leavingAttr and an OSD's id are the name of an attribute of an entry while that OSD drops a shard that the entry does
-// not list there. Until it has, nobody may enter the OSD as a holder: the shard that was stored for that would be dropped.
-const leavingAttr = "leaving."
+// Attributes of an entry by which moves of shards and the removal of what was moved keep out of each other's way.
+const (
+	// movedAttr changes whenever holders do, and whenever an OSD is about to drop a shard that the entry does not list
+	// there: it is the version of the entry that who did it had read. Whoever finds it as it was has missed nothing.
+	movedAttr = "moved"
+	// leavingAttr and an OSD's id: that OSD drops such a shard. Until it has, nobody may enter it as a holder: the shard
+	// that was stored for that would be dropped. Only the OSD itself drops such shards and ends the mark.
+	leavingAttr = "leaving."
+)
+
+// mark is the value of a leaving attribute: the OSD's incarnation, when, and the entry's version, which makes it unique.
+type mark struct {
+	incarnation uint64
+	at          int64
+}
+
+const markBytes = 3 * 8
+
+func (m mark) bytes(version uint64) []byte {
+	b := binary.LittleEndian.AppendUint64(nil, m.incarnation)
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.at))
+	return binary.LittleEndian.AppendUint64(b, version)
+}
 
 func leavingName(id placement.OSDID) string { return leavingAttr + strconv.Itoa(int(id)) }
+
+// leavers returns the OSDs that drop shards of a chunk now. Of a mark that an OSD left behind when it crashed, long ago,
+// nothing is to be feared.
+func (c *Care) leavers(e *entry) (ids []placement.OSDID) {
+	m := c.o.Cluster.Map()
+	old := c.o.Clock.Wall().Add(-c.o.Settings(m).OrphanAge).UnixNano()
+	for id, k := range e.leaving {
+		if o := m.OSD(id); o != nil && o.Incarnation != k.incarnation && k.at < old {
+			continue
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// unmoved adds the conditions that the holders of a chunk are what they were, and that nobody has begun to drop a shard since.
+func (e *entry) unmoved(op *client.Op) *client.Op {
+	op.AssertExists().CmpAttr(chunk.LayoutAttr, e.raw)
+	if e.moved == nil {
+		op.CmpAttrAbsent(movedAttr)
+	} else {
+		op.CmpAttr(movedAttr, e.moved)
+	}
+	return op.SetAttr(movedAttr, binary.LittleEndian.AppendUint64(nil, e.version))
+}
 
 func (e *entry) at() at { return at{e.pool, e.fp} }
 

@@ -47,15 +47,15 @@ func (c *Care) expire(ctx context.Context, pool placement.PoolID, record string,
 		}
 	case e.condemned > due: // revived and condemned again: that has a record of its own
 	default:
-		if err := c.remove(ctx, e); err != nil {
-			return err
+		if ok, err := c.remove(ctx, e); err != nil || !ok {
+			return err // it has changed: the record has it looked at again
 		}
 	}
 	return c.forget(ctx, pool, record)
 }
 
 // remove deletes a chunk, unless its entry has changed.
-func (c *Care) remove(ctx context.Context, e *entry) error {
+func (c *Care) remove(ctx context.Context, e *entry) (bool, error) {
 	op := new(client.Op)
 	if c.o.Mutant != GCUnconditional {
 		op.AssertVersion(e.version).CmpAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(e.condemned)))
@@ -63,9 +63,9 @@ func (c *Care) remove(ctx context.Context, e *entry) error {
 	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), op.Remove(false))
 	switch {
 	case gone(err):
-		return nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("delete chunk %s: %w", e.fp, err)
+		return false, fmt.Errorf("delete chunk %s: %w", e.fp, err)
 	}
 	c.count(func(w *Work) { w.Deleted++; w.DeletedBytes += int64(e.layout.Stored) })
 	// The entry is gone for good: its generation never comes back. Shards that cannot be dropped now are found as orphans.
@@ -77,5 +77,5 @@ func (c *Care) remove(ctx context.Context, e *entry) error {
 			c.log.Debug("shard of a deleted chunk not dropped; it is found as an orphan later", "shard", e.shard(i), "osd", h, "err", err)
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -52,11 +52,6 @@ func (c *Care) drop(ctx context.Context, pool placement.PoolID, object string, r
 			c.problem(Problem{Kind: "damaged", Pool: pool, Object: object, Text: fmt.Sprintf("an outbox record cannot be read: %v", err)})
 			continue // whom it names cannot be told; the audit finds them
 		}
-		if c.o.Mutant == ForgetDrop {
-			if err := c.forget(ctx, pool, name); err != nil {
-				return err
-			}
-		}
 		for _, d := range list {
 			if has[d] {
 				continue // the write that would have dropped it never happened

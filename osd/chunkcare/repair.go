@@ -1,9 +1,7 @@
 package chunkcare
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -150,7 +148,7 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 	}
 	layout := e.layout
 	layout.Holders = slices.Clone(e.layout.Holders)
-	avoid := slices.Clone(e.leaving)
+	avoid := c.leavers(e)
 	for i, h := range layout.Holders {
 		if h != placement.NoOSD && !v.stays[i] {
 			avoid = append(avoid, h)
@@ -218,13 +216,7 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 			}
 		}
 	})
-	for i, h := range e.layout.Holders {
-		if v.shards[i] == misplaced && layout.Holders[i] != h {
-			if err := c.o.Shards.Drop(ctx, h, []ShardID{e.shard(i)}); err != nil {
-				c.log.Debug("shard that was moved not dropped where it was; it is found as an orphan later", "shard", e.shard(i), "osd", h, "err", err)
-			}
-		}
-	}
+	// Where shards were before, their OSDs find that no entry lists them there, and drop them.
 	return mended, nil
 }
 
@@ -321,29 +313,11 @@ func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []
 	return append(free, other...), nil
 }
 
-// relocate enters new holders of a chunk, if it still is as it was but for its references.
+// relocate enters new holders of a chunk, if nothing but its references has changed.
 func (c *Care) relocate(ctx context.Context, e *entry, layout chunk.Layout) (bool, error) {
-	raw := layout.Append(nil)
-	for version := e.version; ; {
-		_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(),
-			new(client.Op).AssertVersion(version).CmpAttr(chunk.LayoutAttr, e.raw).SetAttr(chunk.LayoutAttr, raw))
-		switch {
-		case err == nil:
-			return true, nil
-		case errors.Is(err, client.ErrNotFound):
-			return false, nil
-		case !errors.Is(err, client.ErrConflict):
-			return false, fmt.Errorf("enter the holders of chunk %s: %w", e.fp, err)
-		}
-		now, err := c.entry(ctx, e.at())
-		if err != nil || now == nil || !bytes.Equal(now.raw, e.raw) {
-			return false, err
-		}
-		for _, l := range now.leaving {
-			if slices.Contains(layout.Holders, l) {
-				return false, nil // it drops what was stored there: begin again later
-			}
-		}
-		version = now.version
+	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), e.unmoved(new(client.Op)).SetAttr(chunk.LayoutAttr, layout.Append(nil)))
+	if err != nil && !gone(err) {
+		return false, fmt.Errorf("enter the holders of chunk %s: %w", e.fp, err)
 	}
+	return err == nil, nil
 }

@@ -6,10 +6,20 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
+// What the central configuration does not say.
+const (
+	outboxEvery = 5 * time.Second // and no later than half a GC interval
+	voidAge     = 24 * time.Hour
+	lightParts  = 7 // of the interval of deep looks
+)
+
 // SettingsOf reads the central configuration.
 func SettingsOf(m *placement.Map) Settings {
-	return Settings{
-		GCInterval: 10 * time.Minute, OutboxEvery: 10 * time.Second, OrphanAge: time.Hour, VoidAge: 24 * time.Hour,
-		LightEvery: 24 * time.Hour, DeepEvery: 7 * 24 * time.Hour,
+	s := Settings{
+		GCInterval: m.ConfigDuration(placement.KeyGCInterval), OrphanAge: m.ConfigDuration(placement.KeyGCOrphanAge),
+		OutboxEvery: outboxEvery, VoidAge: voidAge, DeepEvery: m.ConfigDuration(placement.KeyChunkScrub),
 	}
+	s.OutboxEvery = min(outboxEvery, s.GCInterval/2)
+	s.LightEvery = s.DeepEvery / lightParts
+	return s
 }

@@ -71,11 +71,15 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 		}
 	}
 	if !left {
-		if len(e.refs) == 0 && e.condemned == 0 {
-			// Who removed the last reference did not get to this.
-			if err := c.condemn(ctx, e.at(), e.version); err != nil {
-				return err
-			}
+		switch {
+		case len(e.refs) > 0:
+		case e.condemned == 0: // who removed the last reference did not get to this
+			err = c.condemn(ctx, e.at(), e.version)
+		default: // in case the record has been lost by which GC finds it
+			_, err = c.o.Cluster.Do(ctx, pool, condemnedName(e.condemned, fp), new(client.Op).Create(false))
+		}
+		if err != nil {
+			return err
 		}
 		s.add(func(st *Stat) { st.Chunks++; st.Condemned++ })
 		return nil // not worth a repair; if it is revived, the next look comes
@@ -137,22 +141,31 @@ func (c *Care) mendAll(ctx context.Context, s *sweep) error {
 	jobs := s.jobs
 	s.jobs = nil
 	return c.each(ctx, len(jobs), func(i int) error {
-		e, err := c.entry(ctx, jobs[i].at)
-		if err != nil || e == nil || len(e.refs) == 0 {
-			return err
+		// Again if somebody changed the holders meanwhile.
+		for range mendTries {
+			e, err := c.entry(ctx, jobs[i].at)
+			if err != nil || e == nil || len(e.refs) == 0 {
+				return err
+			}
+			v, err := c.judge(ctx, e, max(s.how, light))
+			if err != nil {
+				return err
+			}
+			mended, err := c.mend(ctx, e, &v)
+			if err != nil {
+				return err
+			}
+			s.add(func(st *Stat) { c.mendedStat(st, e, &v, mended) })
+			if mended > 0 || v.count(lost)+v.count(misplaced) == 0 {
+				return nil
+			}
 		}
-		v, err := c.judge(ctx, e, max(s.how, light))
-		if err != nil {
-			return err
-		}
-		mended, err := c.mend(ctx, e, &v)
-		if err != nil {
-			return err
-		}
-		s.add(func(st *Stat) { c.mendedStat(st, e, &v, mended) })
 		return nil
 	})
 }
+
+// mendTries is how often a repair is tried before it has to wait for the next look.
+const mendTries = 3
 
 // mendedStat takes what was repaired out of the statistics of a sweep.
 func (c *Care) mendedStat(st *Stat, e *entry, v *verdict, mended int) {

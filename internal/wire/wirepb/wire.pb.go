@@ -1703,7 +1703,8 @@ type OSDReport struct {
 	DiscardErrors     uint64                 `protobuf:"varint,28,opt,name=discard_errors,json=discardErrors,proto3" json:"discard_errors,omitempty"`               // such that failed
 	Shards            []*PoolShards          `protobuf:"bytes,29,rep,name=shards,proto3" json:"shards,omitempty"`                                                   // of chunks, that it holds
 	ShardStats        *ShardStats            `protobuf:"bytes,30,opt,name=shard_stats,json=shardStats,proto3" json:"shard_stats,omitempty"`
-	Chunks            []*ChunkStat           `protobuf:"bytes,31,rep,name=chunks,proto3" json:"chunks,omitempty"` // of the PGs it leads, by pool; none: it does not care for chunks
+	Chunks            []*ChunkStat           `protobuf:"bytes,31,rep,name=chunks,proto3" json:"chunks,omitempty"`                        // of the PGs it leads, by pool; none: it does not care for chunks
+	ChunkWork         *ChunkWork             `protobuf:"bytes,32,opt,name=chunk_work,json=chunkWork,proto3" json:"chunk_work,omitempty"` // since start
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1976,6 +1977,155 @@ func (x *OSDReport) GetChunks() []*ChunkStat {
 	return nil
 }
 
+func (x *OSDReport) GetChunkWork() *ChunkWork {
+	if x != nil {
+		return x.ChunkWork
+	}
+	return nil
+}
+
+// ChunkWork is what an OSD's care for chunks has done: references that objects dropped were taken out of chunks' entries,
+// chunks and shards deleted, references that one side did not know of found and put right, shards made again and moved.
+type ChunkWork struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dropped       int64                  `protobuf:"varint,1,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	Condemned     int64                  `protobuf:"varint,2,opt,name=condemned,proto3" json:"condemned,omitempty"`
+	Deleted       int64                  `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	DeletedBytes  int64                  `protobuf:"varint,4,opt,name=deleted_bytes,json=deletedBytes,proto3" json:"deleted_bytes,omitempty"`
+	Orphans       int64                  `protobuf:"varint,5,opt,name=orphans,proto3" json:"orphans,omitempty"`
+	OrphanBytes   int64                  `protobuf:"varint,6,opt,name=orphan_bytes,json=orphanBytes,proto3" json:"orphan_bytes,omitempty"`
+	Leaked        int64                  `protobuf:"varint,7,opt,name=leaked,proto3" json:"leaked,omitempty"`
+	Dangling      int64                  `protobuf:"varint,8,opt,name=dangling,proto3" json:"dangling,omitempty"`
+	Healed        int64                  `protobuf:"varint,9,opt,name=healed,proto3" json:"healed,omitempty"`
+	Repaired      int64                  `protobuf:"varint,10,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	RepairedBytes int64                  `protobuf:"varint,11,opt,name=repaired_bytes,json=repairedBytes,proto3" json:"repaired_bytes,omitempty"`
+	Moved         int64                  `protobuf:"varint,12,opt,name=moved,proto3" json:"moved,omitempty"`
+	MovedBytes    int64                  `protobuf:"varint,13,opt,name=moved_bytes,json=movedBytes,proto3" json:"moved_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChunkWork) Reset() {
+	*x = ChunkWork{}
+	mi := &file_wire_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChunkWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChunkWork) ProtoMessage() {}
+
+func (x *ChunkWork) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChunkWork.ProtoReflect.Descriptor instead.
+func (*ChunkWork) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ChunkWork) GetDropped() int64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetCondemned() int64 {
+	if x != nil {
+		return x.Condemned
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetDeletedBytes() int64 {
+	if x != nil {
+		return x.DeletedBytes
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetOrphans() int64 {
+	if x != nil {
+		return x.Orphans
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetOrphanBytes() int64 {
+	if x != nil {
+		return x.OrphanBytes
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetLeaked() int64 {
+	if x != nil {
+		return x.Leaked
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetDangling() int64 {
+	if x != nil {
+		return x.Dangling
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetHealed() int64 {
+	if x != nil {
+		return x.Healed
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetRepaired() int64 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetRepairedBytes() int64 {
+	if x != nil {
+		return x.RepairedBytes
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetMoved() int64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *ChunkWork) GetMovedBytes() int64 {
+	if x != nil {
+		return x.MovedBytes
+	}
+	return 0
+}
+
 // ChunkStat is what an OSD's care for chunks found when it last looked at the entries of the PGs it leads of a pool.
 type ChunkStat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2000,7 +2150,7 @@ type ChunkStat struct {
 
 func (x *ChunkStat) Reset() {
 	*x = ChunkStat{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2162,7 @@ func (x *ChunkStat) String() string {
 func (*ChunkStat) ProtoMessage() {}
 
 func (x *ChunkStat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2175,7 @@ func (x *ChunkStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkStat.ProtoReflect.Descriptor instead.
 func (*ChunkStat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ChunkStat) GetPool() uint32 {
@@ -2145,7 +2295,7 @@ type PoolShards struct {
 
 func (x *PoolShards) Reset() {
 	*x = PoolShards{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2307,7 @@ func (x *PoolShards) String() string {
 func (*PoolShards) ProtoMessage() {}
 
 func (x *PoolShards) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2320,7 @@ func (x *PoolShards) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolShards.ProtoReflect.Descriptor instead.
 func (*PoolShards) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PoolShards) GetPool() uint32 {
@@ -2210,7 +2360,7 @@ type ShardStats struct {
 
 func (x *ShardStats) Reset() {
 	*x = ShardStats{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2372,7 @@ func (x *ShardStats) String() string {
 func (*ShardStats) ProtoMessage() {}
 
 func (x *ShardStats) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2385,7 @@ func (x *ShardStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStats.ProtoReflect.Descriptor instead.
 func (*ShardStats) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ShardStats) GetPuts() uint64 {
@@ -2300,7 +2450,7 @@ type DeviceLatency struct {
 
 func (x *DeviceLatency) Reset() {
 	*x = DeviceLatency{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2312,7 +2462,7 @@ func (x *DeviceLatency) String() string {
 func (*DeviceLatency) ProtoMessage() {}
 
 func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2325,7 +2475,7 @@ func (x *DeviceLatency) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLatency.ProtoReflect.Descriptor instead.
 func (*DeviceLatency) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeviceLatency) GetOp() uint32 {
@@ -2387,7 +2537,7 @@ type PGStat struct {
 
 func (x *PGStat) Reset() {
 	*x = PGStat{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2549,7 @@ func (x *PGStat) String() string {
 func (*PGStat) ProtoMessage() {}
 
 func (x *PGStat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2562,7 @@ func (x *PGStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGStat.ProtoReflect.Descriptor instead.
 func (*PGStat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PGStat) GetPool() uint32 {
@@ -2587,7 +2737,7 @@ type OSDStopping struct {
 
 func (x *OSDStopping) Reset() {
 	*x = OSDStopping{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2749,7 @@ func (x *OSDStopping) String() string {
 func (*OSDStopping) ProtoMessage() {}
 
 func (x *OSDStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2762,7 @@ func (x *OSDStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OSDStopping.ProtoReflect.Descriptor instead.
 func (*OSDStopping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OSDStopping) GetId() int32 {
@@ -2647,7 +2797,7 @@ type PGChange struct {
 
 func (x *PGChange) Reset() {
 	*x = PGChange{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2809,7 @@ func (x *PGChange) String() string {
 func (*PGChange) ProtoMessage() {}
 
 func (x *PGChange) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2822,7 @@ func (x *PGChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGChange.ProtoReflect.Descriptor instead.
 func (*PGChange) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PGChange) GetPool() uint32 {
@@ -2741,7 +2891,7 @@ type MonPropose struct {
 
 func (x *MonPropose) Reset() {
 	*x = MonPropose{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2903,7 @@ func (x *MonPropose) String() string {
 func (*MonPropose) ProtoMessage() {}
 
 func (x *MonPropose) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2916,7 @@ func (x *MonPropose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonPropose.ProtoReflect.Descriptor instead.
 func (*MonPropose) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MonPropose) GetCommand() []byte {
@@ -2786,7 +2936,7 @@ type MonProposed struct {
 
 func (x *MonProposed) Reset() {
 	*x = MonProposed{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2948,7 @@ func (x *MonProposed) String() string {
 func (*MonProposed) ProtoMessage() {}
 
 func (x *MonProposed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2961,7 @@ func (x *MonProposed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonProposed.ProtoReflect.Descriptor instead.
 func (*MonProposed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MonProposed) GetResult() []byte {
@@ -2837,7 +2987,7 @@ type UserGet struct {
 
 func (x *UserGet) Reset() {
 	*x = UserGet{}
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +2999,7 @@ func (x *UserGet) String() string {
 func (*UserGet) ProtoMessage() {}
 
 func (x *UserGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[23]
+	mi := &file_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3012,7 @@ func (x *UserGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserGet.ProtoReflect.Descriptor instead.
 func (*UserGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{23}
+	return file_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UserGet) GetAccessKey() string {
@@ -2884,7 +3034,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2896,7 +3046,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[24]
+	mi := &file_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2909,7 +3059,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{24}
+	return file_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *User) GetName() string {
@@ -2950,7 +3100,7 @@ type AccessKey struct {
 
 func (x *AccessKey) Reset() {
 	*x = AccessKey{}
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3112,7 @@ func (x *AccessKey) String() string {
 func (*AccessKey) ProtoMessage() {}
 
 func (x *AccessKey) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[25]
+	mi := &file_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3125,7 @@ func (x *AccessKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
 func (*AccessKey) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{25}
+	return file_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AccessKey) GetAccessKey() string {
@@ -3004,7 +3154,7 @@ type ServiceBeacon struct {
 
 func (x *ServiceBeacon) Reset() {
 	*x = ServiceBeacon{}
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3166,7 @@ func (x *ServiceBeacon) String() string {
 func (*ServiceBeacon) ProtoMessage() {}
 
 func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[26]
+	mi := &file_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3179,7 @@ func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceBeacon.ProtoReflect.Descriptor instead.
 func (*ServiceBeacon) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{26}
+	return file_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ServiceBeacon) GetKind() string {
@@ -3073,7 +3223,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3235,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3248,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -3146,7 +3296,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3308,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3321,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -3240,7 +3390,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3402,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3415,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -3292,7 +3442,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3454,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3467,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -3354,7 +3504,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3516,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3529,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -3469,7 +3619,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3631,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3644,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -3595,7 +3745,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3607,7 +3757,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3620,7 +3770,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -4032,7 +4182,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4044,7 +4194,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4057,7 +4207,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -4075,7 +4225,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4087,7 +4237,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4100,7 +4250,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type PGInfo struct {
@@ -4122,7 +4272,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4284,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4297,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -4241,7 +4391,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4253,7 +4403,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4266,7 +4416,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -4312,7 +4462,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4324,7 +4474,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4337,7 +4487,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 type PGReplicate struct {
@@ -4354,7 +4504,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4366,7 +4516,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4379,7 +4529,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -4433,7 +4583,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4445,7 +4595,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4458,7 +4608,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -4496,7 +4646,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4508,7 +4658,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4521,7 +4671,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -4656,7 +4806,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4668,7 +4818,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4681,7 +4831,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -4727,7 +4877,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4739,7 +4889,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4752,7 +4902,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -4806,7 +4956,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4818,7 +4968,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4831,7 +4981,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -4850,7 +5000,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4862,7 +5012,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4875,7 +5025,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -4894,7 +5044,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4906,7 +5056,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4919,7 +5069,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -4939,7 +5089,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4951,7 +5101,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4964,7 +5114,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -4992,7 +5142,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5004,7 +5154,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5017,7 +5167,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -5051,7 +5201,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5063,7 +5213,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5076,7 +5226,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -5106,7 +5256,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5118,7 +5268,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5131,7 +5281,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -5171,7 +5321,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5183,7 +5333,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5196,7 +5346,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 type PGForgotten struct {
@@ -5207,7 +5357,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5219,7 +5369,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5232,7 +5382,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -5251,7 +5401,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5263,7 +5413,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5276,7 +5426,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -5341,7 +5491,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5353,7 +5503,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5366,7 +5516,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -5462,7 +5612,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5474,7 +5624,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5487,7 +5637,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -5544,7 +5694,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5556,7 +5706,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5569,7 +5719,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -5621,7 +5771,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5633,7 +5783,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5646,7 +5796,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -5747,7 +5897,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5759,7 +5909,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5772,7 +5922,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -5823,7 +5973,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5835,7 +5985,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5848,7 +5998,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -5898,7 +6048,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5910,7 +6060,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5923,7 +6073,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -5964,7 +6114,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5976,7 +6126,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5989,7 +6139,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -6007,7 +6157,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6019,7 +6169,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6032,7 +6182,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 type KV struct {
@@ -6045,7 +6195,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6057,7 +6207,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6070,7 +6220,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *KV) GetKey() []byte {
@@ -6106,7 +6256,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6118,7 +6268,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6131,7 +6281,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -6234,7 +6384,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6246,7 +6396,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6259,7 +6409,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -6362,7 +6512,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6374,7 +6524,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6387,7 +6537,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -6457,7 +6607,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6469,7 +6619,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6482,7 +6632,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -6523,7 +6673,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6535,7 +6685,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6548,7 +6698,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -6603,7 +6753,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6615,7 +6765,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6628,7 +6778,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -6655,7 +6805,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6667,7 +6817,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6680,7 +6830,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{70}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -6706,7 +6856,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6718,7 +6868,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6731,7 +6881,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{71}
+	return file_wire_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -6756,7 +6906,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6768,7 +6918,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6781,7 +6931,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{72}
+	return file_wire_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -6830,7 +6980,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6842,7 +6992,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6855,7 +7005,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{73}
+	return file_wire_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -6886,7 +7036,7 @@ type ChunkPlace struct {
 
 func (x *ChunkPlace) Reset() {
 	*x = ChunkPlace{}
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6898,7 +7048,7 @@ func (x *ChunkPlace) String() string {
 func (*ChunkPlace) ProtoMessage() {}
 
 func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6911,7 +7061,7 @@ func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlace.ProtoReflect.Descriptor instead.
 func (*ChunkPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{74}
+	return file_wire_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ChunkPlace) GetPool() uint32 {
@@ -6952,7 +7102,7 @@ type ChunkPlaced struct {
 
 func (x *ChunkPlaced) Reset() {
 	*x = ChunkPlaced{}
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6964,7 +7114,7 @@ func (x *ChunkPlaced) String() string {
 func (*ChunkPlaced) ProtoMessage() {}
 
 func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6977,7 +7127,7 @@ func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlaced.ProtoReflect.Descriptor instead.
 func (*ChunkPlaced) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{75}
+	return file_wire_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ChunkPlaced) GetOsds() []int32 {
@@ -7001,7 +7151,7 @@ type ShardID struct {
 
 func (x *ShardID) Reset() {
 	*x = ShardID{}
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7013,7 +7163,7 @@ func (x *ShardID) String() string {
 func (*ShardID) ProtoMessage() {}
 
 func (x *ShardID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7026,7 +7176,7 @@ func (x *ShardID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardID.ProtoReflect.Descriptor instead.
 func (*ShardID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{76}
+	return file_wire_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ShardID) GetPool() uint32 {
@@ -7067,7 +7217,7 @@ type ShardPut struct {
 
 func (x *ShardPut) Reset() {
 	*x = ShardPut{}
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7079,7 +7229,7 @@ func (x *ShardPut) String() string {
 func (*ShardPut) ProtoMessage() {}
 
 func (x *ShardPut) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7092,7 +7242,7 @@ func (x *ShardPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPut.ProtoReflect.Descriptor instead.
 func (*ShardPut) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{77}
+	return file_wire_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ShardPut) GetId() *ShardID {
@@ -7117,7 +7267,7 @@ type ShardGet struct {
 
 func (x *ShardGet) Reset() {
 	*x = ShardGet{}
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7129,7 +7279,7 @@ func (x *ShardGet) String() string {
 func (*ShardGet) ProtoMessage() {}
 
 func (x *ShardGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7142,7 +7292,7 @@ func (x *ShardGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGet.ProtoReflect.Descriptor instead.
 func (*ShardGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{78}
+	return file_wire_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ShardGet) GetId() *ShardID {
@@ -7191,7 +7341,7 @@ type ShardGot struct {
 
 func (x *ShardGot) Reset() {
 	*x = ShardGot{}
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7203,7 +7353,7 @@ func (x *ShardGot) String() string {
 func (*ShardGot) ProtoMessage() {}
 
 func (x *ShardGot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7216,7 +7366,7 @@ func (x *ShardGot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGot.ProtoReflect.Descriptor instead.
 func (*ShardGot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{79}
+	return file_wire_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ShardGot) GetSize() uint64 {
@@ -7243,7 +7393,7 @@ type ShardDrop struct {
 
 func (x *ShardDrop) Reset() {
 	*x = ShardDrop{}
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7255,7 +7405,7 @@ func (x *ShardDrop) String() string {
 func (*ShardDrop) ProtoMessage() {}
 
 func (x *ShardDrop) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7268,7 +7418,7 @@ func (x *ShardDrop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDrop.ProtoReflect.Descriptor instead.
 func (*ShardDrop) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{80}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ShardDrop) GetIds() []*ShardID {
@@ -7290,7 +7440,7 @@ type ShardList struct {
 
 func (x *ShardList) Reset() {
 	*x = ShardList{}
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7302,7 +7452,7 @@ func (x *ShardList) String() string {
 func (*ShardList) ProtoMessage() {}
 
 func (x *ShardList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7315,7 +7465,7 @@ func (x *ShardList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardList.ProtoReflect.Descriptor instead.
 func (*ShardList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{81}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ShardList) GetPool() uint32 {
@@ -7351,7 +7501,7 @@ type ShardListed struct {
 
 func (x *ShardListed) Reset() {
 	*x = ShardListed{}
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7363,7 +7513,7 @@ func (x *ShardListed) String() string {
 func (*ShardListed) ProtoMessage() {}
 
 func (x *ShardListed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7376,7 +7526,7 @@ func (x *ShardListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardListed.ProtoReflect.Descriptor instead.
 func (*ShardListed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{82}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ShardListed) GetIds() []*ShardID {
@@ -7420,7 +7570,7 @@ type ChunkCare struct {
 
 func (x *ChunkCare) Reset() {
 	*x = ChunkCare{}
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7432,7 +7582,7 @@ func (x *ChunkCare) String() string {
 func (*ChunkCare) ProtoMessage() {}
 
 func (x *ChunkCare) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7445,7 +7595,7 @@ func (x *ChunkCare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkCare.ProtoReflect.Descriptor instead.
 func (*ChunkCare) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{83}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ChunkCare) GetWhat() string {
@@ -7487,7 +7637,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7499,7 +7649,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7512,7 +7662,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{84}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -7591,7 +7741,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7603,7 +7753,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7616,7 +7766,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{85}
+	return file_wire_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -7660,7 +7810,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7672,7 +7822,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7685,7 +7835,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{86}
+	return file_wire_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -7825,7 +7975,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x12target_incarnation\x18\x03 \x01(\x04R\x11targetIncarnation\x12\x18\n" +
 	"\arefused\x18\x04 \x01(\bR\arefused\x12\x1b\n" +
 	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x14\n" +
-	"\x05alive\x18\x06 \x01(\bR\x05alive\"\xdc\t\n" +
+	"\x05alive\x18\x06 \x01(\bR\x05alive\"\x92\n" +
+	"\n" +
 	"\tOSDReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x1a\n" +
@@ -7869,7 +8020,25 @@ const file_wire_proto_rawDesc = "" +
 	"\x06shards\x18\x1d \x03(\v2\x16.cairn.wire.PoolShardsR\x06shards\x127\n" +
 	"\vshard_stats\x18\x1e \x01(\v2\x16.cairn.wire.ShardStatsR\n" +
 	"shardStats\x12-\n" +
-	"\x06chunks\x18\x1f \x03(\v2\x15.cairn.wire.ChunkStatR\x06chunks\"\x8d\x03\n" +
+	"\x06chunks\x18\x1f \x03(\v2\x15.cairn.wire.ChunkStatR\x06chunks\x124\n" +
+	"\n" +
+	"chunk_work\x18  \x01(\v2\x15.cairn.wire.ChunkWorkR\tchunkWork\"\x85\x03\n" +
+	"\tChunkWork\x12\x18\n" +
+	"\adropped\x18\x01 \x01(\x03R\adropped\x12\x1c\n" +
+	"\tcondemned\x18\x02 \x01(\x03R\tcondemned\x12\x18\n" +
+	"\adeleted\x18\x03 \x01(\x03R\adeleted\x12#\n" +
+	"\rdeleted_bytes\x18\x04 \x01(\x03R\fdeletedBytes\x12\x18\n" +
+	"\aorphans\x18\x05 \x01(\x03R\aorphans\x12!\n" +
+	"\forphan_bytes\x18\x06 \x01(\x03R\vorphanBytes\x12\x16\n" +
+	"\x06leaked\x18\a \x01(\x03R\x06leaked\x12\x1a\n" +
+	"\bdangling\x18\b \x01(\x03R\bdangling\x12\x16\n" +
+	"\x06healed\x18\t \x01(\x03R\x06healed\x12\x1a\n" +
+	"\brepaired\x18\n" +
+	" \x01(\x03R\brepaired\x12%\n" +
+	"\x0erepaired_bytes\x18\v \x01(\x03R\rrepairedBytes\x12\x14\n" +
+	"\x05moved\x18\f \x01(\x03R\x05moved\x12\x1f\n" +
+	"\vmoved_bytes\x18\r \x01(\x03R\n" +
+	"movedBytes\"\x8d\x03\n" +
 	"\tChunkStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x10\n" +
 	"\x03pgs\x18\x02 \x01(\rR\x03pgs\x12\x16\n" +
@@ -8405,7 +8574,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -8423,79 +8592,80 @@ var file_wire_proto_goTypes = []any{
 	(*OSDBoot)(nil),            // 13: cairn.wire.OSDBoot
 	(*OSDFailure)(nil),         // 14: cairn.wire.OSDFailure
 	(*OSDReport)(nil),          // 15: cairn.wire.OSDReport
-	(*ChunkStat)(nil),          // 16: cairn.wire.ChunkStat
-	(*PoolShards)(nil),         // 17: cairn.wire.PoolShards
-	(*ShardStats)(nil),         // 18: cairn.wire.ShardStats
-	(*DeviceLatency)(nil),      // 19: cairn.wire.DeviceLatency
-	(*PGStat)(nil),             // 20: cairn.wire.PGStat
-	(*OSDStopping)(nil),        // 21: cairn.wire.OSDStopping
-	(*PGChange)(nil),           // 22: cairn.wire.PGChange
-	(*MonPropose)(nil),         // 23: cairn.wire.MonPropose
-	(*MonProposed)(nil),        // 24: cairn.wire.MonProposed
-	(*UserGet)(nil),            // 25: cairn.wire.UserGet
-	(*User)(nil),               // 26: cairn.wire.User
-	(*AccessKey)(nil),          // 27: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),      // 28: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),          // 29: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 30: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 31: cairn.wire.Position
-	(*ReqID)(nil),              // 32: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 33: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 34: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 35: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 36: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 37: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 38: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 39: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 40: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 41: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 42: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 43: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 44: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 45: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 46: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 47: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 48: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 49: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 50: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 51: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 52: cairn.wire.PGReject
-	(*PGForget)(nil),           // 53: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 54: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 55: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 56: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 57: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 58: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 59: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 60: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 61: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 62: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 63: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 64: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 65: cairn.wire.KV
-	(*ObjOp)(nil),              // 66: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 67: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 68: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 69: cairn.wire.OpReply
-	(*PGList)(nil),             // 70: cairn.wire.PGList
-	(*PGListReply)(nil),        // 71: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 72: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 73: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 74: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 75: cairn.wire.PGInconsistentList
-	(*ChunkPlace)(nil),         // 76: cairn.wire.ChunkPlace
-	(*ChunkPlaced)(nil),        // 77: cairn.wire.ChunkPlaced
-	(*ShardID)(nil),            // 78: cairn.wire.ShardID
-	(*ShardPut)(nil),           // 79: cairn.wire.ShardPut
-	(*ShardGet)(nil),           // 80: cairn.wire.ShardGet
-	(*ShardGot)(nil),           // 81: cairn.wire.ShardGot
-	(*ShardDrop)(nil),          // 82: cairn.wire.ShardDrop
-	(*ShardList)(nil),          // 83: cairn.wire.ShardList
-	(*ShardListed)(nil),        // 84: cairn.wire.ShardListed
-	(*ChunkCare)(nil),          // 85: cairn.wire.ChunkCare
-	(*Hello)(nil),              // 86: cairn.wire.Hello
-	(*Welcome)(nil),            // 87: cairn.wire.Welcome
-	(*Confirm)(nil),            // 88: cairn.wire.Confirm
+	(*ChunkWork)(nil),          // 16: cairn.wire.ChunkWork
+	(*ChunkStat)(nil),          // 17: cairn.wire.ChunkStat
+	(*PoolShards)(nil),         // 18: cairn.wire.PoolShards
+	(*ShardStats)(nil),         // 19: cairn.wire.ShardStats
+	(*DeviceLatency)(nil),      // 20: cairn.wire.DeviceLatency
+	(*PGStat)(nil),             // 21: cairn.wire.PGStat
+	(*OSDStopping)(nil),        // 22: cairn.wire.OSDStopping
+	(*PGChange)(nil),           // 23: cairn.wire.PGChange
+	(*MonPropose)(nil),         // 24: cairn.wire.MonPropose
+	(*MonProposed)(nil),        // 25: cairn.wire.MonProposed
+	(*UserGet)(nil),            // 26: cairn.wire.UserGet
+	(*User)(nil),               // 27: cairn.wire.User
+	(*AccessKey)(nil),          // 28: cairn.wire.AccessKey
+	(*ServiceBeacon)(nil),      // 29: cairn.wire.ServiceBeacon
+	(*Heartbeat)(nil),          // 30: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 31: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 32: cairn.wire.Position
+	(*ReqID)(nil),              // 33: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 34: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 35: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 36: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 37: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 38: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 39: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 40: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 41: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 42: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 43: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 44: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 45: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 46: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 47: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 48: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 49: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 50: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 51: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 52: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 53: cairn.wire.PGReject
+	(*PGForget)(nil),           // 54: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 55: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 56: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 57: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 58: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 59: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 60: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 61: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 62: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 63: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 64: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 65: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 66: cairn.wire.KV
+	(*ObjOp)(nil),              // 67: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 68: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 69: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 70: cairn.wire.OpReply
+	(*PGList)(nil),             // 71: cairn.wire.PGList
+	(*PGListReply)(nil),        // 72: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 73: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 74: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 75: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 76: cairn.wire.PGInconsistentList
+	(*ChunkPlace)(nil),         // 77: cairn.wire.ChunkPlace
+	(*ChunkPlaced)(nil),        // 78: cairn.wire.ChunkPlaced
+	(*ShardID)(nil),            // 79: cairn.wire.ShardID
+	(*ShardPut)(nil),           // 80: cairn.wire.ShardPut
+	(*ShardGet)(nil),           // 81: cairn.wire.ShardGet
+	(*ShardGot)(nil),           // 82: cairn.wire.ShardGot
+	(*ShardDrop)(nil),          // 83: cairn.wire.ShardDrop
+	(*ShardList)(nil),          // 84: cairn.wire.ShardList
+	(*ShardListed)(nil),        // 85: cairn.wire.ShardListed
+	(*ChunkCare)(nil),          // 86: cairn.wire.ChunkCare
+	(*Hello)(nil),              // 87: cairn.wire.Hello
+	(*Welcome)(nil),            // 88: cairn.wire.Welcome
+	(*Confirm)(nil),            // 89: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -8507,126 +8677,127 @@ var file_wire_proto_depIdxs = []int32{
 	13,  // 6: cairn.wire.Header.osd_boot:type_name -> cairn.wire.OSDBoot
 	14,  // 7: cairn.wire.Header.osd_failure:type_name -> cairn.wire.OSDFailure
 	15,  // 8: cairn.wire.Header.osd_report:type_name -> cairn.wire.OSDReport
-	21,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
-	22,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
-	23,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
-	24,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
-	25,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
-	26,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	28,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	22,  // 9: cairn.wire.Header.osd_stopping:type_name -> cairn.wire.OSDStopping
+	23,  // 10: cairn.wire.Header.pg_change:type_name -> cairn.wire.PGChange
+	24,  // 11: cairn.wire.Header.mon_propose:type_name -> cairn.wire.MonPropose
+	25,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
+	26,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
+	27,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
+	29,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	29,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	30,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	35,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	36,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	68,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	69,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	70,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	71,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	72,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	73,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	30,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	31,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	36,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	37,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	69,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	70,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	71,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	72,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	73,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	74,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
 	4,   // 27: cairn.wire.Header.perf_get:type_name -> cairn.wire.PerfGet
 	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
-	74,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	75,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	76,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
-	77,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
-	79,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
-	80,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
-	81,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
-	82,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
-	83,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
-	84,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
-	85,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
+	75,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	76,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	77,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
+	78,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
+	80,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
+	81,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
+	82,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
+	83,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
+	84,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
+	85,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
+	86,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
 	6,   // 40: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
 	11,  // 41: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
 	11,  // 42: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	20,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	19,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
-	17,  // 45: cairn.wire.OSDReport.shards:type_name -> cairn.wire.PoolShards
-	18,  // 46: cairn.wire.OSDReport.shard_stats:type_name -> cairn.wire.ShardStats
-	16,  // 47: cairn.wire.OSDReport.chunks:type_name -> cairn.wire.ChunkStat
-	27,  // 48: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	31,  // 49: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	32,  // 50: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	37,  // 51: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	38,  // 52: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	39,  // 53: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	40,  // 54: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	41,  // 55: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	42,  // 56: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	43,  // 57: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	44,  // 58: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	45,  // 59: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	46,  // 60: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	47,  // 61: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	48,  // 62: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	49,  // 63: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	50,  // 64: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	52,  // 65: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	53,  // 66: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	54,  // 67: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	55,  // 68: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	56,  // 69: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	57,  // 70: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	58,  // 71: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	63,  // 72: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	64,  // 73: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	31,  // 74: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	31,  // 75: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	31,  // 76: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	31,  // 77: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	31,  // 78: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	33,  // 79: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	31,  // 80: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	33,  // 81: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	31,  // 82: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	31,  // 83: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	33,  // 84: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	31,  // 85: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	31,  // 86: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	34,  // 87: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	31,  // 88: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	31,  // 89: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	65,  // 90: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	65,  // 91: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	31,  // 92: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	31,  // 93: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	33,  // 94: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	31,  // 95: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	31,  // 96: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	31,  // 97: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	51,  // 98: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	31,  // 99: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	31,  // 100: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	65,  // 101: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	65,  // 102: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	55,  // 103: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	59,  // 104: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	31,  // 105: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	61,  // 106: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	62,  // 107: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	59,  // 108: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	60,  // 109: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 110: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 111: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	65,  // 112: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	32,  // 113: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	66,  // 114: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	67,  // 115: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	78,  // 116: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
-	78,  // 117: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
-	78,  // 118: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
-	78,  // 119: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
-	78,  // 120: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
-	0,   // 121: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	86,  // 122: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 123: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	124, // [124:124] is the sub-list for method output_type
-	124, // [124:124] is the sub-list for method input_type
-	124, // [124:124] is the sub-list for extension type_name
-	124, // [124:124] is the sub-list for extension extendee
-	0,   // [0:124] is the sub-list for field type_name
+	21,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	20,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	18,  // 45: cairn.wire.OSDReport.shards:type_name -> cairn.wire.PoolShards
+	19,  // 46: cairn.wire.OSDReport.shard_stats:type_name -> cairn.wire.ShardStats
+	17,  // 47: cairn.wire.OSDReport.chunks:type_name -> cairn.wire.ChunkStat
+	16,  // 48: cairn.wire.OSDReport.chunk_work:type_name -> cairn.wire.ChunkWork
+	28,  // 49: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	32,  // 50: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	33,  // 51: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	38,  // 52: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	39,  // 53: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	40,  // 54: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	41,  // 55: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	42,  // 56: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	43,  // 57: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	44,  // 58: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	45,  // 59: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	46,  // 60: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	47,  // 61: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	48,  // 62: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	49,  // 63: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	50,  // 64: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	51,  // 65: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	53,  // 66: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	54,  // 67: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	55,  // 68: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	56,  // 69: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	57,  // 70: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	58,  // 71: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	59,  // 72: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	64,  // 73: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	65,  // 74: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	32,  // 75: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	32,  // 76: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	32,  // 77: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	32,  // 78: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	32,  // 79: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	34,  // 80: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	32,  // 81: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	34,  // 82: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	32,  // 83: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	32,  // 84: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	34,  // 85: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	32,  // 86: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	32,  // 87: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	35,  // 88: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	32,  // 89: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	32,  // 90: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	66,  // 91: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	66,  // 92: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	32,  // 93: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	32,  // 94: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	34,  // 95: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	32,  // 96: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	32,  // 97: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	32,  // 98: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	52,  // 99: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	32,  // 100: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	32,  // 101: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	66,  // 102: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	66,  // 103: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	56,  // 104: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	60,  // 105: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	32,  // 106: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	62,  // 107: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	63,  // 108: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	60,  // 109: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	61,  // 110: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 111: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 112: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	66,  // 113: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	33,  // 114: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	67,  // 115: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	68,  // 116: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	79,  // 117: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
+	79,  // 118: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
+	79,  // 119: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
+	79,  // 120: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
+	79,  // 121: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
+	0,   // 122: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	87,  // 123: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 124: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	125, // [125:125] is the sub-list for method output_type
+	125, // [125:125] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -8675,7 +8846,7 @@ func file_wire_proto_init() {
 		(*Header_ShardListed)(nil),
 		(*Header_ChunkCare)(nil),
 	}
-	file_wire_proto_msgTypes[33].OneofWrappers = []any{
+	file_wire_proto_msgTypes[34].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -8706,7 +8877,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   87,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
