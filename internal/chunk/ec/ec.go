@@ -99,7 +99,9 @@ func (c *Coder) Encode(stored, mem []byte) [][]byte {
 			continue
 		}
 		shards[i], mem = mem[:size:size], mem[size:]
-		clear(shards[i][copy(shards[i], rest):])
+		if i < int(c.r.K) { // parity is written over whatever is there
+			clear(shards[i][copy(shards[i], rest):])
+		}
 		rest = nil
 	}
 	if err := c.enc.Encode(shards); err != nil {
