@@ -186,22 +186,24 @@ func (c *Care) heal(ctx context.Context, pool placement.PoolID, r *chunk.Ref, ba
 }
 
 // orphans drops what this OSD's store holds of a pool though no entry lists it there. What was stored less than an age
-// ago may be about to be entered.
+// ago may be about to be entered; an OSD that is being emptied does not wait for that if the chunk's entry is there.
 func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Duration) error {
 	if err := c.unmark(ctx); err != nil {
 		return err
 	}
 	before := c.o.Clock.Wall().Add(-age).UnixNano()
+	leaving := c.emptied()
 	for after := (*ShardID)(nil); ; {
 		held, more, err := c.o.Shards.List(ctx, c.o.Self, pool, after, c.o.Page)
 		if err != nil {
 			return fmt.Errorf("shards of pool %d in the store: %w", pool, err)
 		}
 		err = c.each(ctx, len(held), func(i int) error {
-			if held[i].Stored > before {
+			young := held[i].Stored > before
+			if young && !leaving {
 				return nil
 			}
-			return c.orphan(ctx, held[i])
+			return c.orphan(ctx, held[i], young)
 		})
 		if err != nil || !more || len(held) == 0 {
 			return err
@@ -210,14 +212,23 @@ func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Dura
 	}
 }
 
-// orphan drops a shard if no entry lists it or ever will.
-func (c *Care) orphan(ctx context.Context, h Held) error {
+// emptied reports whether the OSD should hold no shards.
+func (c *Care) emptied() bool {
+	o := c.o.Cluster.Map().OSD(c.o.Self)
+	return o != nil && !o.In()
+}
+
+// orphan drops a shard if no entry lists it or ever will. Of a young one the entry may be about to be made.
+func (c *Care) orphan(ctx context.Context, h Held, young bool) error {
 	a := at{h.ID.Pool, h.ID.Chunk}
 	e, err := c.entry(ctx, a)
 	if err != nil {
 		return err
 	}
 	ours := func() bool { return e != nil && e.layout.Gen == h.ID.Gen }
+	if !ours() && young {
+		return nil
+	}
 	if !ours() && c.o.Mutant != OrphanNoVoid {
 		// Forbid the generation first: an entry made of it before is seen now, one that would be made of it later is refused.
 		if _, err := c.o.Cluster.Do(ctx, a.pool, chunk.VoidChunkName(h.ID.Gen, a.fp), new(client.Op).Create(false)); err != nil {

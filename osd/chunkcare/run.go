@@ -13,6 +13,9 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
+// emptyEvery is how often an OSD that is being emptied looks which of its shards have been moved.
+const emptyEvery = 5 * time.Second
+
 // Backoff after a failure.
 const (
 	againFirst = time.Second
@@ -80,9 +83,13 @@ func (c *Care) Step(ctx context.Context) {
 			return c.survey(ctx, g, &sweep{how: light, audit: true, age: set.OrphanAge}, where)
 		})
 	}
+	every := set.OrphanAge
+	if c.emptied() {
+		every = min(every, emptyEvery)
+	}
 	for i := range m.Pools {
 		pool := m.Pools[i].ID
-		c.due(ctx, nil, c.ownTurn(pool), set.OrphanAge, "own shards", func() error { return c.orphans(ctx, pool, set.OrphanAge) })
+		c.due(ctx, nil, c.ownTurn(pool), every, "own shards", func() error { return c.orphans(ctx, pool, set.OrphanAge) })
 	}
 }
 
