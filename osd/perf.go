@@ -25,6 +25,7 @@ func (d *OSD) onPerf(c *wire.Conn, m *wire.Message) {
 		value uint64
 	}{
 		{"commit_latency_us", uint64(max(d.commitUs.Load(), 0))}, // a recent average, the one that does not count up
+		{"busy_us", uint64(d.busyNow().Microseconds())},          // how long a small write takes lately; neither does this
 		{"read_ops", d.stats.readOps.Load()},
 		{"write_ops", d.stats.writeOps.Load()},
 		{"read_bytes", d.stats.readBytes.Load()},

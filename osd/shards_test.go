@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -504,5 +505,62 @@ func damage(t *testing.T, c *wire.Conn, dir string, id *wirepb.ShardID, data []b
 	}
 	if got, _, err := getShard(t, c, &wirepb.ShardGet{Id: id}); err != nil || !bytes.Equal(got, data) {
 		t.Fatalf("put again: %d bytes, %v", len(got), err)
+	}
+}
+
+// pumped is a store whose batches become durable one after the other, until it is lazy.
+type pumped struct {
+	*store.Sim
+	lazy atomic.Bool
+	mu   sync.Mutex // for whoever completes a batch
+}
+
+func (p *pumped) Submit(b *store.Batch, done func(error)) {
+	p.Sim.Submit(b, done)
+	if !p.lazy.Load() {
+		go func() { // ends with the batch
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.Complete(1)
+		}()
+	}
+}
+
+// After a crash of the store a shard is there if it was acknowledged, and whole or not at all if it was not.
+func TestShardCrash(t *testing.T) {
+	for _, keep := range []int{0, 100} { // batches that the store had begun to write
+		t.Run(fmt.Sprint("keep", keep), func(t *testing.T) {
+			sim := &pumped{Sim: store.NewSim(store.SimOptions{Manual: true})}
+			defer sim.Close()
+			s := newStage(t)
+			d := start(t, options(sim, s))
+			c := dialOSD(t, d)
+			acked, late := shardN(1, 0), shardN(2, 0)
+			if err := putShard(t, c, acked, shardBytes(70000)); err != nil {
+				t.Fatal(err)
+			}
+			sim.lazy.Store(true)
+			answer := make(chan error, 1)
+			go func() { answer <- putShard(t, c, late, shardBytes(70000)) }()
+			eventually(t, "the shard is on its way", func() bool { return sim.Pending() > 0 })
+			_ = d.Kill()
+			if err := <-answer; err == nil {
+				t.Fatal("acknowledged before it was durable")
+			}
+			after := &pumped{Sim: sim.Crash(keep)}
+			defer after.Close()
+			c = dialOSD(t, start(t, options(after, s)))
+			got, _, err := getShard(t, c, &wirepb.ShardGet{Id: acked})
+			if err != nil || !bytes.Equal(got, shardBytes(70000)) {
+				t.Fatalf("an acknowledged shard: %d bytes, %v", len(got), err)
+			}
+			got, _, err = getShard(t, c, &wirepb.ShardGet{Id: late})
+			if keep > 0 && (err != nil || !bytes.Equal(got, shardBytes(70000))) {
+				t.Fatalf("a shard that the store had begun to write: %d bytes, %v", len(got), err)
+			}
+			if keep == 0 {
+				wantCode(t, "a shard that was lost", err, wirepb.Code_NOT_FOUND)
+			}
+		})
 	}
 }
