@@ -136,6 +136,11 @@ func (m *refModel) check(t *rapid.T) {
 			t.Fatalf("reference with %d covered parts of %v", len(r.Covered), r.Range)
 		}
 		at = r.Range.To
+		r.Bare(r.Range, func(x chunk.Range) {
+			if len(bytes.Trim(m.obj.data[x.From:x.To], "\x00")) > 0 {
+				t.Fatalf("bytes %v are a chunk's, yet the object keeps some", x)
+			}
+		})
 		d := chunk.Dropped{Chunk: r.Chunk, Nonce: r.Nonce}
 		if nonces[d]++; nonces[d] > 1 && !r.Split {
 			t.Fatalf("reference %s is there twice and one does not say so", r.Nonce)
@@ -243,6 +248,9 @@ func refsModel(t *rapid.T) {
 	m := &refModel{obj: newFake(), chunks: map[chunk.Fingerprint][]byte{}, live: map[chunk.Dropped]bool{}}
 	m.obj.listMax = rapid.IntRange(0, 3).Draw(t, "pairs at a time")
 	span := rapid.Uint64Range(8, 120).Draw(t, "span")
+	if rapid.IntRange(0, 9).Draw(t, "large") == 0 {
+		span = 8 * chunk.MaxCovered
+	}
 	var last *chunk.Ref
 	for range rapid.IntRange(1, 25).Draw(t, "requests") {
 		before := *m
@@ -255,6 +263,15 @@ func refsModel(t *rapid.T) {
 				set = append(set, *ref)
 			}
 			ops = append(ops, op)
+		}
+		if span > 4*chunk.MaxCovered && rapid.IntRange(0, 3).Draw(t, "comb") == 0 { // so many covered parts that references are cut
+			from := rapid.Uint64Range(0, span/2).Draw(t, "comb from")
+			for at := from; at < from+3*chunk.MaxCovered; at += 2 {
+				ops = append(ops, o{k: write, off: at, data: "c"})
+				m.exists = true
+				m.grow(at + 1)
+				m.data[at] = 'c'
+			}
 		}
 		again := last != nil && m.live[chunk.Dropped{Chunk: last.Chunk, Nonce: last.Nonce}] && rapid.IntRange(0, 3).Draw(t, "again") == 0
 		if again { // a retry that nobody knows as such: the bytes are the chunk's once more
