@@ -11,6 +11,7 @@ import (
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/objop"
+	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -469,5 +470,27 @@ func TestRefKeysHidden(t *testing.T) {
 		if out := run(f, o{k: k, name: name}); out.Code != invalid {
 			t.Errorf("%v of a reference's key: %v", k, out.Code)
 		}
+	}
+}
+
+// hasty is a store.QuickReader that knows objects but not their omap, as that of a Disk.
+type hasty struct{ *fake }
+
+func (hasty) OmapList(store.Key, []byte, []byte, int) ([]store.KV, bool, error) {
+	return nil, false, store.ErrWait
+}
+
+// TestQuickReadOfRefs: a quick reader that cannot tell whether there are references leaves the read to others; nobody gets
+// zeros for bytes of a chunk.
+func TestQuickReadOfRefs(t *testing.T) {
+	f := newFake()
+	f.apply(run(f, setOp(someRef(1, 0, 8, 0, 8))).Ops, 8)
+	req, payload := request([]o{{k: read}})
+	if out := objop.Execute(hasty{f}, key, req, payload); !out.Wait || out.Reply != nil {
+		t.Fatalf("%+v", out)
+	}
+	plain := object("hello")
+	if out := objop.Execute(hasty{plain}, key, req, payload); out.Wait || string(out.Payload) != "hello" {
+		t.Fatalf("%+v", out)
 	}
 }
