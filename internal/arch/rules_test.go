@@ -191,7 +191,7 @@ var rules = []rule{
 	{
 		name: "sim", dirs: []string{"internal/sim"},
 		allow: []string{
-			own + "internal/clock", own + "internal/wire/wirepb", own + "mon/fsm", own + "osd/objop", own + "osd/pg",
+			own + "internal/chunk", own + "internal/clock", own + "internal/wire/wirepb", own + "mon/fsm", own + "osd/objop", own + "osd/pg",
 			own + "osd/scrub", own + "osd/store", own + "placement", own + "client/core",
 		},
 		deny: with(bans("the simulation drives the pure parts of the daemons; what has goroutines or a clock could not be repeated", own),

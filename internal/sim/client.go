@@ -27,6 +27,7 @@ type client struct {
 	done    bool
 	kv      map[string]string // omap values last seen, for cas
 
+	cares  bool       // it works outboxes off, see care
 	core   *core.Core // not nil: a production client, see client_core.go
 	now    *attempt   // its operation under way
 	wakeAt clock.Mono // when core is to be woken
@@ -38,8 +39,9 @@ type attempt struct {
 	in      input
 	call    clock.Mono
 	tries   int
-	unknown bool   // an earlier try may have been carried out
-	pgNum   uint32 // of the pool, as the last try had it
+	unknown bool                      // an earlier try may have been carried out
+	pgNum   uint32                    // of the pool, as the last try had it
+	then    func(r pg.Reply, ok bool) // not nil: gets the answer, if there is one, instead of the history
 }
 
 func (w *world) addClient(i int) {
@@ -53,7 +55,7 @@ func (w *world) addClient(i int) {
 	heard := func(*published) {}
 	if i%2 == 1 {
 		c.newCore()
-		heard = func(p *published) { c.drive(core.MapEvent{Map: p.m}) }
+		heard = c.driveMap
 	}
 	c.session = newSession(w, &c.process, lag, heard)
 	c.later(w.rand(0, 100*time.Millisecond), c.next)
@@ -100,6 +102,7 @@ func (c *client) draw() input {
 	case "write", "append", "patch", "swap", "set", "cas":
 		w.values++
 		in.value = fmt.Sprintf("%d;", w.values)
+		c.drawRef(&in)
 	}
 	return in
 }
@@ -110,6 +113,10 @@ func (c *client) next() {
 		return
 	}
 	c.left--
+	if c.cares {
+		c.care()
+		return
+	}
 	c.begin(c.draw())
 }
 
@@ -185,7 +192,7 @@ func (c *client) try(a *attempt) {
 		})
 	}
 	sent := w.now
-	w.net.postInOrder(c.at, n.ref(), func() {
+	arrive := func() {
 		// Logs keep request ids for longer than clients ask and messages take. Where a seed's logs are
 		// shorter than any real one, what was under way for long must not arrive.
 		if w.k.cfg.LogKeep < 0 && w.now.Sub(sent) > forgetful {
@@ -198,7 +205,14 @@ func (c *client) try(a *attempt) {
 			ev.Op = proto.Clone(ev.Op).(*wirepb.OpRequest)
 		}
 		n.onOp(m.Epoch, forGroup{id: id, epoch: m.Epoch, ev: ev, reply: reply})
-	})
+	}
+	if a.in.kind == "ref" && w.faults && w.chance(0.2) { // it dies, and what it has sent takes a while
+		there := n.ref()
+		w.after(w.rand(0, 2*time.Second), func() { w.net.postInOrder(c.at, there, arrive) })
+		c.finish(a, output{unknown: true})
+		return
+	}
+	w.net.postInOrder(c.at, n.ref(), arrive)
 	c.later(w.rand(300*time.Millisecond, 1200*time.Millisecond), func() {
 		if !answered && c.seq == a.seq {
 			answered, a.unknown = true, true
@@ -230,6 +244,7 @@ func (c *client) judge(a *attempt, id placement.PGID, r pg.Reply) {
 			return
 		}
 		w.acknowledged(c, a, r)
+		w.sawRefs(a, r)
 		c.finish(a, a.in.output(r))
 	case wirepb.Code_NOT_FOUND:
 		if r.Reply == nil { // the pool, not the object
@@ -292,6 +307,9 @@ func (c *client) listed(a *attempt, id placement.PGID, list *wirepb.PGListReply)
 
 func (c *client) finish(a *attempt, out output) {
 	w := c.w
+	if a.in.kind == "ref" {
+		w.refEnded(a.in, out)
+	}
 	if a.in.writes() || !out.unknown {
 		if a.in.kind != "list" {
 			w.record(c.id, a.in, a.call, out)

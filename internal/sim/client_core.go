@@ -26,6 +26,8 @@ func (c *client) newCore() {
 	c.core = core.New(core.Config{Client: uint64(c.id) + 1, AttemptTimeout: w.rand(300*time.Millisecond, 1200*time.Millisecond)})
 }
 
+func (c *client) driveMap(p *published) { c.drive(core.MapEvent{Map: p.m}) }
+
 // submit begins an operation.
 func (c *client) submit(a *attempt) {
 	w := c.w
@@ -96,7 +98,7 @@ func (c *client) transmit(s core.Send) {
 		return
 	}
 	a.pgNum = s.PGNum
-	ev := pg.OpEvent{List: &wirepb.PGList{Pool: uint32(s.PG.Pool), Shard: s.PG.Shard, PgNum: s.PGNum}}
+	ev := pg.OpEvent{List: &wirepb.PGList{Pool: uint32(s.PG.Pool), Shard: s.PG.Shard, PgNum: s.PGNum, Record: uint32(a.in.record)}}
 	if a.in.kind != "list" {
 		req, payload := a.in.request()
 		req.Pool, req.Shard = uint32(s.PG.Pool), s.PG.Shard
@@ -143,6 +145,10 @@ func (c *client) ended(d core.Done) {
 	default:
 		w.failf("client %d: %+v: %v", c.id, a.in, d.Err)
 	}
+	if a.then != nil {
+		a.then(r, d.Err == nil)
+		return
+	}
 	switch {
 	case unknown:
 		c.finish(a, output{unknown: true})
@@ -150,12 +156,16 @@ func (c *client) ended(d core.Done) {
 		c.listed(a, d.PG, r.List)
 	case d.Err == nil && (r.Code == wirepb.Code_OK || r.Code == wirepb.Code_CONFLICT || r.Code == wirepb.Code_NOT_FOUND):
 		w.acknowledged(c, a, r)
+		w.sawRefs(a, r)
 		c.finish(a, a.in.output(r))
 	case d.Err == nil && a.in.writes() && r.Code == wirepb.Code_TIMED_OUT:
 		c.finish(a, output{unknown: true})
 	default:
 		// It has not been carried out, and never will be.
 		w.logf("client %d: %+v surely not done: %v %s (called %.3f)", c.id, a.in, d.Err, r.Text, a.call.Sub(clock.Mono(0)).Seconds())
+		if a.in.kind == "ref" {
+			w.letGo(numberOf(a.in.value))
+		}
 		c.complain(a, r)
 		c.rest()
 	}

@@ -26,6 +26,7 @@ type knobs struct {
 	cfg           pg.Config
 	rotOne        bool // copies of one OSD rot, and at least two members have every write
 	limits        pg.Limits
+	refs          bool // clients make references to chunks
 }
 
 type poolKnobs struct {

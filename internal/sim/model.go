@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd/pg"
+	"github.com/cairnstore/cairn/placement"
 )
 
 // input is what a client asks for.
@@ -15,9 +16,10 @@ type input struct {
 	pool   string
 	object string
 	kind   string
-	value  string // what is written
-	off    int    // where, or which of a few other omap keys as well
-	expect string // cas: the omap value it wants to find, "" for none
+	value  string               // what is written
+	off    int                  // where, or which of a few other omap keys as well
+	expect string               // cas: the omap value it wants to find, "" for none
+	record placement.RecordKind // list: these, instead of clients' objects
 }
 
 func (in *input) key() string { return in.pool + "/" + in.object }
@@ -50,6 +52,10 @@ func (in *input) request() (*wirepb.OpRequest, []byte) {
 	case "patch":
 		ops, payload = []*wirepb.ObjOp{data(wirepb.OpKind_WRITE)}, []byte(in.value)
 		ops[0].Offset = uint64(in.off)
+	case "ref": // the same bytes, as those of a chunk
+		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_SET_REF, Offset: uint64(in.off), Length: uint64(len(in.value)), Value: in.ref().Append(nil)}}
+	case "create":
+		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_CREATE}}
 	case "chop": // or make it longer
 		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_TRUNCATE, Offset: uint64(in.off)}}
 	case "swap": // returns what it replaces
@@ -74,7 +80,7 @@ func (in *input) request() (*wirepb.OpRequest, []byte) {
 	case "remove":
 		ops = []*wirepb.ObjOp{{Kind: wirepb.OpKind_REMOVE, Flag: true}}
 	}
-	return &wirepb.OpRequest{Object: []byte(in.object), Ops: ops}, payload
+	return &wirepb.OpRequest{Object: []byte(in.object), Ops: ops, Record: placement.IsRecord(in.object)}, payload
 }
 
 // output takes an answer apart.
@@ -84,9 +90,9 @@ func (in *input) output(r pg.Reply) output {
 		return out
 	}
 	res := r.Reply.Results
-	out.data, out.kv = string(r.Payload), string(res[1].Value)
+	out.data, out.kv = resolve(res[0], r.Payload), string(res[1].Value)
 	if in.kind == "swap" {
-		out.data = string(res[0].Value)
+		out.data = resolve(res[0], res[0].Value)
 	}
 	return out
 }
@@ -113,7 +119,10 @@ func step(s state, in input, out output) (bool, state) {
 		return out.unknown || out.code == wirepb.Code_OK, state{true, in.value, s.kv}
 	case "append":
 		return out.unknown || out.code == wirepb.Code_OK, state{true, s.data + in.value, s.kv}
-	case "patch":
+	case "patch", "ref":
+		if in.kind == "ref" && out.code == wirepb.Code_CONFLICT { // somebody gave it up
+			return true, s
+		}
 		old := s.data
 		if n := in.off - len(old); n > 0 {
 			old += strings.Repeat("\x00", n)

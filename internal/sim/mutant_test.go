@@ -58,16 +58,20 @@ func TestMutants(t *testing.T) {
 		{mutant: pg.CompleteEarly, seeds: 20},
 		{mutant: pg.CountLearner, seeds: 60},
 		{mutant: pg.DropUnion, seeds: 60},
+		{mutant: pg.ForgetOutbox, seeds: 20},
 		{mutant: pg.ForgetRequests, seeds: 20},
 		{mutant: pg.ForgetHorizon, seeds: 500},
 		{mutant: pg.ForgetTouched, seeds: 160},
 		{mutant: pg.HoldRefused, seeds: 200},
 		{mutant: pg.KeepTail, seeds: 300},
+		{mutant: pg.OutboxAfter, seeds: 160},
 		{mutant: pg.ReadUnleased, seeds: 120},
 		{mutant: pg.ServeEarly, seeds: 100},
 		{mutant: pg.ShrinkEarly, seeds: 20},
 		{mutant: pg.UnlockedPush, seeds: 40},
 		{slip: Impatient, seeds: 500},
+		{slip: BlindCare, seeds: 400},
+		{slip: IgnoreVoid, seeds: 60},
 	} {
 		t.Run(b.name(), func(t *testing.T) {
 			t.Parallel()

@@ -196,11 +196,11 @@ func (s *shard) carryOut(g *pg.Group, fx pg.Effects) (again []pg.Event) {
 	}
 	for _, x := range fx.Exec {
 		if x.Op != nil && objop.IsWrite(x.Op) && !w.k.execLater {
-			again = append(again, execute(d.disk.st, id, x))
+			again = append(again, execute(d.disk.st, id, x, d.w.o.Slip))
 			continue
 		}
 		d.read(func() func() {
-			ev := execute(d.disk.st, id, x)
+			ev := execute(d.disk.st, id, x, d.w.o.Slip)
 			return func() { s.event(g, ev) }
 		})
 	}
@@ -271,7 +271,7 @@ func (s *shard) timer(g *pg.Group) {
 }
 
 // execute evaluates a client's request, as osd/shard.go does.
-func execute(st *store.Sim, id placement.PGID, x pg.Exec) pg.Event {
+func execute(st *store.Sim, id placement.PGID, x pg.Exec, slip Slip) pg.Event {
 	if x.Op == nil {
 		after, limit := pg.ListFrom(x.List)
 		objs, more, err := st.List(id, store.Objects, after, limit)
@@ -281,7 +281,11 @@ func execute(st *store.Sim, id placement.PGID, x pg.Exec) pg.Event {
 		}
 		return ev
 	}
-	out := objop.Execute(st, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
+	var r store.Reader = st
+	if slip == IgnoreVoid {
+		r = blindReader{st}
+	}
+	out := objop.Execute(r, store.Key{PG: id, Space: store.Objects, Name: string(x.Op.Object)}, x.Op, x.Payload)
 	return pg.ExecutedEvent{
 		Handle: x.Handle, Code: out.Code, Text: out.Text, Reply: out.Reply, Payload: out.Payload,
 		Mutates: out.Mutates, Ops: out.Ops, Drops: out.Drops, Removed: out.Removed,

@@ -9,6 +9,8 @@ const (
 	Impatient           // an OSD leads at once after a restart, though it has forgotten its grants (R6)
 	LeasesHearLate      // the leases hear of a map after the groups
 	DeliverEarly        // messages do not wait for their sender's map (R5)
+	BlindCare           // who works outboxes off does not look whether the object has the reference
+	IgnoreVoid          // a SET_REF does not look for void records
 )
 
 var slipNames = [...]string{
@@ -16,6 +18,8 @@ var slipNames = [...]string{
 	Impatient:      "impatient after a restart",
 	LeasesHearLate: "leases hear late of a map",
 	DeliverEarly:   "deliver before the map",
+	BlindCare:      "work outboxes off blindly",
+	IgnoreVoid:     "ignore void records",
 }
 
 func (s Slip) String() string { return slipNames[s] }

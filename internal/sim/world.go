@@ -60,6 +60,9 @@ type world struct {
 	osds    []*osd
 	clients []*client
 
+	refs   map[uint32]*simRef
+	doubts []uint32 // references of which nobody knows whether they were made
+
 	check   checks
 	history history
 	values  int
@@ -105,6 +108,7 @@ func newWorld(o Options) *world {
 	}
 	w.check.init()
 	w.drawKnobs()
+	w.drawRefs()
 	w.drawSwarm()
 	if o.tune != nil {
 		o.tune(w)
@@ -124,6 +128,9 @@ func newWorld(o Options) *world {
 	w.createPools()
 	for i := range w.k.clients {
 		w.addClient(i)
+	}
+	if w.k.refs {
+		w.addCare()
 	}
 	return w
 }
