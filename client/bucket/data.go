@@ -55,10 +55,13 @@ func finish(r io.Reader) error {
 // writeData cuts size bytes of r into data objects of x, a few in flight, and
 // reads r to its verified end. alive is called now and then; its error ends the
 // work. On return nothing is in flight any more.
-func (s *Service) writeData(ctx context.Context, x id, r io.Reader, size int64, h hash.Hash, alive func(context.Context) error) error {
+func (s *Service) writeData(ctx context.Context, x id, how writing, r io.Reader, size int64, h hash.Hash, alive func(context.Context) error) error {
+	if how.opts != nil {
+		return s.writeChunks(ctx, x, how, r, size, h, alive)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	chunk := int64(s.o.ChunkBytes)
+	chunk := int64(how.object)
 	slots := make(chan struct{}, s.o.Window)
 	var inFlight sync.WaitGroup
 	defer inFlight.Wait()
@@ -166,8 +169,9 @@ type extent struct {
 	chunk uint32
 }
 
-// cut lists the pieces that hold bytes off to off+n of the extents, one after another.
-func cut(extents []extent, off, n int64) func() (piece, bool) {
+// pieces lists the pieces that hold bytes off to off+n of the extents, one after another. None is larger than most,
+// nor goes beyond a multiple of it in its data object.
+func pieces(extents []extent, off, n, most int64) func() (piece, bool) {
 	i := 0
 	for i < len(extents) && off >= extents[i].size {
 		off -= extents[i].size
@@ -182,7 +186,7 @@ func cut(extents []extent, off, n int64) func() (piece, bool) {
 		}
 		e := extents[i]
 		in := off % int64(e.chunk)
-		size := min(int64(e.chunk)-in, e.size-off, n)
+		size := min(int64(e.chunk)-in, most-in%most, e.size-off, n)
 		p := piece{id: e.id, n: uint32(off / int64(e.chunk)), off: uint32(in), size: uint32(size)}
 		off += size
 		n -= size
@@ -253,8 +257,7 @@ func (r *bodyReader) start(optional bool) (bool, error) {
 	return true, nil
 }
 
-// weight is what a piece takes from svc.reads. Data objects may have been written
-// with larger chunks than this process writes.
+// weight is what a piece takes from svc.reads.
 func (r *bodyReader) weight(p piece) int64 {
 	return min(int64(p.size), int64(r.svc.o.ChunkBytes))
 }

@@ -149,7 +149,11 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 	}
 	s, x := b.svc, newID()
 	object := uploadObject(u.id)
-	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(in.Size), ChunkSize: uint32(s.o.ChunkBytes)}
+	how, err := b.writing(in.Size)
+	if err != nil {
+		return nil, err
+	}
+	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(in.Size), ChunkSize: how.object}
 	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(in.Size, part.ChunkSize)}}
 	open := func() *client.Op { return new(client.Op).CmpAttr(stateAttr, []byte(stateOpen)) }
 	ended := func(err error) error {
@@ -168,7 +172,7 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 			_, err := s.meta.Do(ctx, object, open().AssertExists())
 			return ended(err)
 		}
-		if err := s.writeData(ctx, x, in.Body, in.Size, h, alive); err != nil {
+		if err := s.writeData(ctx, x, how, in.Body, in.Size, h, alive); err != nil {
 			return err
 		}
 		part.Md5 = h.Sum(nil)

@@ -165,7 +165,7 @@ func (o *Object) open(ctx context.Context, off, n int64, counted bool) (io.ReadC
 	extents, err := o.extents()
 	if err == nil {
 		var r io.ReadCloser
-		if r, err = o.b.svc.newBodyReader(ctx, cut(extents, off, n), counted); err == nil {
+		if r, err = o.b.svc.newBodyReader(ctx, pieces(extents, off, n, int64(o.b.svc.o.ChunkBytes)), counted); err == nil {
 			return r, nil
 		}
 	}
@@ -415,14 +415,18 @@ func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c 
 			return nil, err
 		}
 	}
-	e.Layout, e.ChunkSize = bucketpb.Layout_DATA, uint32(b.svc.o.ChunkBytes)
+	how, err := b.writing(in.Size)
+	if err != nil {
+		return nil, err
+	}
+	e.Layout, e.ChunkSize = bucketpb.Layout_DATA, how.object
 	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(in.Size, e.ChunkSize)}
 	if err := it.announce(ctx); err != nil {
 		return nil, err
 	}
-	err := func() error {
+	err = func() error {
 		h := newMD5()
-		if err := b.svc.writeData(ctx, it.id, in.Body, in.Size, h, it.renew); err != nil {
+		if err := b.svc.writeData(ctx, it.id, how, in.Body, in.Size, h, it.renew); err != nil {
 			return err
 		}
 		if err := b.complete(in, e, h.Sum(nil)); err != nil {

@@ -22,6 +22,8 @@ type Options struct {
 
 	InlineBytes int // largest body kept in the index; default 16 KiB, at most 256 KiB; negative: none
 	ChunkBytes  int // size of data objects; default 4 MiB, at most 32 MiB
+	// ChunkedBytes is the size of data objects that refer to chunks; default and at most 32 MiB.
+	ChunkedBytes int
 
 	// Grace is how long data that became useless stays, for readers that began
 	// before; default 1 minute, negative: none. It must be longer than KeepAlive.
@@ -66,6 +68,7 @@ func (o *Options) fill() error {
 	set(&o.KeepAlive, 20*time.Second)
 	setn(&o.InlineBytes, 16<<10)
 	setn(&o.ChunkBytes, 4<<20)
+	setn(&o.ChunkedBytes, 32<<20)
 	setn(&o.Window, 4)
 	setn(&o.SplitEntries, 20_000)
 	if o.SplitBytes == 0 {
@@ -83,6 +86,8 @@ func (o *Options) fill() error {
 		return fmt.Errorf("bucket service: InlineBytes %d: at most %d", o.InlineBytes, 256<<10)
 	case o.ChunkBytes < 1 || o.ChunkBytes > 32<<20:
 		return fmt.Errorf("bucket service: ChunkBytes %d: want 1 to %d", o.ChunkBytes, 32<<20)
+	case o.ChunkedBytes < 1 || o.ChunkedBytes > 32<<20:
+		return fmt.Errorf("bucket service: ChunkedBytes %d: want 1 to %d", o.ChunkedBytes, 32<<20)
 	case o.WriteBytes < int64(o.ChunkBytes) || o.ReadBytes < int64(o.ChunkBytes):
 		return fmt.Errorf("bucket service: WriteBytes and ReadBytes must hold a chunk of %d bytes", o.ChunkBytes)
 	case o.Window < 1 || o.SplitEntries < 2 || o.SplitBytes < 1 || o.IntentTTL <= o.KeepAlive:
@@ -97,6 +102,7 @@ type Service struct {
 	o      Options
 	meta   client.Objects
 	data   client.Objects
+	chunks *client.Chunks // of data; nil if it makes none
 	log    *slog.Logger
 	writes *semaphore.Weighted // bytes of bodies being written
 	reads  *semaphore.Weighted // bytes of bodies being read
@@ -129,7 +135,7 @@ func NewService(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		o: o, meta: o.Meta, data: o.Data, log: o.Log,
+		o: o, meta: o.Meta, data: o.Data, chunks: chunksOf(o.Data), log: o.Log,
 		writes:  semaphore.NewWeighted(o.WriteBytes),
 		reads:   semaphore.NewWeighted(o.ReadBytes),
 		copies:  semaphore.NewWeighted(maxCopies),

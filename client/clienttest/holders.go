@@ -114,6 +114,18 @@ func (h *Holders) Count() (n int) {
 	return n
 }
 
+// Bytes returns how many bytes all shards have together.
+func (h *Holders) Bytes() (n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.osds {
+		for _, b := range h.osds[i].shards {
+			n += int64(len(b))
+		}
+	}
+	return n
+}
+
 // Places returns how often somebody asked where to put shards.
 func (h *Holders) Places() int {
 	h.mu.Lock()
