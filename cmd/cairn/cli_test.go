@@ -48,6 +48,9 @@ func newCluster(t *testing.T) *cluster {
 			if h.GetPgScrubStart() != nil {
 				return json.RawMessage(`{"pgs":1}`), nil
 			}
+			if q := h.GetChunkCare(); q != nil {
+				return json.RawMessage(fmt.Sprintf(`{"pgs":2,"pending":%d,"objects":5,"settled":3,"chunks":7,"bytes":1048576}`, max(q.MinAgeNs, 0)/1e9)), nil
+			}
 			if h.GetPgInconsistentList().GetShard() > 0 {
 				return json.RawMessage(`{"epoch":1,"inconsistents":[],"more":0}`), nil
 			}

@@ -62,3 +62,26 @@ func TestDedupEstimate(t *testing.T) {
 		}
 	}
 }
+
+func TestPoolSettle(t *testing.T) {
+	c := newCluster(t)
+	if r := c.admin(t, "pool", "create", "ec", "--chunks=2:1:xor"); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	for _, tt := range []struct {
+		argv []string
+		code int
+		want string
+	}{
+		{[]string{"ec", "--idle=3s"}, 0, "9 of 6 PGs to be looked at; since the OSDs started 15 objects looked at, 9 settled: 21 chunks, 3 MiB\n"},
+		{[]string{"ec", "--status"}, 0, "0 of 6 PGs"},
+		{[]string{"ec", "--wait", "-o=json"}, 0, `"bytes": 3145728`},
+		{[]string{"ec", "--idle=-3s"}, exitUsage, "zero or more"},
+		{[]string{"rbd"}, exitUsage, "makes no chunks"},
+		{[]string{"nope"}, exitNotFound, "nope"},
+	} {
+		if r := c.admin(t, append([]string{"pool", "settle"}, tt.argv...)...); r.code != tt.code || !strings.Contains(r.stdout+r.stderr, tt.want) {
+			t.Errorf("cairn pool settle %q: exit code %d, want %d and %q:\n%s%s", tt.argv, r.code, tt.code, tt.want, r.stdout, r.stderr)
+		}
+	}
+}

@@ -17,7 +17,7 @@ import (
 )
 
 func newPoolCommand(e *env) *cobra.Command {
-	return group("pool", "Pools", newPoolCreateCommand(e), newPoolListCommand(e), newPoolSetCommand(e), newPoolGetCommand(e), newPoolRemoveCommand(e))
+	return group("pool", "Pools", newPoolCreateCommand(e), newPoolListCommand(e), newPoolSetCommand(e), newPoolGetCommand(e), newPoolSettleCommand(e), newPoolRemoveCommand(e))
 }
 
 func newPoolCreateCommand(e *env) *cobra.Command {

@@ -76,6 +76,7 @@ func (s *Server) routes() {
 	s.osdRoutes()
 	s.pgRoutes()
 	s.scrubRoutes()
+	s.settleRoutes()
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()

@@ -103,6 +103,19 @@ func TestRequests(t *testing.T) {
 		} else if q != nil && q.Shard == 0 && q.Deep && !q.Repair {
 			return json.RawMessage(`{"pgs":1}`), nil
 		}
+		if q := h.GetChunkCare(); q != nil {
+			switch {
+			case q.What != "settle" || q.Pool == 0:
+				return nil, errors.New("asked for " + q.String())
+			case to == 1:
+				return nil, &wire.Error{Code: wirepb.Code_TRY_LATER, Text: "not ready"}
+			case q.MinAgeNs == 90e9:
+				return json.RawMessage(`{"pgs":4,"pending":4,"waiting":"PG 1.0: too few holders"}`), nil
+			case q.MinAgeNs == -1:
+				return json.RawMessage(`{"pgs":4,"pending":1,"objects":5,"settled":3,"chunks":7,"bytes":8,"conflicts":1,"failed":2}`), nil
+			}
+			return nil, fmt.Errorf("asked for an idleness of %d", q.MinAgeNs)
+		}
 		if q := h.GetPgInconsistentList(); q != nil && q.Shard == 0 {
 			return json.RawMessage(`{"epoch":3,"inconsistents":[{"object":{"name":"a"},"shards":[{"osd":1,"errors":["missing"]}]}]}`), nil
 		} else if q != nil && q.Shard == 1 {
@@ -211,6 +224,12 @@ func TestRequests(t *testing.T) {
 		{"PUT", "/pools/ec/settings/chunks", `{"value":"replica:2"}`, 200, `"type":"replicated"`},
 		{"PUT", "/pools/ec/settings/chunk_size", `{"value":"256K"}`, 200, `"chunk_size":262144`},
 		{"PUT", "/pools/ec/settings/compression", `{"value":"gzip"}`, 422, "want none, s2, zstd or lz4"},
+		{"POST", "/pools/ec/settle", `{"idle_seconds":90}`, 200, `"pending":4`},
+		{"POST", "/pools/ec/settle", `{"idle_seconds":90}`, 200, `"osd.0: PG 1.0: too few holders","osd.1: `},
+		{"POST", "/pools/ec/settle", `{"idle_seconds":-1}`, 422, "expected number >= 0"},
+		{"GET", "/pools/ec/settle", "", 200, `{"pgs":4,"pending":1,"objects":5,"settled":3,"chunks":7,"bytes":8,"conflicts":1,"failed":2,"waiting":["osd.1: `},
+		{"GET", "/pools/nope/settle", "", 404, "cairn pool ls"},
+		{"POST", "/pools/rbd/settle", `{}`, 422, "makes no chunks"},
 		{"PUT", "/pools/ec/settings/chunks", `{"value":"none"}`, 200, `"chunks":"none"}`},
 		{"DELETE", "/pools/ec?confirm=ec", "", 204, ""},
 		{"GET", "/map", "", 200, `step chooseleaf firstn 0 type host`},
@@ -323,7 +342,7 @@ func TestOpenAPI(t *testing.T) {
 		post/osds/{id}/down put/osds/{id}/reweight get/pgs get/pgs/stat get/pgs/{pgid} get/pgs/{pgid}/query
 		post/pgs/{pgid}/scrub post/pgs/{pgid}/deep-scrub post/pgs/{pgid}/repair get/pgs/{pgid}/inconsistent
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
-		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key}
+		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
 		get/users post/users get/users/{name} delete/users/{name}
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary

@@ -80,7 +80,7 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 		return fail("look at it", err)
 	}
 	stat := res.Items[0]
-	c.countSettle(func(s *SettleStatus) { s.Objects++ })
+	c.countSettle(pool.ID, func(s *SettleStatus) { s.Objects++ })
 	pol := settlePolicy(pool)
 	if known.version == stat.Version || stat.Size < min(settleLeast, uint64(pol.ChunkSize)) {
 		return nil
@@ -106,20 +106,26 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 	}
 	version, chunks := stat.Version, false
 	for _, round := range rounds(&pol, spans) {
-		next, err := c.settleRound(ctx, ch, object, &pol, version, stat.Mtime, round)
+		next, refs, err := c.settleRound(ctx, ch, object, &pol, version, stat.Mtime, round)
 		switch {
 		case gone(err):
-			c.countSettle(func(s *SettleStatus) { s.Conflicts++ })
+			c.countSettle(pool.ID, func(s *SettleStatus) { s.Conflicts++ })
 			return nil // written meanwhile; the next look finds it
 		case err != nil:
 			return fail(fmt.Sprintf("%d to %d", round[0].From, round[len(round)-1].To), err)
 		}
-		chunks = chunks || next != version
+		c.countSettle(pool.ID, func(s *SettleStatus) {
+			s.Chunks += int64(len(refs))
+			for i := range refs {
+				s.Bytes += int64(refs[i].Range.Len())
+			}
+		})
+		chunks = chunks || len(refs) > 0
 		version = next
 	}
 	*known = settledVersion{version: version}
 	if chunks {
-		c.countSettle(func(s *SettleStatus) { s.Settled++ })
+		c.countSettle(pool.ID, func(s *SettleStatus) { s.Settled++ })
 	}
 	return nil
 }
@@ -147,30 +153,30 @@ func (c *Care) refsAt(ctx context.Context, pool placement.PoolID, object string,
 	}
 }
 
-// settleRound makes chunks of parts of an object. It returns the object's version afterwards.
-func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *placement.ChunkPolicy, version uint64, mtime time.Time, parts []chunk.Range) (uint64, error) {
+// settleRound makes chunks of parts of an object. It returns the object's version afterwards, and the references that it
+// has been given.
+func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *placement.ChunkPolicy, version uint64, mtime time.Time, parts []chunk.Range) (_ uint64, refs []chunk.Ref, _ error) {
 	op := new(client.Op).AssertVersion(version)
 	for _, p := range parts {
 		op.Read(p.From, p.Len())
 	}
 	res, err := ch.Do(ctx, object, op)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer res.Release()
-	var refs []chunk.Ref
 	set := new(client.Op).AssertVersion(version).At(mtime)
 	for i, p := range parts {
 		data := res.Items[1+i].Data
 		if uint64(len(data)) != p.Len() {
 			ch.AbandonChunks(ctx, object, refs)
-			return 0, fmt.Errorf("%w: %d bytes at %d were read, there should be %d", client.ErrInternal, len(data), p.From, p.Len())
+			return 0, nil, fmt.Errorf("%w: %d bytes at %d were read, there should be %d", client.ErrInternal, len(data), p.From, p.Len())
 		}
 		for _, s := range segments(pol, data) {
 			made, err := ch.PutChunks(ctx, object, data[s.From:s.To], client.ChunkOptions{Policy: pol})
 			if err != nil {
 				ch.AbandonChunks(ctx, object, refs)
-				return 0, err
+				return 0, nil, err
 			}
 			refs = append(refs, made...)
 			for _, r := range made {
@@ -179,20 +185,14 @@ func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *
 		}
 	}
 	if len(refs) == 0 {
-		return version, nil
+		return version, nil, nil
 	}
 	out, err := ch.Do(ctx, object, set)
 	if err != nil {
 		if !is(err, client.ErrTimeout, client.ErrClosed, client.ErrInternal) {
 			ch.AbandonChunks(ctx, object, refs) // certainly not set
 		}
-		return 0, err
+		return 0, nil, err
 	}
-	c.countSettle(func(s *SettleStatus) {
-		s.Chunks += int64(len(refs))
-		for i := range refs {
-			s.Bytes += int64(refs[i].Range.Len())
-		}
-	})
-	return out.Version, nil
+	return out.Version, refs, nil
 }

@@ -107,7 +107,7 @@ func (w *settleWorld) look(t testing.TB) SettleStatus {
 	w.care.SettleStep(context.Background()) // takes in which PGs there are
 	w.now = w.now.Add(time.Hour)
 	w.care.SettleStep(context.Background())
-	return w.care.SettleStatus()
+	return w.care.SettleStatus(0)
 }
 
 // refs returns the references of an object and its size.
@@ -441,7 +441,7 @@ func TestSettleFewHolders(t *testing.T) {
 	}
 	w.check(t, "a", data)
 	w.care.SettleStep(context.Background())
-	if s := w.care.SettleStatus(); s.Objects != 1 {
+	if s := w.care.SettleStatus(0); s.Objects != 1 {
 		t.Error("it is tried again at once")
 	}
 	for id := range placement.OSDID(3) {
@@ -474,7 +474,7 @@ func TestSettleStuck(t *testing.T) {
 	for range 6 {
 		w.look(t)
 	}
-	if s := w.care.SettleStatus(); s.Settled != 1 || s.Failed < 2 {
+	if s := w.care.SettleStatus(0); s.Settled != 1 || s.Failed < 2 {
 		t.Errorf("status: %+v", s)
 	}
 	if w.own(t, "c") != 0 {

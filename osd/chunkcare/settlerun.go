@@ -31,7 +31,7 @@ type settling struct {
 
 	// Under Care.mu.
 	pgs    map[placement.PGID]*settlePG
-	status SettleStatus
+	status map[placement.PoolID]*SettleStatus // the counts
 }
 
 // settlePG is one PG that the OSD leads.
@@ -50,13 +50,21 @@ type settlePG struct {
 const settleSeen = 1 << 16
 
 func newSettling() settling {
-	return settling{busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), pgs: map[placement.PGID]*settlePG{}}
+	return settling{busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), pgs: map[placement.PGID]*settlePG{}, status: map[placement.PoolID]*SettleStatus{}}
 }
 
-func (c *Care) countSettle(f func(*SettleStatus)) {
+func (c *Care) countSettle(pool placement.PoolID, f func(*SettleStatus)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f(&c.settling.status)
+	f(c.settling.of(pool))
+}
+
+// of returns the counts of a pool.
+func (s *settling) of(pool placement.PoolID) *SettleStatus {
+	if s.status[pool] == nil {
+		s.status[pool] = &SettleStatus{}
+	}
+	return s.status[pool]
 }
 
 // runSettle settles what is due until ctx ends. It has a goroutine of its own: a look at all objects takes long, and what keeps
@@ -172,11 +180,11 @@ const stuckAfter = 3
 func (c *Care) settleDone(ctx context.Context, l *settleLook, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g, s, now := l.g, &c.settling, c.o.Clock.Wall()
+	g, s, now := l.g, c.settling.of(l.id.Pool), c.o.Clock.Wall()
 	switch {
 	case err == nil:
 		g.last, g.fails, g.after, g.active, g.next = now, 0, time.Time{}, false, ""
-		s.status.Waiting = ""
+		s.Waiting = ""
 	case ctx.Err() == nil:
 		if l.after != g.next {
 			g.fails = 0
@@ -184,7 +192,7 @@ func (c *Care) settleDone(ctx context.Context, l *settleLook, err error) {
 		g.next = l.after
 		g.after = now.Add(min(againFirst<<min(g.fails, 10), againMax))
 		g.fails++
-		s.status.Waiting = fmt.Sprintf("PG %s: %v", l.id, err)
+		s.Waiting = fmt.Sprintf("PG %s: %v", l.id, err)
 		c.log.Debug("settling failed, it is tried again", "osd", c.o.Self, "pg", l.id, "err", err)
 	}
 }
@@ -214,7 +222,7 @@ func (c *Care) settlePG(ctx context.Context, l *settleLook) error {
 				return err // others would fare no better
 			}
 			if err != nil {
-				c.countSettle(func(s *SettleStatus) { s.Failed++ })
+				c.countSettle(l.id.Pool, func(s *SettleStatus) { s.Failed++ })
 				c.log.Warn("an object cannot be settled, it stays as it is", "osd", c.o.Self, "pg", l.id, "err", err)
 			}
 			l.after, l.stuck = name, false
@@ -237,7 +245,7 @@ func (c *Care) askSettle(pool placement.PoolID, idle time.Duration) (SettleStatu
 	}
 	c.settleFollow(m)
 	if idle < 0 {
-		return c.SettleStatus(), nil
+		return c.SettleStatus(pool), nil
 	}
 	c.mu.Lock()
 	for id, g := range c.settling.pgs {
@@ -250,19 +258,34 @@ func (c *Care) askSettle(pool placement.PoolID, idle time.Duration) (SettleStatu
 	case c.settling.wake <- struct{}{}:
 	default:
 	}
-	return c.SettleStatus(), nil
+	return c.SettleStatus(pool), nil
 }
 
-// SettleStatus returns how settling is.
-func (c *Care) SettleStatus() SettleStatus {
+// SettleStatus returns how settling is, of one pool or, with 0, of all.
+func (c *Care) SettleStatus(pool placement.PoolID) (sum SettleStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.settling.status
-	s.OSD, s.PGs = int32(c.o.Self), len(c.settling.pgs)
-	for _, g := range c.settling.pgs {
+	sum.OSD = int32(c.o.Self)
+	for id, s := range c.settling.status {
+		if pool != 0 && id != pool {
+			continue
+		}
+		sum.Objects += s.Objects
+		sum.Settled += s.Settled
+		sum.Chunks += s.Chunks
+		sum.Bytes += s.Bytes
+		sum.Conflicts += s.Conflicts
+		sum.Failed += s.Failed
+		sum.Waiting = max(sum.Waiting, s.Waiting)
+	}
+	for id, g := range c.settling.pgs {
+		if pool != 0 && id.Pool != pool {
+			continue
+		}
+		sum.PGs++
 		if g.asked || g.active {
-			s.Pending++
+			sum.Pending++
 		}
 	}
-	return s
+	return sum
 }

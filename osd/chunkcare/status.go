@@ -144,7 +144,7 @@ func (c *Care) problem(p Problem) {
 
 // Status returns how things are.
 func (c *Care) Status() Status {
-	settle := c.SettleStatus()
+	settle := c.SettleStatus(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: slices.Clone(c.problems), Waiting: c.waiting, Settle: settle}
