@@ -19,11 +19,6 @@ import (
 // read fills dst with the bytes of a chunk from off on. It looks where the reference says, or where the index said
 // last, and asks the index when that does not work. The error is a *goneError if the index has no such chunk.
 func (x *Chunks) read(ctx context.Context, object string, ref *chunk.Ref, off uint32, dst []byte) error {
-	free, err := x.plane.room(ctx, int64(len(dst)), int(ref.Layout.Redundancy.K))
-	if err != nil {
-		return err
-	}
-	defer free()
 	x.plane.n.read.Add(1)
 	key := layoutKey{int32(x.pool), ref.Chunk}
 	l, known := x.plane.layouts.get(key)
@@ -32,8 +27,13 @@ func (x *Chunks) read(ctx context.Context, object string, ref *chunk.Ref, off ui
 	}
 	pause := holderPause
 	for same := 0; ; {
+		free, err := x.plane.room(ctx, int64(len(dst)), int(l.Redundancy.K))
+		if err != nil {
+			return err
+		}
 		g := &gather{x: x, fp: ref.Chunk, l: &l, off: off, dst: dst}
-		err := g.run(ctx)
+		err = g.run(ctx)
+		free() // what follows may take long
 		if err == nil {
 			return nil
 		}

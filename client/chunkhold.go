@@ -77,6 +77,9 @@ func (h *clusterHolders) Place(ctx context.Context, entry string, count int, hav
 	if err != nil {
 		return nil, err
 	}
+	// With too few failure domains the primary names several OSDs of some: better those than nobody for a repair, but a
+	// new chunk would not survive what it is said to.
+	osds = h.beside(osds, count, nil)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.advice) >= adviceKept || h.advice == nil {

@@ -48,12 +48,15 @@ func (x *Chunks) Do(ctx context.Context, object string, op *Op) (*Result, error)
 // refers reports whether a read brought references instead of bytes.
 func (r *Result) refers() bool {
 	for i := range r.Items {
-		if len(r.Items[i].Refs) > 0 {
+		if r.Items[i].inChunks() {
 			return true
 		}
 	}
 	return false
 }
+
+// inChunks reports whether chunks have bytes of what was read. References that were asked for themselves come without a length.
+func (it *ResultItem) inChunks() bool { return len(it.Refs) > 0 && it.Length > 0 }
 
 // part is what one reference gives to what is read.
 type part struct {
@@ -66,7 +69,7 @@ type part struct {
 func (x *Chunks) resolve(ctx context.Context, object string, op *Op, res *Result) error {
 	var total uint64
 	for i := range res.Items {
-		if len(res.Items[i].Refs) > 0 {
+		if res.Items[i].inChunks() {
 			total += res.Items[i].Length
 		}
 	}
@@ -75,7 +78,7 @@ func (x *Chunks) resolve(ctx context.Context, object string, op *Op, res *Result
 	var parts []part
 	for i := range res.Items {
 		it := &res.Items[i]
-		if len(it.Refs) == 0 {
+		if !it.inChunks() {
 			continue
 		}
 		dst := rest[:it.Length:it.Length]
@@ -89,7 +92,7 @@ func (x *Chunks) resolve(ctx context.Context, object string, op *Op, res *Result
 	rest = mem.Bytes()
 	for i := range res.Items {
 		it := &res.Items[i]
-		if len(it.Refs) == 0 {
+		if !it.inChunks() {
 			continue
 		}
 		dst := rest[:it.Length:it.Length]

@@ -148,9 +148,13 @@ func refusal(err error) *wirepb.Header {
 	return &wirepb.Header{Code: e.Code, Error: e.Error(), Body: &wirepb.Header_OpReply{OpReply: &wirepb.OpReply{Failed: uint32(e.Index + 1)}}}
 }
 
-// grows reports whether an operation may need more space; the others must work on a full OSD.
+// grows reports whether an operation may need more space; the others must work on a full OSD. Among them is what records
+// need so that chunks can be removed or moved: marks, and records without bytes.
 func grows(op *wirepb.OpRequest) bool {
 	for _, o := range op.Ops {
+		if op.Record && (o.Kind == wirepb.OpKind_CREATE || o.Kind == wirepb.OpKind_SET_ATTR) {
+			continue
+		}
 		switch o.Kind {
 		case wirepb.OpKind_CREATE, wirepb.OpKind_WRITE, wirepb.OpKind_WRITE_FULL, wirepb.OpKind_APPEND,
 			wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET, wirepb.OpKind_SET_REF:

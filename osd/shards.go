@@ -553,10 +553,11 @@ func (d *OSD) reportShards(r *wirepb.OSDReport, u store.Usage) {
 
 // eraseShards removes the shards of pools that are no more. Ids of pools are not given twice.
 func (d *OSD) eraseShards() {
+	there := d.o.Store.PoolShards() // before the map: it knows then of every pool that still is and has shards
 	d.mu.Lock()
 	cur := d.cur
 	d.mu.Unlock()
-	for _, p := range d.o.Store.PoolShards() {
+	for _, p := range there {
 		if cur == nil || cur.Pool(p.Pool) != nil {
 			continue
 		}

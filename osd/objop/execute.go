@@ -292,6 +292,11 @@ func (e *executor) spend(i int, n uint64, inline bool, pairs int) *Error {
 	return nil
 }
 
+// fits reports whether spend would let an inline result of n bytes pass.
+func (e *executor) fits(n uint64) bool {
+	return n <= e.readBudget && e.inline+n+PairOverhead <= MaxInlineBytes
+}
+
 func (e *executor) read(i int, op *wirepb.ObjOp) *Error {
 	res := e.results[i]
 	switch op.Kind {

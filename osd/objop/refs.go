@@ -355,7 +355,7 @@ func (e *executor) readAround(i int, off, n uint64, res *wirepb.ObjResult) (done
 }
 
 // readRefs answers a READ that asks for references only, those with bytes at its offset or behind it: at most so many as
-// its limit says, all if that is 0.
+// its limit says, fewer if those do not fit; all if that is 0.
 func (e *executor) readRefs(i int, op *wirepb.ObjOp, n uint64, res *wirepb.ObjResult) *Error {
 	if e.before.OmapKeys == 0 {
 		return nil
@@ -363,7 +363,7 @@ func (e *executor) readRefs(i int, op *wirepb.ObjOp, n uint64, res *wirepb.ObjRe
 	var over *Error
 	err := e.scan(i, op.Offset, op.Offset+n, func(ref chunk.Ref, kv store.KV) {
 		switch {
-		case op.Limit > 0 && uint32(len(res.Refs)) == op.Limit:
+		case res.More || op.Limit > 0 && (uint32(len(res.Refs)) == op.Limit || len(res.Refs) > 0 && !e.fits(uint64(len(kv.Value)))):
 			res.More = true
 		case over == nil:
 			res.Refs = append(res.Refs, kv.Value)
