@@ -38,7 +38,7 @@ func (d *OSD) chunkStats() ([]*wirepb.ChunkStat, *wirepb.ChunkWork) {
 
 // sameChunks compares what matters enough to be told within a second.
 func sameChunks(a, b *wirepb.ChunkStat) bool {
-	return a.Pool == b.Pool && a.Pgs == b.Pgs && a.Looked == b.Looked && a.Chunks == b.Chunks && a.Lacking == b.Lacking &&
+	return a.Pool == b.Pool && a.Pgs == b.Pgs && a.Looked == b.Looked && a.Epoch == b.Epoch && a.Chunks == b.Chunks && a.Lacking == b.Lacking &&
 		a.Misplaced == b.Misplaced && a.Missing == b.Missing && a.Damaged == b.Damaged && a.Dangling == b.Dangling
 }
 

@@ -30,6 +30,7 @@ func (v *View) health(pgs []api.PG) api.Health {
 	v.checkOSDsSilent(h)
 	v.checkPools(h)
 	v.checkPoolsFull(h)
+	v.checkChunks(h)
 	v.checkPGs(h, pgs)
 	checkPGsFull(h, pgs)
 	out := api.Health{Status: api.HealthOK, Checks: h}

@@ -80,7 +80,7 @@ func (t *tracker) observe(v *View, pgs []api.PG) {
 	note("recovery", "Recovery"+t.after(v.Now), int64(degraded+0.999), 0, moving)
 	note("rebalance", "Rebalancing"+t.after(v.Now), int64(misplaced+0.999), 0, moving)
 	for _, d := range v.Drains() {
-		note(fmt.Sprintf("drain.%d", d.OSD), fmt.Sprintf("Draining osd.%d", d.OSD), int64(d.PGs), 0, true)
+		note(fmt.Sprintf("drain.%d", d.OSD), fmt.Sprintf("Draining osd.%d", d.OSD), int64(d.PGs)+d.Shards, 0, true)
 	}
 	for i := range v.Map.Pools {
 		p := &v.Map.Pools[i]

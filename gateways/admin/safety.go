@@ -18,6 +18,7 @@ type check struct {
 	out   api.OSDCheck
 	words map[string]int // by what it means for a PG
 	order []string
+	more  []string // reasons that are not about PGs
 }
 
 func newCheck(ids []placement.OSDID) *check {
@@ -40,6 +41,7 @@ func (c *check) done() api.OSDCheck {
 	for _, sum := range c.order {
 		c.out.Reasons = append(c.out.Reasons, fmt.Sprintf("%s %s", count(c.words[sum], "pg"), sum))
 	}
+	c.out.Reasons = append(c.out.Reasons, c.more...)
 	c.out.OK = len(c.out.Reasons) == 0
 	return c.out
 }
@@ -60,7 +62,7 @@ func (v *View) eachCreated(f func(id placement.PGID, pool *placement.Pool, rec *
 	})
 }
 
-// OKToStop tells which PGs would stop serving reads or writes if these OSDs stopped now.
+// OKToStop tells which PGs would stop serving reads or writes, and which chunks could not be read, if these OSDs stopped now.
 // A PG that does not serve already, and of which none of them is a member, does not count.
 func (v *View) OKToStop(ids []placement.OSDID) api.OSDCheck {
 	c := newCheck(ids)
@@ -82,10 +84,11 @@ func (v *View) OKToStop(ids []placement.OSDID) api.OSDCheck {
 			c.pg(id, pool, "would drop below min_size", fmt.Sprintf("%d in-sync copies %v would be left, below min_size %d", len(left), intsOf(left), pool.MinSize))
 		}
 	})
+	c.more = v.stopsChunks(ids)
 	return c.done()
 }
 
-// SafeToDestroy tells which PGs still count, or may have to count, on the copies of these OSDs.
+// SafeToDestroy tells which PGs and chunks still count, or may have to count, on the copies and shards of these OSDs.
 func (v *View) SafeToDestroy(ids []placement.OSDID) api.OSDCheck {
 	c := newCheck(ids)
 	v.eachCreated(func(id placement.PGID, pool *placement.Pool, rec *placement.PGRecord) {
@@ -103,6 +106,10 @@ func (v *View) SafeToDestroy(ids []placement.OSDID) api.OSDCheck {
 			return
 		}
 	})
+	sums := v.chunkSums()
+	for _, o := range ids {
+		c.more = append(c.more, v.countsOn(o, sums)...)
+	}
 	return c.done()
 }
 
@@ -156,6 +163,7 @@ func (v *View) OKToDrain(ids []placement.OSDID) api.OSDCheck {
 		c.out.Reasons = append(c.out.Reasons, fmt.Sprintf(key, s.places)+fmt.Sprintf(" (%s)", count(s.pgs, "pg")))
 	}
 	sort.Strings(c.out.Reasons)
+	c.more = v.drainsChunks(table)
 	limit := m.ConfigRatio(placement.KeyBackfillFullRatio)
 	for i := range m.OSDs {
 		o := &m.OSDs[i]
@@ -202,8 +210,17 @@ func (v *View) Drains() []api.DrainState {
 			}
 		}
 	})
+	sums := v.chunkSums()
 	for i := range out {
-		out[i].Empty = out[i].PGs == 0
+		id := placement.OSDID(out[i].OSD)
+		waits := v.countsOn(id, sums)
+		for _, p := range v.chunked() {
+			if h := v.holds(id, p.ID); len(waits) > 0 {
+				out[i].Shards += h.shards
+				out[i].Bytes += h.bytes
+			}
+		}
+		out[i].Empty = out[i].PGs == 0 && len(waits) == 0
 		if out[i].Empty {
 			out[i].Progress = 100
 		}

@@ -93,8 +93,9 @@ type DrainState struct {
 	Up       bool  `json:"up"`
 	PGs      int   `json:"pgs_left" doc:"PGs whose in-sync set has it"`
 	Objects  int64 `json:"objects_left"`
-	Bytes    int64 `json:"bytes_left"`
-	Empty    bool  `json:"empty" doc:"No PG counts on it any more: it may be stopped and removed"`
+	Shards   int64 `json:"shards_left" doc:"Shards of chunks that it holds"`
+	Bytes    int64 `json:"bytes_left" doc:"Of objects and shards"`
+	Empty    bool  `json:"empty" doc:"No PG and no chunk counts on it any more: it may be stopped and removed"`
 	Blocked  int   `json:"pgs_blocked" doc:"PGs for which CRUSH finds no other place"`
 	Progress int   `json:"progress" doc:"Percent, as far as this monitor has seen"`
 }

@@ -115,7 +115,7 @@ func (h careHook) Report() ([]*wirepb.ChunkStat, *wirepb.ChunkWork) {
 	for _, p := range h.c.Pools() {
 		s := &p.Stat
 		out = append(out, &wirepb.ChunkStat{
-			Pool: uint32(p.Pool), Pgs: uint32(p.PGs), Looked: uint32(p.Looked),
+			Pool: uint32(p.Pool), Pgs: uint32(p.PGs), Looked: uint32(p.Looked), Epoch: uint64(p.Epoch),
 			Chunks: s.Chunks, References: s.References, Bytes: s.Bytes, Stored: s.Stored, Physical: s.Physical, Condemned: s.Condemned,
 			Degraded: s.Degraded, Lacking: s.DegradedShards, Misplaced: s.Misplaced, Missing: s.Missing, Damaged: s.Damaged, Dangling: s.Dangling,
 		})

@@ -12,6 +12,7 @@ type PoolStat struct {
 	Pool   placement.PoolID
 	PGs    int
 	Looked int // PGs whose entries have all been looked at since an OSD came, went for good, or was marked out or in
+	Epoch  placement.Epoch // of the map by which Looked counts
 	Stat   Stat
 }
 
@@ -28,7 +29,7 @@ func (c *Care) Pools() []PoolStat {
 	for _, g := range c.groups {
 		s := pools[g.id.Pool]
 		if s == nil {
-			s = &PoolStat{Pool: g.id.Pool}
+			s = &PoolStat{Pool: g.id.Pool, Epoch: m.Epoch}
 			pools[g.id.Pool] = s
 		}
 		s.PGs++

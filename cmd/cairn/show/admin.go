@@ -30,7 +30,7 @@ func AffectedPGs(w io.Writer, c api.OSDCheck) error {
 
 // Drains prints how far the OSDs are that are being emptied.
 func Drains(w io.Writer, list []api.DrainState) error {
-	t := newTable(column{"OSD", left, left}, column{"STATUS", left, left}, column{"PGS LEFT", right, right}, column{"OBJECTS LEFT", right, right},
+	t := newTable(column{"OSD", left, left}, column{"STATUS", left, left}, column{"PGS LEFT", right, right}, column{"OBJECTS LEFT", right, right}, column{"SHARDS LEFT", right, right},
 		column{"LEFT", right, right}, column{"BLOCKED", right, right}, column{"PROGRESS", right, right})
 	for _, d := range list {
 		state := "down"
@@ -40,7 +40,7 @@ func Drains(w io.Writer, list []api.DrainState) error {
 		if d.Empty {
 			state += ", empty"
 		}
-		t.add(fmt.Sprintf("osd.%d", d.OSD), state, strconv.Itoa(d.PGs), Count(d.Objects), Bytes(d.Bytes), strconv.Itoa(d.Blocked), fmt.Sprintf("%d%%", d.Progress))
+		t.add(fmt.Sprintf("osd.%d", d.OSD), state, strconv.Itoa(d.PGs), Count(d.Objects), Count(d.Shards), Bytes(d.Bytes), strconv.Itoa(d.Blocked), fmt.Sprintf("%d%%", d.Progress))
 	}
 	return t.write(w)
 }

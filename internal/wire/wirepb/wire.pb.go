@@ -2144,6 +2144,7 @@ type ChunkStat struct {
 	Missing       int64                  `protobuf:"varint,13,opt,name=missing,proto3" json:"missing,omitempty"`     // chunks with too few shards to be read
 	Damaged       int64                  `protobuf:"varint,14,opt,name=damaged,proto3" json:"damaged,omitempty"`     // chunks whose entry or bytes are damaged
 	Dangling      int64                  `protobuf:"varint,15,opt,name=dangling,proto3" json:"dangling,omitempty"`   // references of objects to chunks that are not there
+	Epoch         uint64                 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`         // of the map by which looked counts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2279,6 +2280,13 @@ func (x *ChunkStat) GetDamaged() int64 {
 func (x *ChunkStat) GetDangling() int64 {
 	if x != nil {
 		return x.Dangling
+	}
+	return 0
+}
+
+func (x *ChunkStat) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -8038,7 +8046,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x0erepaired_bytes\x18\v \x01(\x03R\rrepairedBytes\x12\x14\n" +
 	"\x05moved\x18\f \x01(\x03R\x05moved\x12\x1f\n" +
 	"\vmoved_bytes\x18\r \x01(\x03R\n" +
-	"movedBytes\"\x8d\x03\n" +
+	"movedBytes\"\xa3\x03\n" +
 	"\tChunkStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x10\n" +
 	"\x03pgs\x18\x02 \x01(\rR\x03pgs\x12\x16\n" +
@@ -8057,7 +8065,8 @@ const file_wire_proto_rawDesc = "" +
 	"\tmisplaced\x18\f \x01(\x03R\tmisplaced\x12\x18\n" +
 	"\amissing\x18\r \x01(\x03R\amissing\x12\x18\n" +
 	"\adamaged\x18\x0e \x01(\x03R\adamaged\x12\x1a\n" +
-	"\bdangling\x18\x0f \x01(\x03R\bdangling\"N\n" +
+	"\bdangling\x18\x0f \x01(\x03R\bdangling\x12\x14\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\"N\n" +
 	"\n" +
 	"PoolShards\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
