@@ -1,6 +1,7 @@
 package osd
 
 import (
+	"slices"
 	"context"
 	"testing"
 
@@ -35,7 +36,7 @@ func TestCareIsReported(t *testing.T) {
 		t.Error("the news waits")
 	}
 	d.SetCare(careFake{proto.Clone(found).(*wirepb.ChunkStat)})
-	if !sameReport(after, d.report()) {
+	if !slices.EqualFunc(after.Chunks, d.report().Chunks, sameChunks) { // PGs may have news of their own
 		t.Error("equal reports are sent again")
 	}
 }
