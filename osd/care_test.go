@@ -1,8 +1,8 @@
 package osd
 
 import (
-	"slices"
 	"context"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
