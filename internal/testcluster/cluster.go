@@ -24,6 +24,7 @@ import (
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon"
 	"github.com/cairnstore/cairn/osd"
+	"github.com/cairnstore/cairn/osd/chunkcare"
 	"github.com/cairnstore/cairn/osd/store"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -40,8 +41,9 @@ type Options struct {
 	TuneMon      func(*mon.Options)
 	TuneOSD      func(*osd.Options)
 	TuneStore    func(i int, o *store.Options) // of the OSD in that directory
-	Log          *slog.Logger                  // default slog.Default()
-	Progress     func(string)                  // told, in a few words, what is going on; default nothing
+	TuneCare     func(*chunkcare.Options)
+	Log          *slog.Logger // default slog.Default()
+	Progress     func(string) // told, in a few words, what is going on; default nothing
 }
 
 // layout is what cluster.json in the directory says: a new start finds the same
@@ -271,7 +273,7 @@ func (c *Cluster) StartOSD(ctx context.Context, i int) error {
 	n, err := node.StartOSD(ctx, node.OSDOptions{
 		Dir: filepath.Join(c.o.Dir, fmt.Sprintf("osd%d", i)), Mons: c.MonAddrs(), Listen: c.layout.OSDs[i],
 		Location: []osd.LocationPart{{Type: "host", Name: fmt.Sprintf("host%d", i)}, {Type: "root", Name: "default"}},
-		Log:      c.o.Log, JournalBytes: c.o.JournalBytes, Capacity: c.o.Capacity, Tune: c.o.TuneOSD, TuneStore: tuneStore,
+		Log:      c.o.Log, JournalBytes: c.o.JournalBytes, Capacity: c.o.Capacity, Tune: c.o.TuneOSD, TuneStore: tuneStore, TuneCare: c.o.TuneCare,
 	})
 	if err != nil {
 		return err
