@@ -340,3 +340,30 @@ func TestDomains(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkHolders(b *testing.B) {
+	m := uniform(10, 10, 10, byHost).makeMap(b, 3, 4096)
+	m.Pools[0].Chunks.Redundancy = Redundancy{ReedSolomon, 4, 2}
+	for i := range m.OSDs {
+		m.OSDs[i].Capacity = 1 << 40
+	}
+	table := NewTable(m)
+	table.ChunkCandidates(PGID{1, 0}, 6)
+	b.ReportAllocs()
+	for i := range b.N {
+		cands := table.ChunkCandidates(PGID{1, uint32(i) % 512}, 6)
+		for j := range cands {
+			cands[j].Free, cands[j].Busy = 1<<39+int64(j)<<30, 1000+uint64(j)
+		}
+		Holders(6, cands, uint64(i))
+	}
+}
+
+// BenchmarkChunkCandidatesFirst is the first question of a pool after a change of CRUSH map or reweights.
+func BenchmarkChunkCandidatesFirst(b *testing.B) {
+	m := uniform(10, 10, 10, byHost).makeMap(b, 3, 4096)
+	m.Pools[0].Chunks.Redundancy = Redundancy{ReedSolomon, 4, 2}
+	for range b.N {
+		NewTable(m).ChunkCandidates(PGID{1, 0}, 6)
+	}
+}

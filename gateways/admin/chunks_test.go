@@ -141,6 +141,23 @@ func TestOKToDrainWithChunks(t *testing.T) {
 	}
 }
 
+// TestObjectsWithoutEntries: entries of the chunk index are objects for the PGs, but not for people.
+func TestObjectsWithoutEntries(t *testing.T) {
+	b := withChunks("2:1:xor", nil)
+	before := look(b).DF().Pools[0].Stats.Objects
+	if before < 5 {
+		t.Fatalf("%d objects", before)
+	}
+	look3(b, &wirepb.ChunkStat{Chunks: 5})
+	if got := look(b).DF().Pools[0].Stats.Objects; got != before-5 {
+		t.Errorf("%d objects, 5 of them entries of chunks: df shows %d", before, got)
+	}
+	look3(b, &wirepb.ChunkStat{Chunks: before + 5})
+	if got := look(b).DF().Pools[0].Stats.Objects; got != 0 {
+		t.Errorf("more entries than objects: df shows %d", got)
+	}
+}
+
 func TestHealthOfChunks(t *testing.T) {
 	b := withChunks("2:1:xor", nil)
 	look3(b, &wirepb.ChunkStat{Chunks: 100})

@@ -63,10 +63,20 @@ func (w *walk) draw() Body {
 	case 7:
 		return &OSDAutoOut{OSDs: []placement.OSDID{placement.OSDID(osd())}}
 	case 8:
-		return &PoolCreate{Name: pool(), Size: uint32(rapid.IntRange(1, 4).Draw(t, "size")), PGNum: uint32(rapid.IntRange(1, 4).Draw(t, "pgs"))}
+		c := &PoolCreate{Name: pool(), Size: uint32(rapid.IntRange(1, 4).Draw(t, "size")), PGNum: uint32(rapid.IntRange(1, 4).Draw(t, "pgs"))}
+		if rapid.IntRange(0, 2).Draw(t, "with chunks") == 0 {
+			c.Chunks = rapid.SampledFrom([]string{"replica:1", "replica:2", "2:1:xor", "2:2:rs"}).Draw(t, "chunks")
+			c.ChunkSize = rapid.SampledFrom([]uint32{0, 64 << 10}).Draw(t, "chunk size")
+		}
+		return c
 	case 9:
 		return &PoolSet{Name: pool(), Key: rapid.SampledFrom([]string{"size", "min_size"}).Draw(t, "key"), Value: fmt.Sprint(rapid.IntRange(1, 4).Draw(t, "value"))}
 	case 14:
+		if rapid.Bool().Draw(t, "chunks") {
+			kv := rapid.SampledFrom([][2]string{{"chunks", "none"}, {"chunks", "replica:2"}, {"chunks", "2:1:xor"}, {"chunks", "2:2:rs"},
+				{"dedup", "off"}, {"cut", "content"}, {"chunk_size", "8K"}, {"chunk_size", "4M"}, {"compression", "zstd"}}).Draw(t, "setting")
+			return &PoolSet{Name: pool(), Key: kv[0], Value: kv[1]}
+		}
 		return &PoolSet{Name: pool(), Key: "pg_num", Value: fmt.Sprint(rapid.IntRange(1, 12).Draw(t, "pg_num"))}
 	case 15:
 		p := m.PoolByName(pool())
