@@ -31,6 +31,7 @@ const (
 	KeySettleAge         = "settle_age"
 	KeySettleIdle        = "settle_idle"
 	KeySettleInterval    = "settle_interval"
+	KeySettleRate        = "settle_rate"
 	KeySettleSize        = "settle_size"
 )
 
@@ -77,6 +78,7 @@ var knownSettings = []KnownSetting{
 	{KeySettleAge, KindDuration, "0s", "0s", "365d", "an object's own bytes become chunks when they were first seen this long ago, even if it is written; 0: that is no reason"},
 	{KeySettleIdle, KindDuration, "1h", "0s", "365d", "an object's own bytes become chunks when it was not written for this long; 0: that is no reason"},
 	{KeySettleInterval, KindDuration, "1h", "0s", "365d", "objects of pools with chunks are looked at this often for bytes that may become chunks; 0: only by `cairn pool settle`"},
+	{KeySettleRate, KindNumber, "64", "0", "65536", "MiB that an OSD settles in a second at most; 0: as fast as it can"},
 	{KeySettleSize, KindNumber, "0", "0", "64", "an object's own bytes become chunks when they are this many MiB, even if it is written; 0: that is no reason"},
 }
 

@@ -30,7 +30,9 @@ type Options struct {
 	Chunks func(placement.PoolID) (Chunker, error)
 	// SettleRules returns what the central configuration says of settling; default SettleRulesOf.
 	SettleRules func(*placement.Map) SettleRules
-	Mutant      Mutant // breaks a rule, for tests
+	// Pause waits, at most until ctx ends; default by a timer.
+	Pause  func(ctx context.Context, d time.Duration)
+	Mutant Mutant // breaks a rule, for tests
 }
 
 // Settings are intervals of the central configuration.
@@ -126,6 +128,9 @@ func New(o Options) (*Care, error) {
 	}
 	if o.SettleRules == nil {
 		o.SettleRules = SettleRulesOf
+	}
+	if o.Pause == nil {
+		o.Pause = pause
 	}
 	return &Care{
 		o: o, log: o.Log, busy: make(chan struct{}, 1), settling: newSettling(),

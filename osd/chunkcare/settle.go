@@ -34,6 +34,8 @@ type SettleRules struct {
 	Idle  time.Duration // not written for so long; 0: this rule is off
 	Age   time.Duration // seen with bytes of their own so long ago, written since or not; 0: off
 	Size  uint64        // with so many bytes of their own; 0: off
+
+	Rate uint64 // bytes that are settled in a second at most; 0: no limit
 }
 
 // SettleRulesOf reads the central configuration.
@@ -41,6 +43,7 @@ func SettleRulesOf(m *placement.Map) SettleRules {
 	return SettleRules{
 		Every: m.ConfigDuration(placement.KeySettleInterval), Idle: m.ConfigDuration(placement.KeySettleIdle),
 		Age: m.ConfigDuration(placement.KeySettleAge), Size: uint64(m.ConfigNumber(placement.KeySettleSize)) << 20,
+		Rate: uint64(m.ConfigNumber(placement.KeySettleRate)) << 20,
 	}
 }
 
@@ -106,6 +109,7 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 	}
 	version, chunks := stat.Version, false
 	for _, round := range rounds(&pol, spans) {
+		began := c.o.Clock.Wall()
 		next, refs, err := c.settleRound(ctx, ch, object, &pol, version, stat.Mtime, round)
 		switch {
 		case gone(err):
@@ -122,6 +126,7 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 		})
 		chunks = chunks || len(refs) > 0
 		version = next
+		c.brake(ctx, rules.Rate, ownBytes(round), began)
 	}
 	*known = settledVersion{version: version}
 	if chunks {
@@ -133,6 +138,27 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 // meet reports whether an object is to be settled now.
 func (r *SettleRules) meet(now, written, since time.Time, own uint64) bool {
 	return r.Idle > 0 && now.Sub(written) >= r.Idle || r.Age > 0 && now.Sub(since) >= r.Age || r.Size > 0 && own >= r.Size
+}
+
+// brake waits until so many bytes may have been settled since a time.
+func (c *Care) brake(ctx context.Context, rate, n uint64, began time.Time) {
+	if rate == 0 {
+		return
+	}
+	wait := time.Duration(float64(n) / float64(rate) * float64(time.Second))
+	if wait -= c.o.Clock.Wall().Sub(began); wait > 0 {
+		c.o.Pause(ctx, wait)
+	}
+}
+
+// pause is Options.Pause by default.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // settleRefs is how many references are read at a time.

@@ -32,6 +32,8 @@ type settleWorld struct {
 	clean bool
 	rules SettleRules
 	care  *Care
+
+	paused time.Duration
 }
 
 var settleStart = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -58,6 +60,7 @@ func (w *settleWorld) start(t testing.TB) {
 		Cluster: w, Shards: noShards{}, Groups: w, Clock: w, Parallel: 1, Page: 2, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Chunks:      func(placement.PoolID) (Chunker, error) { return w.pool.Chunks(), nil },
 		SettleRules: func(*placement.Map) SettleRules { return w.rules },
+		Pause:       func(_ context.Context, d time.Duration) { w.paused += d },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +299,7 @@ func TestSettleRules(t *testing.T) {
 		}
 	}
 	m := &placement.Map{}
-	if got, want := SettleRulesOf(m), (SettleRules{Every: time.Hour, Idle: time.Hour}); got != want {
+	if got, want := SettleRulesOf(m), (SettleRules{Every: time.Hour, Idle: time.Hour, Rate: 64 << 20}); got != want {
 		t.Errorf("by default: got %+v, want %+v", got, want)
 	}
 }
@@ -523,6 +526,22 @@ func TestSettleAsked(t *testing.T) {
 	w.m.Pools[0].Chunks = client.ChunkPolicy{}
 	if _, err := w.care.Ask(ctx, AskSettle, 1, 0); !errors.Is(err, client.ErrInvalid) {
 		t.Errorf("a pool without chunks: %v", err)
+	}
+}
+
+// TestSettleRate: settling takes its time.
+func TestSettleRate(t *testing.T) {
+	w := newSettleWorld(t, fixedPolicy())
+	w.rules.Rate = 1 << 20
+	w.write(t, "large", 0, noise(1, 9<<20))
+	w.write(t, "small", 0, noise(2, 1<<20))
+	w.look(t)
+	if w.paused != 10*time.Second {
+		t.Errorf("10 MiB at 1 MiB/s took %s", w.paused)
+	}
+	w.look(t)
+	if w.paused != 10*time.Second {
+		t.Error("a look at what is settled takes time")
 	}
 }
 
