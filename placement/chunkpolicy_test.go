@@ -92,3 +92,27 @@ func TestChunkPolicyCheck(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestChunkPolicySet(t *testing.T) {
+	var c ChunkPolicy
+	for _, kv := range [][2]string{{ChunksKey, "2:2:rs"}, {DedupKey, "off"}, {CutKey, "content"}, {ChunkSizeKey, "64K"}, {CompressionKey, "s2"}, {ChunksKey, "4:1:xor"}} {
+		if err := c.Set(kv[0], kv[1]); err != nil || !IsChunkKey(kv[0]) {
+			t.Fatalf("%s %s: %v", kv[0], kv[1], err)
+		}
+	}
+	want := ChunkPolicy{Redundancy{XOR, 4, 1}, DedupOff, CutContent, 64 << 10, PackS2}
+	if c != want {
+		t.Fatalf("%v, want %v", c, want)
+	}
+	for _, kv := range [][2]string{{ChunksKey, "x"}, {DedupKey, "x"}, {CutKey, "x"}, {ChunkSizeKey, "x"}, {CompressionKey, "x"}, {"size", "3"}} {
+		if err := c.Set(kv[0], kv[1]); err == nil || c != want {
+			t.Errorf("%s %s: %v, now %v", kv[0], kv[1], err, c)
+		}
+	}
+	if err := c.Set(ChunksKey, "none"); err != nil || c != (ChunkPolicy{}) {
+		t.Errorf("%v, %v", c, err)
+	}
+	if err := c.Set(ChunksKey, "replica:2"); err != nil || c.ChunkSize != DefaultChunkSize || c.Check() != nil {
+		t.Errorf("%v, %v", c, err)
+	}
+}

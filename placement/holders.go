@@ -301,21 +301,24 @@ func (s *splitMix) float() float64 { return float64(s.next()>>11) / (1 << 53) }
 // below returns a number from 0 to n-1; n is small.
 func (s *splitMix) below(n int) int { return int(s.next() % uint64(n)) }
 
-// ChunkCandidates returns the OSDs among which Holders should choose for a chunk of a PG: the members of its row, with
-// what the map says of them. If they are up and not full in fewer than n failure domains, more OSDs follow (Spare), as
-// the row would be if it were wider. Free is FreeUnknown.
+// ChunkCandidates returns the OSDs among which Holders should choose for a chunk of n shards in a PG: the members of its
+// row, with what the map says of them. A chunk with more shards than the pool's have now, because the pool was changed,
+// has as many candidates as when it was made: it need not move. If they are up and not full in fewer than n failure
+// domains, more OSDs follow (Spare), as the row would be if it were wider. Free is FreeUnknown.
 func (t *Table) ChunkCandidates(pg PGID, n int) []HolderCandidate {
 	pt := t.find(pg.Pool)
 	if pt == nil || pg.Shard >= uint32(len(pt.rows)) {
 		return nil
 	}
-	r := t.reach(pt)
-	cands := t.candidates(pt, t.Group(pg).Members)
-	for width := 2 * len(cands); usableDomains(cands) < n && len(cands) < len(r.osds); width *= 2 {
-		target := t.target(pt, pg)
-		members := len(t.Group(pg).Members)
-		cands = t.candidates(pt, r.row(pg, target, max(width, len(target)+n)).Members)
-		for i := members; i < len(cands); i++ {
+	n = min(max(n, 0), MaxDataShards+MaxParityShards)
+	r, members := t.reach(pt), t.Group(pg).Members
+	if len(members) < 2*n {
+		members = r.row(pg, t.target(pt, pg), 2*n).Members
+	}
+	cands := t.candidates(pt, members)
+	for width := 2 * max(len(members), n); usableDomains(cands) < n && len(cands) < len(r.osds); width *= 2 {
+		cands = t.candidates(pt, r.row(pg, t.target(pt, pg), max(width, len(t.target(pt, pg))+n)).Members)
+		for i := len(members); i < len(cands); i++ {
 			cands[i].Spare = true
 		}
 	}

@@ -306,7 +306,7 @@ func TestChunkCandidates(t *testing.T) {
 				t.Fatalf("candidate %d is %s, want the row's %s", i, c.ID, row[i])
 			}
 			o := m.OSD(c.ID)
-			if c.Spare != (i >= len(row)) {
+			if c.Spare != (i >= max(len(row), 2*n)) {
 				t.Fatalf("candidate %d of a row of %d: %+v", i, len(row), c)
 			}
 			if c.Up != o.Up || c.Full != o.Full || c.Weight != o.Weight || c.Free != FreeUnknown {
@@ -330,6 +330,31 @@ func TestChunkCandidates(t *testing.T) {
 			t.Fatalf("usable OSDs in %d domains, want %d of %d", len(found), n, len(usable))
 		}
 	})
+}
+
+// TestCandidatesOfOlderChunks: when a pool's chunks get fewer shards than they had, or the cluster's rows grow narrower,
+// those that exist still find all their places among the candidates.
+func TestCandidatesOfOlderChunks(t *testing.T) {
+	m := uniform(1, 40, 1, byHost).makeMap(t, 4, 16)
+	m.Pools[0].Chunks = ChunkPolicy{Redundancy: Redundancy{ReedSolomon, 9, 3}, ChunkSize: DefaultChunkSize}
+	was := NewTable(m)
+	for _, r := range []Redundancy{{XOR, 2, 1}, {}} {
+		m = m.Clone()
+		m.Pools[0].Chunks = ChunkPolicy{Redundancy: r}
+		is := was.Next(m)
+		for shard := range uint32(16) {
+			var ids []OSDID
+			for _, c := range is.ChunkCandidates(PGID{1, shard}, 12) {
+				if c.Spare {
+					t.Errorf("%s: %s is spare", r, c.ID)
+				}
+				ids = append(ids, c.ID)
+			}
+			if diff := cmp.Diff(was.Group(PGID{1, shard}).Members, ids); diff != "" {
+				t.Errorf("%s, PG 1.%x: %s", r, shard, diff)
+			}
+		}
+	}
 }
 
 func TestDomains(t *testing.T) {
