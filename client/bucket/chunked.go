@@ -40,18 +40,17 @@ func chunksOf(data client.Objects) *client.Chunks {
 }
 
 // writing decides how a body of some size is written.
-func (b *Bucket) writing(size int64) (writing, error) {
+func (b *Bucket) writing(size int64) writing {
 	s := b.svc
 	plain := writing{object: uint32(s.o.ChunkBytes)}
-	if s.chunks == nil || size < client.MinChunkBytes {
-		return plain, nil
+	if size < client.MinChunkBytes {
+		return plain
 	}
-	r := b.rec.Load()
-	pol := s.chunks.Policy()
+	pol := b.Policy()
 	if pol.IsZero() {
-		return plain, nil
+		return plain
 	}
-	return writing{object: uint32(s.o.ChunkedBytes), opts: &client.ChunkOptions{Policy: &pol, Tenant: r.Owner}}, nil
+	return writing{object: uint32(s.o.ChunkedBytes), opts: &client.ChunkOptions{Policy: &pol, Tenant: b.rec.Load().Owner}}
 }
 
 // segment is memory that a part of a body is read into and cut in.

@@ -149,10 +149,7 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 	}
 	s, x := b.svc, newID()
 	object := uploadObject(u.id)
-	how, err := b.writing(in.Size)
-	if err != nil {
-		return nil, err
-	}
+	how := b.writing(in.Size)
 	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(in.Size), ChunkSize: how.object}
 	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(in.Size, part.ChunkSize)}}
 	open := func() *client.Op { return new(client.Op).CmpAttr(stateAttr, []byte(stateOpen)) }

@@ -415,16 +415,13 @@ func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c 
 			return nil, err
 		}
 	}
-	how, err := b.writing(in.Size)
-	if err != nil {
-		return nil, err
-	}
+	how := b.writing(in.Size)
 	e.Layout, e.ChunkSize = bucketpb.Layout_DATA, how.object
 	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(in.Size, e.ChunkSize)}
 	if err := it.announce(ctx); err != nil {
 		return nil, err
 	}
-	err = func() error {
+	err := func() error {
 		h := newMD5()
 		if err := b.svc.writeData(ctx, it.id, how, in.Body, in.Size, h, it.renew); err != nil {
 			return err

@@ -14,15 +14,17 @@ import (
 
 // Info describes a bucket.
 type Info struct {
-	Name    string
-	Owner   string
-	Region  string
-	Created time.Time
+	Name     string
+	Owner    string
+	Region   string
+	Created  time.Time
+	Settings map[string]string // its own ones, see SettingKeys; nil: none
 }
 
 // record is a bucket's registry record as last read.
 type record struct {
-	raw []byte
+	raw  []byte
+	read time.Time // when; zero: this process wrote it
 	*bucketpb.Bucket
 }
 
@@ -43,12 +45,22 @@ func (b *Bucket) Name() string { return b.name }
 func (b *Bucket) id() (id, error) { return idOf(b.rec.Load().Id) }
 
 func infoOf(r *bucketpb.Bucket) Info {
-	return Info{Name: r.Name, Owner: r.Owner, Region: r.Region, Created: time.Unix(0, r.Created)}
+	in := Info{Name: r.Name, Owner: r.Owner, Region: r.Region, Created: time.Unix(0, r.Created)}
+	for _, p := range r.Settings {
+		if in.Settings == nil {
+			in.Settings = map[string]string{}
+		}
+		in.Settings[p.Name] = p.Value
+	}
+	return in
 }
 
 // staleDeletion is how long a deletion may hold a bucket closed before somebody
 // who wants to write takes it for dead and opens the bucket again.
 const staleDeletion = 15 * time.Second
+
+// settingsAge is how long others' changes of a bucket's settings may go unnoticed.
+const settingsAge = 10 * time.Second
 
 // Bucket returns a handle. It may come from a cache: that is safe, because an
 // index that was deleted gives the handle away at its first use.
@@ -56,7 +68,7 @@ func (s *Service) Bucket(ctx context.Context, name string) (*Bucket, error) {
 	s.mu.Lock()
 	r := s.buckets[name]
 	s.mu.Unlock()
-	if r == nil {
+	if r == nil || s.o.Now().Sub(r.read) > settingsAge {
 		var err error
 		if r, err = s.lookup(ctx, name); err != nil {
 			return nil, err
@@ -92,6 +104,7 @@ func (s *Service) lookup(ctx context.Context, name string) (*record, error) {
 		s.uncache(name)
 		return nil, nameErr("find", name, ErrNoSuchBucket)
 	}
+	r.read = s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.buckets) >= maxCachedBuckets {
@@ -142,7 +155,7 @@ func (s *Service) swap(ctx context.Context, name string, old *record, to *bucket
 	if err != nil {
 		return nil, false, err
 	}
-	return &record{raw, to}, false, nil
+	return &record{raw: raw, Bucket: to}, false, nil
 }
 
 // refresh looks the bucket up again after its index was not where it was.
@@ -235,7 +248,7 @@ func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucke
 	}
 	active := &bucketpb.Bucket{
 		Name: fresh.Name, Id: fresh.Id, Owner: fresh.Owner, Region: fresh.Region, Created: fresh.Created,
-		State: bucketpb.BucketState_ACTIVE, Since: fresh.Since,
+		State: bucketpb.BucketState_ACTIVE, Since: fresh.Since, Settings: fresh.Settings,
 	}
 	r, changed, err = s.swap(ctx, fresh.Name, r, active)
 	if err != nil || changed {
@@ -363,7 +376,7 @@ func deleteErr(err error) error {
 func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 	return &bucketpb.Bucket{
 		Name: r.Name, Id: r.Id, Owner: r.Owner, Region: r.Region, Created: r.Created,
-		State: r.State, Token: r.Token, Since: r.Since,
+		State: r.State, Token: r.Token, Since: r.Since, Settings: r.Settings,
 	}
 }
 

@@ -278,6 +278,14 @@ func (p *Pool) DoChunked(ctx context.Context, object string, op *client.Op, o cl
 // Chunks returns what makes the pool's chunks and reads them, nil without MakeChunks.
 func (p *Pool) Chunks() *client.Chunks { return p.chunks }
 
+// CheckPolicy refuses policies that want more shards than there are OSDs, as a Client's pool does.
+func (p *Pool) CheckPolicy(pol client.ChunkPolicy) error {
+	if n := len(p.holders.osds); pol.Redundancy.Shards() > n {
+		return fmt.Errorf("%w: chunks %s want %d OSDs, there are %d", client.ErrConflict, pol.Redundancy, pol.Redundancy.Shards(), n)
+	}
+	return nil
+}
+
 // ChunkStats returns what was done with chunks.
 func (p *Pool) ChunkStats() client.ChunkStats {
 	if p.plane == nil {

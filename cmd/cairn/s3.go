@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,15 @@ func newBucketCommand(e *env) *cobra.Command {
 	return group("bucket", "S3 buckets",
 		e.leaf("ls", "List buckets", args(), func(ctx context.Context, _ []string) error { return runBucketList(ctx, e) }),
 		e.leaf("stat NAME", "Show a bucket", args("NAME"), func(ctx context.Context, a []string) error { return runBucketStat(ctx, e, a[0]) }),
+		e.leaf("info NAME[/KEY]", "Show a bucket's settings, or what it or an object takes and what deduplication saves", args("NAME[/KEY]"),
+			func(ctx context.Context, a []string) error { return runBucketInfo(ctx, e, a[0]) }),
+		e.leaf("set NAME KEY VALUE", "Change a setting of a bucket: "+strings.Join(api.BucketSettingKeys(), ", ")+"; pool: as its pool", args("NAME", "KEY", "VALUE"),
+			func(ctx context.Context, a []string) error {
+				if !slices.Contains(api.BucketSettingKeys(), a[1]) {
+					return usageErrorf("cairn bucket set: unknown setting %q: want one of %s", a[1], strings.Join(api.BucketSettingKeys(), ", "))
+				}
+				return runBucketSet(ctx, e, a[0], a[1], a[2])
+			}),
 		newBucketCreateCommand(e),
 		newBucketRemoveCommand(e),
 	)
@@ -28,6 +38,34 @@ func runBucketList(ctx context.Context, e *env) error {
 
 func runBucketStat(ctx context.Context, e *env, name string) error {
 	return ask(ctx, e, func(ctx context.Context, c *api.Client) (api.Bucket, error) { return c.Bucket(ctx, name) }, show.Bucket)
+}
+
+func runBucketInfo(ctx context.Context, e *env, path string) error {
+	name, key, ofKey := strings.Cut(path, "/")
+	if ofKey && key == "" {
+		return usageErrorf("cairn bucket info: %q has no key behind the /", path)
+	}
+	if ofKey {
+		return ask(ctx, e, func(ctx context.Context, c *api.Client) (api.BucketUsage, error) {
+			return c.BucketUsage(ctx, name, key)
+		}, show.BucketUsage)
+	}
+	return ask(ctx, e, func(ctx context.Context, c *api.Client) (i api.BucketInfo, err error) {
+		if i.Bucket, err = c.Bucket(ctx, name); err == nil {
+			i.Usage, err = c.BucketUsage(ctx, name, "")
+		}
+		return i, err
+	}, show.BucketInfo)
+}
+
+func runBucketSet(ctx context.Context, e *env, name, key, value string) error {
+	return ask(ctx, e, func(ctx context.Context, c *api.Client) (api.Bucket, error) {
+		return c.BucketSet(ctx, name, key, value)
+	},
+		func(w io.Writer, b api.Bucket) error {
+			_, err := fmt.Fprintf(w, "set bucket '%s' %s to %s\n", b.Name, key, value)
+			return err
+		})
 }
 
 func newBucketCreateCommand(e *env) *cobra.Command {

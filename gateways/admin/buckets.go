@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/internal/api"
@@ -15,6 +16,10 @@ type Buckets interface {
 	Create(ctx context.Context, owner, name string) error
 	// Remove removes an empty bucket; one with objects is a conflict.
 	Remove(ctx context.Context, name string) error
+	// Set changes a setting.
+	Set(ctx context.Context, name, key, value string) error
+	// Usage says what a bucket takes, or one of its objects unless key is "".
+	Usage(ctx context.Context, name, key string) (api.BucketUsage, error)
 }
 
 // Limits of counting a bucket.
@@ -22,6 +27,9 @@ const (
 	bucketCountMax  = 100_000
 	bucketCountPage = 1000
 )
+
+// usageLimits bound a look at the usage: well below the time that a request may take.
+var usageLimits = bucket.UsageLimits{Chunks: 200_000, Time: 20 * time.Second}
 
 // FromService makes a bucket service the Buckets of a Server. A bucket's index
 // keeps no totals, so Stat counts by listing, up to a limit, and List does not count.
@@ -42,7 +50,7 @@ func (b service) List(ctx context.Context) ([]api.Bucket, error) {
 }
 
 func bucketJSON(in bucket.Info) api.Bucket {
-	return api.Bucket{Name: in.Name, Owner: in.Owner, Created: unix(in.Created), Objects: -1, Bytes: -1}
+	return api.Bucket{Name: in.Name, Owner: in.Owner, Created: unix(in.Created), Objects: -1, Bytes: -1, Settings: in.Settings}
 }
 
 func (b service) Stat(ctx context.Context, name string) (api.Bucket, error) {
@@ -51,7 +59,7 @@ func (b service) Stat(ctx context.Context, name string) (api.Bucket, error) {
 		return api.Bucket{}, err
 	}
 	out := bucketJSON(h.Info())
-	out.Objects, out.Bytes = 0, 0
+	out.Objects, out.Bytes, out.Policy = 0, 0, h.Policy().String()
 	for after := ""; ; {
 		page, err := h.List(ctx, bucket.ListInput{After: after, Max: bucketCountPage})
 		if err != nil {
@@ -75,6 +83,34 @@ func (b service) Stat(ctx context.Context, name string) (api.Bucket, error) {
 func (b service) Create(ctx context.Context, owner, name string) error {
 	_, err := b.s.Create(ctx, name, owner, "")
 	return err
+}
+
+func (b service) Set(ctx context.Context, name, key, value string) error {
+	return b.s.Set(ctx, name, key, value)
+}
+
+func (b service) Usage(ctx context.Context, name, key string) (api.BucketUsage, error) {
+	h, err := b.s.Fresh(ctx, name)
+	if err != nil {
+		return api.BucketUsage{}, err
+	}
+	u, err := h.Usage(ctx, key, usageLimits)
+	if err != nil {
+		return api.BucketUsage{}, err
+	}
+	return api.BucketUsage{
+		Bucket: name, Key: key, Objects: u.Objects, Bytes: u.Bytes, Chunked: u.Chunked, Refs: u.Refs, Chunks: u.Chunks,
+		UniqueBytes: u.ChunkBytes, SharedBytes: u.SharedBytes, Stored: u.Stored, Physical: u.Physical, Partial: u.Partial,
+		DedupRatio: saved(u.Chunked, u.ChunkBytes), Ratio: saved(u.Chunked, u.Stored),
+	}, nil
+}
+
+// saved is how many times as much one is as the other, 1 where there is nothing to compare.
+func saved(a, b int64) float64 {
+	if b <= 0 {
+		return 1
+	}
+	return float64(a) / float64(b)
 }
 
 func (b service) Remove(ctx context.Context, name string) error { return b.s.Delete(ctx, name) }

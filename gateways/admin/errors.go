@@ -23,6 +23,7 @@ var conditions = []struct{ from, to error }{
 	{client.ErrTryLater, api.ErrTryLater},
 	{client.ErrNoSpace, api.ErrConflict},
 	{bucket.ErrNoSuchBucket, api.ErrNotFound},
+	{bucket.ErrNoSuchKey, api.ErrNotFound},
 	{bucket.ErrBucketExists, api.ErrExists},
 	{bucket.ErrBucketNotEmpty, api.ErrConflict},
 	{bucket.ErrInvalidName, api.ErrInvalid},

@@ -231,6 +231,40 @@ func (s *Server) bucketRoutes() {
 			}
 			return stat(ctx, in.Body.Name)
 		})
+	handle(s, route{"PUT", "/buckets/{name}/settings/{key}", "set-bucket", "buckets", "Change one setting of a bucket", 0},
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" minLength:"1" maxLength:"255"`
+			Key  string `path:"key" maxLength:"64" doc:"chunk_size, chunks, compression, cut or dedup"`
+			Body api.BucketSetting
+		}) (api.Bucket, error) {
+			b, err := s.bucketsOrFail()
+			if err != nil {
+				return api.Bucket{}, err
+			}
+			if !slices.Contains(api.BucketSettingKeys(), in.Key) {
+				return api.Bucket{}, invalid("the settings are "+strings.Join(api.BucketSettingKeys(), ", "),
+					"bucket %q has no setting %q that can be changed", in.Name, in.Key)
+			}
+			if err := b.Set(ctx, in.Name, in.Key, in.Body.Value); err != nil {
+				return api.Bucket{}, fail(err, seeBuckets)
+			}
+			return stat(ctx, in.Name)
+		})
+	handle(s, route{"GET", "/buckets/{name}/usage", "get-bucket-usage", "buckets", "What a bucket or an object takes, and what deduplication saves", 0},
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" minLength:"1" maxLength:"255"`
+			Key  string `query:"key" maxLength:"1024" doc:"Of this object only"`
+		}) (api.BucketUsage, error) {
+			b, err := s.bucketsOrFail()
+			if err != nil {
+				return api.BucketUsage{}, err
+			}
+			out, err := b.Usage(ctx, in.Name, in.Key)
+			if err != nil {
+				return out, fail(err, seeBuckets)
+			}
+			return out, nil
+		})
 	act(s, route{"DELETE", "/buckets/{name}", "remove-bucket", "buckets", "Remove an empty bucket", 0},
 		func(ctx context.Context, in *removeInput) error {
 			if _, err := stat(ctx, in.Name); err != nil {

@@ -254,6 +254,12 @@ func TestRequests(t *testing.T) {
 		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 409, "exists"},
 		{"POST", "/buckets", `{"name":"pictures2","owner":"nobody"}`, 404, "cairn user ls"},
 		{"GET", "/buckets/pictures", "", 200, `"objects":0`},
+		{"PUT", "/buckets/pictures/settings/cut", `{"value":"content"}`, 200, `"settings":{"cut":"content"}`},
+		{"PUT", "/buckets/pictures/settings/owner", `{"value":"bob"}`, 422, "chunk_size, chunks"},
+		{"PUT", "/buckets/none/settings/cut", `{"value":"content"}`, 404, "cairn bucket ls"},
+		{"GET", "/buckets/full/usage", "", 200, `"objects":3`},
+		{"GET", "/buckets/full/usage?key=a/b", "", 200, `"key":"a/b"`},
+		{"GET", "/buckets/none/usage", "", 404, "cairn bucket ls"},
 		{"DELETE", "/buckets/pictures", "", 403, "confirm=pictures"},
 		{"DELETE", "/buckets/pictures?confirm=pictures", "", 204, ""},
 		{"DELETE", "/buckets/full?confirm=full", "", 409, "holds 3 objects"},
@@ -344,7 +350,7 @@ func TestOpenAPI(t *testing.T) {
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
 		get/users post/users get/users/{name} delete/users/{name}
-		get/buckets post/buckets get/buckets/{name} delete/buckets/{name}
+		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} put/buckets/{name}/settings/{key} get/buckets/{name}/usage
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
 		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)

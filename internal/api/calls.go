@@ -186,6 +186,22 @@ func (c *Client) BucketCreate(ctx context.Context, b BucketCreate) (Bucket, erro
 	return out, err
 }
 
+// BucketSet changes one setting of a bucket.
+func (c *Client) BucketSet(ctx context.Context, name, key, value string) (Bucket, error) {
+	var out Bucket
+	err := c.call(ctx, http.MethodPut, Prefix+"/buckets"+seg(name)+"/settings"+seg(key), nil, BucketSetting{Value: value}, &out)
+	return out, err
+}
+
+// BucketUsage returns what a bucket takes, or one of its objects unless key is "".
+func (c *Client) BucketUsage(ctx context.Context, name, key string) (BucketUsage, error) {
+	q := url.Values{}
+	if key != "" {
+		q.Set("key", key)
+	}
+	return get[BucketUsage](ctx, c, "/buckets"+seg(name)+"/usage", q)
+}
+
 // BucketRemove removes an empty bucket. confirm must repeat the name.
 func (c *Client) BucketRemove(ctx context.Context, name, confirm string) error {
 	return c.call(ctx, http.MethodDelete, Prefix+"/buckets"+seg(name), url.Values{"confirm": {confirm}}, nil, nil)

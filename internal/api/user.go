@@ -31,6 +31,44 @@ type Bucket struct {
 	Bytes      int64  `json:"bytes" doc:"-1: not counted"`
 	Partial    bool   `json:"partial,omitempty" doc:"Counting stopped: there is more than objects and bytes say"`
 	Versioning string `json:"versioning,omitempty" doc:"Enabled, Suspended or empty"`
+
+	Policy   string            `json:"policy,omitempty" doc:"How chunks are made of what is put into it, as its settings and its pool say; none, or empty in lists"`
+	Settings map[string]string `json:"settings,omitempty" doc:"Its own settings; all others are the pool's"`
+}
+
+// BucketSetting is the body that changes one setting of a bucket.
+type BucketSetting struct {
+	Value string `json:"value" minLength:"1" maxLength:"64" doc:"pool: as its pool"`
+}
+
+// BucketSettingKeys are the settings of a bucket that can be changed.
+func BucketSettingKeys() []string {
+	return []string{"chunk_size", "chunks", "compression", "cut", "dedup"}
+}
+
+// BucketUsage says what a bucket, or an object in it, takes, and what deduplication and compression save.
+type BucketUsage struct {
+	Bucket  string `json:"bucket"`
+	Key     string `json:"key,omitempty" doc:"Of one object"`
+	Objects int64  `json:"objects" doc:"Looked at"`
+	Bytes   int64  `json:"bytes" doc:"Of their bodies"`
+	Chunked int64  `json:"chunked" doc:"Bytes of these that chunks have; the others lie in the index or in data objects"`
+	Refs    int64  `json:"references" doc:"To chunks"`
+
+	Chunks      int64   `json:"chunks" doc:"Different ones"`
+	UniqueBytes int64   `json:"unique" doc:"Bytes of the different chunks"`
+	SharedBytes int64   `json:"shared" doc:"Bytes of these to which others refer as well"`
+	Stored      int64   `json:"stored" doc:"Bytes of the different chunks after compression"`
+	Physical    int64   `json:"physical" doc:"Bytes of all their shards, with copies or parity"`
+	DedupRatio  float64 `json:"dedup_ratio" doc:"chunked / unique; 1 without chunks"`
+	Ratio       float64 `json:"ratio" doc:"chunked / stored; 1 without chunks"`
+	Partial     bool    `json:"partial" doc:"A limit ended the look: this is about the first keys"`
+}
+
+// BucketInfo is a bucket with its usage, as cairn bucket info shows it.
+type BucketInfo struct {
+	Bucket Bucket      `json:"bucket"`
+	Usage  BucketUsage `json:"usage"`
 }
 
 // BucketCreate is the body that makes a bucket.

@@ -37,6 +37,24 @@ func (b buckets) Create(ctx context.Context, owner, name string) error {
 	return admin.FromService(s).Create(ctx, owner, name)
 }
 
+// Set implements admin.Buckets.
+func (b buckets) Set(ctx context.Context, name, key, value string) error {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return err
+	}
+	return admin.FromService(s).Set(ctx, name, key, value)
+}
+
+// Usage implements admin.Buckets.
+func (b buckets) Usage(ctx context.Context, name, key string) (api.BucketUsage, error) {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return api.BucketUsage{}, err
+	}
+	return admin.FromService(s).Usage(ctx, name, key)
+}
+
 // Remove implements admin.Buckets.
 func (b buckets) Remove(ctx context.Context, name string) error {
 	s, err := b.n.service(ctx)

@@ -137,6 +137,7 @@ type Bucket struct {
 	Token         []byte                 `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`  // of the deleter, when DELETING
 	Since         int64                  `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"` // when the state was entered, unix ns
 	Region        string                 `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
+	Settings      []*Pair                `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty"` // its own ones, sorted by name; what is not there is as the pool says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,6 +226,13 @@ func (x *Bucket) GetRegion() string {
 		return x.Region
 	}
 	return ""
+}
+
+func (x *Bucket) GetSettings() []*Pair {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
 }
 
 // Range is the attribute of a partition: which keys it holds, and what is being
@@ -1291,7 +1299,7 @@ var File_bucket_proto protoreflect.FileDescriptor
 
 const file_bucket_proto_rawDesc = "" +
 	"\n" +
-	"\fbucket.proto\x12\fcairn.bucket\"\xd1\x01\n" +
+	"\fbucket.proto\x12\fcairn.bucket\"\x81\x02\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -1300,7 +1308,8 @@ const file_bucket_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\x19.cairn.bucket.BucketStateR\x05state\x12\x14\n" +
 	"\x05token\x18\x06 \x01(\fR\x05token\x12\x14\n" +
 	"\x05since\x18\a \x01(\x03R\x05since\x12\x16\n" +
-	"\x06region\x18\b \x01(\tR\x06region\"\x88\x01\n" +
+	"\x06region\x18\b \x01(\tR\x06region\x12.\n" +
+	"\bsettings\x18\t \x03(\v2\x12.cairn.bucket.PairR\bsettings\"\x88\x01\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\fR\x03end\x12\x12\n" +
@@ -1433,20 +1442,21 @@ var file_bucket_proto_goTypes = []any{
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
-	4,  // 1: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
-	6,  // 2: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
-	1,  // 3: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
-	8,  // 4: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
-	7,  // 5: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
-	11, // 6: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	8,  // 7: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	7,  // 8: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	17, // 9: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
+	4,  // 2: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
+	6,  // 3: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
+	1,  // 4: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
+	8,  // 5: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
+	7,  // 6: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
+	11, // 7: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	8,  // 8: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	7,  // 9: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	17, // 10: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }

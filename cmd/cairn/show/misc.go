@@ -1,8 +1,11 @@
 package show
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +76,40 @@ func Bucket(w io.Writer, b api.Bucket) error {
 	}
 	return fields(w, [][2]string{{"bucket", b.Name}, {"owner", b.Owner}, {"created", stamp(b.Created)},
 		{"objects", counted(b.Objects, b.Partial, num)}, {"size", counted(b.Bytes, b.Partial, Bytes)}, {"versioning", versioning}})
+}
+
+// BucketInfo prints a bucket with its settings and what it takes.
+func BucketInfo(w io.Writer, i api.BucketInfo) error {
+	own := "none of its own"
+	if len(i.Bucket.Settings) > 0 {
+		var words []string
+		for _, k := range slices.Sorted(maps.Keys(i.Bucket.Settings)) {
+			words = append(words, k+"="+i.Bucket.Settings[k])
+		}
+		own = strings.Join(words, " ")
+	}
+	b := &i.Bucket
+	return fields(w, append([][2]string{{"bucket", b.Name}, {"owner", b.Owner}, {"created", stamp(b.Created)}, {"settings", own},
+		{"chunks made", cmp.Or(b.Policy, "none")}}, usageFields(&i.Usage)...))
+}
+
+// BucketUsage prints what an object takes.
+func BucketUsage(w io.Writer, u api.BucketUsage) error {
+	return fields(w, append([][2]string{{"bucket", u.Bucket}, {"key", u.Key}}, usageFields(&u)...))
+}
+
+func usageFields(u *api.BucketUsage) [][2]string {
+	objects := num(u.Objects)
+	if u.Partial {
+		objects = "the first " + objects + ": looking at more would take too long"
+	}
+	ratio := func(r float64) string { return strconv.FormatFloat(r, 'f', 2, 64) }
+	return [][2]string{
+		{"objects", objects}, {"size", Bytes(u.Bytes)}, {"in chunks", Bytes(u.Chunked) + ", " + num(u.Refs) + " references"},
+		{"unique", Bytes(u.UniqueBytes) + " in " + num(u.Chunks) + " chunks"}, {"shared with others", Bytes(u.SharedBytes)},
+		{"compressed", Bytes(u.Stored)}, {"on OSDs", Bytes(u.Physical)},
+		{"ratio", ratio(u.Ratio) + " (deduplication " + ratio(u.DedupRatio) + ")"},
+	}
 }
 
 // counted prints a number that may be unknown, or only a lower bound.

@@ -278,6 +278,17 @@ func TestPoolsMapAndOthers(t *testing.T) {
 	golden(t, "bucket_stat", func(w io.Writer) error {
 		return show.Bucket(w, api.Bucket{Name: "pictures", Owner: "alice", Objects: 5320, Bytes: 20 * mib, Partial: true, Versioning: "Enabled"})
 	})
+	usage := api.BucketUsage{Bucket: "pictures", Objects: 5320, Bytes: 20 * mib, Chunked: 18 * mib, Refs: 40, Chunks: 20, UniqueBytes: 9 * mib, SharedBytes: mib,
+		Stored: 6 * mib, Physical: 9 * mib, DedupRatio: 2, Ratio: 3}
+	golden(t, "bucket_info", func(w io.Writer) error {
+		return show.BucketInfo(w, api.BucketInfo{Usage: usage, Bucket: api.Bucket{Name: "pictures", Owner: "alice", Created: now,
+			Policy: "4:2:rs dedup tenant cut content chunk_size 1M compression zstd", Settings: map[string]string{"cut": "content", "compression": "zstd"}}})
+	})
+	golden(t, "bucket_info_object", func(w io.Writer) error {
+		u := usage
+		u.Key, u.Partial = "holiday/1.jpg", true
+		return show.BucketUsage(w, u)
+	})
 	users := []api.User{{Name: "alice", DisplayName: "Alice A.", Keys: []api.UserKey{{AccessKey: "AK1", SecretKey: "secret"}}}, {Name: "bob", Suspended: true}}
 	golden(t, "user_ls", func(w io.Writer) error { return show.Users(w, users) })
 	golden(t, "user_get", func(w io.Writer) error { return show.User(w, users[0]) })

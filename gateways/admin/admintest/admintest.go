@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -620,6 +621,28 @@ func (b *Buckets) Create(ctx context.Context, owner, name string) error {
 	}
 	b.Put(api.Bucket{Name: name, Owner: owner, Created: Now.Unix()})
 	return nil
+}
+
+// Set implements admin.Buckets. It takes any value.
+func (b *Buckets) Set(ctx context.Context, name, key, value string) error {
+	v, err := b.Stat(ctx, name)
+	if err != nil {
+		return err
+	}
+	v.Settings = maps.Clone(v.Settings)
+	if v.Settings == nil {
+		v.Settings = map[string]string{}
+	}
+	v.Settings[key] = value
+	b.Put(v)
+	return nil
+}
+
+// Usage implements admin.Buckets: chunks have all there is, each once.
+func (b *Buckets) Usage(ctx context.Context, name, key string) (api.BucketUsage, error) {
+	v, err := b.Stat(ctx, name)
+	u := api.BucketUsage{Bucket: name, Key: key, Objects: v.Objects, Bytes: v.Bytes, Chunked: v.Bytes, UniqueBytes: v.Bytes, Stored: v.Bytes, Physical: v.Bytes, DedupRatio: 1, Ratio: 1}
+	return u, err
 }
 
 // Remove implements admin.Buckets.
