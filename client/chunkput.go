@@ -38,10 +38,15 @@ func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerp
 	case placement.DedupCluster:
 		return chunk.Of(chunk.BLAKE3, chunk.ClusterDomain, data), true
 	}
-	// The digest of bytes in a domain that nobody knows cannot be told from chance, which costs nothing.
+	return ownFingerprint(), false
+}
+
+// ownFingerprint names a chunk that is not shared: the digest of bytes in a domain that nobody knows cannot be told from
+// chance, which costs nothing.
+func ownFingerprint() (fp chunk.Fingerprint) {
 	fp[0] = chunk.BLAKE3
 	random(fp[1:])
-	return fp, false
+	return fp
 }
 
 // put stores data as a chunk that an object is going to refer to, or finds it stored. The chunk's entry in the index
@@ -69,6 +74,10 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 				x.plane.n.shared.Add(1)
 				ref.Layout = l
 				return ref, nil
+			case errors.Is(err, ErrConflict):
+				// Those who refer to it may get it back one day. These bytes are not to wait for that.
+				fp, shared = ownFingerprint(), false
+				p.fp, p.entry, ref.Chunk = fp, fp.IndexName(), fp
 			case !errors.Is(err, ErrNotFound):
 				return fail("look for it in the index", err)
 			}
@@ -101,14 +110,15 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 	return fail(fmt.Sprintf("gave up after %d attempts; the last", chunkAttempts), fmt.Errorf("%w: %w", ErrTryLater, last))
 }
 
-// adopt adds a back-reference to a chunk that is stored, ErrNotFound if it is not.
+// adopt adds a back-reference to a chunk that is stored. ErrNotFound says that it is not, ErrConflict that it was but is lost.
 func (x *Chunks) adopt(ctx context.Context, entry string, back *chunk.BackRef) (chunk.Layout, error) {
-	op := new(Op).AsRecord().AssertExists().OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr).GetAttr(chunk.LayoutAttr)
+	op := new(Op).AsRecord().AssertExists().CmpAttrAbsent(chunk.LostAttr).
+		OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr).GetAttr(chunk.LayoutAttr)
 	res, err := x.raw.Do(ctx, entry, op)
 	if err != nil {
 		return chunk.Layout{}, err
 	}
-	return layoutOf(&res.Items[3])
+	return layoutOf(&res.Items[4])
 }
 
 func layoutOf(it *ResultItem) (chunk.Layout, error) {

@@ -11,6 +11,7 @@ import (
 // Names in an entry of the chunk index, which is an object: its attributes. Its omap has the references (BackRef).
 const (
 	LayoutAttr    = "layout"    // Layout
+	LostAttr      = "lost"      // too few of its shards are left: whoever has the same bytes stores them elsewhere; empty
 	CondemnedAttr = "condemned" // since when nobody refers to the chunk: unix nanoseconds, 8 bytes, little endian
 )
 

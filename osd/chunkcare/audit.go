@@ -198,7 +198,7 @@ func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Dura
 		if err != nil {
 			return fmt.Errorf("shards of pool %d in the store: %w", pool, err)
 		}
-		err = c.each(ctx, len(held), func(i int) error {
+		err = c.most(ctx, len(held), func(i int) error {
 			young := held[i].Stored > before
 			if young && !leaving {
 				return nil

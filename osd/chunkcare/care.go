@@ -175,6 +175,53 @@ func (c *Care) each(ctx context.Context, n int, f func(i int) error) error {
 	return context.Cause(ctx)
 }
 
+// failuresMax is how much may fail in one go before the rest is left for later.
+const failuresMax = 8
+
+// most is each, but what fails does not keep the others from being done, unless much does. It returns the first error.
+func (c *Care) most(ctx context.Context, n int, f func(i int) error) error {
+	var b bearing
+	if err := c.each(ctx, n, func(i int) error { return b.bear(ctx, f(i)) }); err != nil {
+		return err
+	}
+	return b.error()
+}
+
+// bearing bears some failures.
+type bearing struct {
+	mu    sync.Mutex // guards below
+	first error
+	n     int
+}
+
+// bear notes an error and returns nil as long as there are few.
+func (b *bearing) bear(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.first == nil {
+		b.first = err
+	}
+	if b.n++; b.n < failuresMax {
+		return nil
+	}
+	return b.first
+}
+
+func (b *bearing) error() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.first
+}
+
+func (b *bearing) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.n >= failuresMax
+}
+
 func is(err error, targets ...error) bool {
 	for _, t := range targets {
 		if errors.Is(err, t) {

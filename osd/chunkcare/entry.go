@@ -27,6 +27,7 @@ type entry struct {
 	raw       []byte // the layout's encoding
 	layout    chunk.Layout
 	condemned int64  // 0: it is not
+	lost      bool   // chunk.LostAttr
 	moved     []byte // movedAttr, nil if there is none
 	leaving   map[placement.OSDID]mark
 	refs      []client.KV
@@ -77,6 +78,8 @@ func (c *Care) entry(ctx context.Context, a at) (*entry, error) {
 				return bad("attribute %s of %d bytes", kv.Key, len(kv.Value))
 			}
 			e.condemned = int64(binary.LittleEndian.Uint64(kv.Value))
+		case kv.Key == chunk.LostAttr:
+			e.lost = true
 		case kv.Key == movedAttr:
 			e.moved = bytes.Clone(kv.Value)
 		case leaving:

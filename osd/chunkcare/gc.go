@@ -25,7 +25,7 @@ func (c *Care) gc(ctx context.Context, id placement.PGID, interval time.Duration
 				break
 			}
 		}
-		return goOn, c.each(ctx, len(names), func(i int) error { return c.expire(ctx, id.Pool, names[i], due) })
+		return goOn, c.most(ctx, len(names), func(i int) error { return c.expire(ctx, id.Pool, names[i], due) })
 	})
 }
 

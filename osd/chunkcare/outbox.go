@@ -26,7 +26,7 @@ func (c *Care) outbox(ctx context.Context, id placement.PGID) error {
 			}
 			records[o] = append(records[o], n)
 		}
-		return true, c.each(ctx, len(objects), func(i int) error { return c.drop(ctx, id.Pool, objects[i], records[objects[i]]) })
+		return true, c.most(ctx, len(objects), func(i int) error { return c.drop(ctx, id.Pool, objects[i], records[objects[i]]) })
 	})
 }
 

@@ -1,6 +1,7 @@
 package chunkcare
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -74,10 +75,11 @@ func (c *Care) Step(ctx context.Context) {
 			if g.light.last.IsZero() {
 				return nil // the light one comes first
 			}
-			if err := c.survey(ctx, g, &sweep{how: deep, audit: true, age: set.OrphanAge}, where); err != nil {
+			err := c.survey(ctx, g, &sweep{how: deep, audit: true, age: set.OrphanAge}, where)
+			if err != nil && !errors.As(err, new(unauditedError)) {
 				return err
 			}
-			return c.objectsOf(ctx, g)
+			return cmp.Or(c.objectsOf(ctx, g), err)
 		})
 		c.due(ctx, g, &g.light, set.LightEvery, "light look", func() error {
 			return c.survey(ctx, g, &sweep{how: light, audit: true, age: set.OrphanAge}, where)
@@ -96,14 +98,14 @@ func (c *Care) Step(ctx context.Context) {
 // survey looks at all entries of a PG and keeps what was found.
 func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) error {
 	stat, err := c.sweep(ctx, g.id, s)
-	if err != nil {
+	if err != nil && !errors.As(err, new(unauditedError)) {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stat.Dangling = g.stat.Dangling
 	g.stat, g.where = stat, where
-	return nil
+	return err
 }
 
 // follow brings the list of PGs up to date.
@@ -146,6 +148,11 @@ func (c *Care) due(ctx context.Context, g *group, t *turn, every time.Duration, 
 		return
 	}
 	err := f()
+	if err != nil && ctx.Err() == nil && errors.As(err, new(unauditedError)) {
+		// To look at everything again, and soon, would not bring back what cannot be reached now.
+		c.log.Warn("some references of chunks were not compared with their objects; the next look tries again", "osd", c.o.Self, "what", what, "err", err)
+		err = nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -264,25 +271,11 @@ func (c *Care) asked(ctx context.Context, what string, g *group, set Settings, a
 	case AskRepair:
 		return c.survey(ctx, g, &sweep{how: deep}, where)
 	case AskAudit:
-		if err := c.outbox(ctx, g.id); err != nil {
-			return err
-		}
-		if err := c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where); err != nil {
-			return err
-		}
-		return c.objectsOf(ctx, g)
+		return errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where), c.objectsOf(ctx, g))
 	}
-	if err := c.outbox(ctx, g.id); err != nil {
-		return err
-	}
-	if err := c.survey(ctx, g, &sweep{how: byMap}, where); err != nil {
-		return err
-	}
+	err := errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: byMap}, where))
 	if !g.clean {
-		return errUnclean
+		return errors.Join(err, errUnclean)
 	}
-	if err := c.gc(ctx, g.id, set.GCInterval); err != nil {
-		return err
-	}
-	return c.voids(ctx, g.id, set.VoidAge)
+	return errors.Join(err, c.gc(ctx, g.id, set.GCInterval), c.voids(ctx, g.id, set.VoidAge))
 }

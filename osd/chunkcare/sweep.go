@@ -24,7 +24,15 @@ type sweep struct {
 	mu   sync.Mutex // guards below
 	stat Stat
 	jobs []job
+
+	looks, audits bearing // what failed
 }
+
+// unauditedError says that a sweep did all it should, but could not hold all references against their objects. That can
+// wait for the next one.
+type unauditedError struct{ error }
+
+func (e unauditedError) Unwrap() error { return e.error }
 
 // job is a chunk to be repaired.
 type job struct {
@@ -32,10 +40,11 @@ type job struct {
 	missing int
 }
 
-// sweep looks at all entries of a PG, and repairs what is not as it should be.
+// sweep looks at all entries of a PG, and repairs what is not as it should be. One that cannot be looked at, or an object
+// that cannot be reached, is no reason not to repair the others.
 func (c *Care) sweep(ctx context.Context, id placement.PGID, s *sweep) (Stat, error) {
 	err := c.pages(ctx, id, placement.ChunkEntry, func(names []string) (bool, error) {
-		if err := c.each(ctx, len(names), func(i int) error { return c.look(ctx, id.Pool, names[i], s) }); err != nil {
+		if err := c.each(ctx, len(names), func(i int) error { return s.looks.bear(ctx, c.look(ctx, id.Pool, names[i], s)) }); err != nil {
 			return false, err
 		}
 		if len(s.jobs) >= jobsMax {
@@ -43,8 +52,17 @@ func (c *Care) sweep(ctx context.Context, id placement.PGID, s *sweep) (Stat, er
 		}
 		return true, nil
 	})
+	if ctx.Err() != nil {
+		return s.stat, err
+	}
+	if merr := c.mendAll(ctx, s); err == nil {
+		err = merr
+	}
 	if err == nil {
-		err = c.mendAll(ctx, s)
+		err = s.looks.error()
+	}
+	if left := s.audits.error(); err == nil && left != nil {
+		err = unauditedError{left}
 	}
 	return s.stat, err
 }
@@ -65,9 +83,13 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 		return err
 	}
 	left := len(e.refs) > 0
-	if s.audit && left {
+	if s.audit && left && !s.audits.full() {
 		if left, err = c.auditEntry(ctx, e, s.age); err != nil {
-			return err
+			if ctx.Err() != nil {
+				return err
+			}
+			left = true
+			_ = s.audits.bear(ctx, err) // the next sweep comes
 		}
 	}
 	if !left {
@@ -82,13 +104,46 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 			return err
 		}
 		s.add(func(st *Stat) { st.Chunks++; st.Condemned++ })
-		return nil // not worth a repair; if it is revived, the next look comes
 	}
-	v, err := c.judge(ctx, e, s.how)
+	how := s.how
+	if !left {
+		how = min(how, light)
+	}
+	v, err := c.judge(ctx, e, how)
 	if err != nil {
 		return err
 	}
-	c.tally(e, &v, s)
+	if err := c.markLost(ctx, e, &v, how); err != nil {
+		return err
+	}
+	if left {
+		c.tally(e, &v, s)
+		return nil
+	}
+	// Whoever finds it in the index takes it as it is, and would have to wait for a whole chunk until the next look.
+	if missing := v.count(lost); missing > 0 && len(v.shards)-missing-v.count(away) >= int(e.layout.Redundancy.K) {
+		s.add(func(*Stat) { s.jobs = append(s.jobs, job{e.at(), missing}) })
+	}
+	return nil
+}
+
+// markLost sees to it that nobody takes a chunk for stored of which too few shards are left, down OSDs included, and ends that
+// if there are enough.
+func (c *Care) markLost(ctx context.Context, e *entry, v *verdict, how level) error {
+	is := len(v.shards)-v.count(lost) < int(e.layout.Redundancy.K)
+	if is == e.lost || !is && (how == byMap || v.count(away) > 0) {
+		return nil // what says that shards are there has not asked for them
+	}
+	op := new(client.Op).AssertVersion(e.version)
+	if is {
+		op.SetAttr(chunk.LostAttr, nil)
+	} else {
+		op.RmAttr(chunk.LostAttr)
+	}
+	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), op)
+	if err != nil && !gone(err) {
+		return fmt.Errorf("entry of chunk %s: %w", e.fp, err)
+	}
 	return nil
 }
 
@@ -140,11 +195,11 @@ func (c *Care) mendAll(ctx context.Context, s *sweep) error {
 	})
 	jobs := s.jobs
 	s.jobs = nil
-	return c.each(ctx, len(jobs), func(i int) error {
+	return c.most(ctx, len(jobs), func(i int) error {
 		// Again if somebody changed the holders meanwhile.
 		for range mendTries {
 			e, err := c.entry(ctx, jobs[i].at)
-			if err != nil || e == nil || len(e.refs) == 0 {
+			if err != nil || e == nil {
 				return err
 			}
 			v, err := c.judge(ctx, e, max(s.how, light))
@@ -183,16 +238,17 @@ func (c *Care) mendedStat(st *Stat, e *entry, v *verdict, mended int) {
 func (c *Care) objectsOf(ctx context.Context, g *group) error {
 	var dangling atomic.Int64
 	err := c.pages(ctx, g.id, 0, func(names []string) (bool, error) {
-		return true, c.each(ctx, len(names), func(i int) error {
+		return true, c.most(ctx, len(names), func(i int) error {
 			n, err := c.auditObject(ctx, g.id.Pool, names[i])
 			dangling.Add(n)
 			return err
 		})
 	})
-	if err == nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		g.stat.Dangling = dangling.Load()
+	if err != nil {
+		return unauditedError{err}
 	}
-	return err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.stat.Dangling = dangling.Load()
+	return nil
 }
