@@ -95,7 +95,9 @@ func (d *OSD) report() *wirepb.OSDReport {
 					held.Add(1)
 				}
 				if g.Leads() {
-					pgs = append(pgs, g.Stat(d.o.Store.PGUsage(g.ID())))
+					st := g.Stat(d.o.Store.PGUsage(g.ID()))
+					st.Records = d.o.Store.PGRecords(g.ID())
+					pgs = append(pgs, st)
 				}
 			}
 			part <- pgs

@@ -39,7 +39,7 @@ func (v *View) DF() api.DF {
 			sums[pg.Pool] = s
 		}
 		s.Stored += pg.Bytes
-		s.Objects += pg.Objects
+		s.Objects += pg.Objects - pg.Records
 		s.Used += pg.Bytes * int64(len(pg.Acting))
 	}
 	for i := range v.Map.Pools {

@@ -50,6 +50,7 @@ func (v *View) pg(id placement.PGID, pool *placement.Pool, rec *placement.PGReco
 	pg.UpPrimary, pg.ActingPrimary = first(pg.Up), int(rec.Primary)
 	if reported {
 		s := e.stat
+		pg.Records = s.GetRecords()
 		pg.Objects, pg.Bytes, pg.OmapKeys = s.GetObjects(), s.GetBytes(), s.GetOmapKeys()
 		pg.Degraded, pg.Misplaced, pg.Unfound = s.GetDegraded(), s.GetMisplaced(), s.GetUnfound()
 		pg.ToRecover, pg.Recovered = s.GetRecoverObjects(), s.GetRecoveredObjects()
@@ -136,11 +137,12 @@ func (v *View) PGSummary(pgs []api.PG) api.PGSummary {
 		size[v.Map.Pools[i].Name] = int64(v.Map.Pools[i].Size)
 	}
 	count := map[string]int{}
-	inactive := 0
+	inactive, all := 0, int64(0) // all: objects, the cluster's own included
 	for i := range pgs {
 		pg := &pgs[i]
 		count[pg.State]++
-		s.Objects += pg.Objects
+		all += pg.Objects
+		s.Objects += pg.Objects - pg.Records
 		s.Bytes += pg.Bytes
 		s.Copies += pg.Objects * size[pg.Pool]
 		s.Degraded += pg.Degraded
@@ -158,7 +160,7 @@ func (v *View) PGSummary(pgs []api.PG) api.PGSummary {
 		return a.Count > b.Count || a.Count == b.Count && a.State < b.State
 	})
 	s.DegradedRatio, s.MisplacedRatio = ratio(s.Degraded, s.Copies), ratio(s.Misplaced, s.Copies)
-	s.UnfoundRatio = ratio(s.Unfound, s.Objects)
+	s.UnfoundRatio = ratio(s.Unfound, all)
 	s.InactiveRatio, s.UnknownRatio = ratio(int64(inactive), int64(len(pgs))), ratio(int64(count["unknown"]), int64(len(pgs)))
 
 	for i := range v.Map.OSDs {

@@ -108,6 +108,7 @@ type PG struct {
 	Term          uint32 `json:"term"`
 	Version       string `json:"version" doc:"Head of the PG's log, term'sequence"`
 	Objects       int64  `json:"objects"`
+	Records       int64  `json:"records" doc:"Those of the objects that the cluster keeps for itself: entries of the chunk index and the like"`
 	Bytes         int64  `json:"bytes"`
 	OmapKeys      int64  `json:"omap_keys"`
 	LogEntries    uint32 `json:"log_entries"`

@@ -306,7 +306,7 @@ func (d *Disk) scanHeads() error {
 	var bad error
 	filter := newHeadFilter()
 	_, _, err := d.eachPair([]byte{keyHead}, []byte{keyHead + 1}, -1, func(k, v []byte) {
-		s, gen, _, ok := parseHeadKey(k)
+		s, gen, name, ok := parseHeadKey(k)
 		h, err := decodeHead(v)
 		if !ok || err != nil {
 			bad = fmt.Errorf("index %s: key %x: %w", d.path(indexName), k, ErrCorrupt)
@@ -319,7 +319,8 @@ func (d *Disk) scanHeads() error {
 		}
 		if gen == d.gens[s] {
 			st := d.stats[s]
-			d.stats[s] = spaceStat{st.objects + 1, st.bytes + int64(h.size)}
+			count(&st, name, 1, int64(h.size))
+			d.stats[s] = st
 		}
 	})
 	for s, st := range d.stats {

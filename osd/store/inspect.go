@@ -230,11 +230,12 @@ func (in *Inspector) count() error {
 	d.view.Lock()
 	defer d.view.Unlock()
 	err := in.walk([]byte{keyHead}, []byte{keyHead + 1}, nil, func(k, v []byte) error {
-		s, gen, _, ok := parseHeadKey(k)
+		s, gen, name, ok := parseHeadKey(k)
 		h, err := decodeHead(v)
 		if ok && err == nil && gen == d.gens[s] {
 			st := d.stats[s]
-			d.stats[s] = spaceStat{st.objects + 1, st.bytes + int64(h.size)}
+			count(&st, name, 1, int64(h.size))
+			d.stats[s] = st
 		}
 		return nil
 	})

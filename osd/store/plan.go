@@ -57,7 +57,7 @@ type planMark struct {
 }
 
 // spaceStat counts the objects of a space and the sum of their sizes.
-type spaceStat struct{ objects, bytes int64 }
+type spaceStat struct{ objects, bytes, records int64 }
 
 // planStat is what the planner knows of a space.
 type planStat struct {
@@ -350,7 +350,7 @@ func (p *planner) op(op *Op, pre *bigWrite) error {
 	if !on.exists {
 		p.oid++
 		on.body = body{exists: true, head: head{oid: p.oid}, all: true}
-		p.addStat(on.key.space(), 1, 0)
+		p.addStat(&on.key, 1, 0)
 		p.adds += int64(len(on.key.Name)) + 64
 	}
 	switch op.Kind {
@@ -520,15 +520,13 @@ func (p *planner) saveStat(sp spaceKey) *planStat {
 	return st
 }
 
-func (p *planner) addStat(sp spaceKey, objects, bytes int64) {
-	st := p.saveStat(sp)
-	st.objects += objects
-	st.bytes += bytes
+func (p *planner) addStat(k *Key, objects, bytes int64) {
+	count(&p.saveStat(k.space()).spaceStat, k.Name, objects, bytes)
 }
 
 func (p *planner) resize(on *onode, size uint64) {
 	if size != on.size {
-		p.addStat(on.key.space(), 0, int64(size)-int64(on.size))
+		p.addStat(&on.key, 0, int64(size)-int64(on.size))
 		on.size = size
 		p.changeHead(on)
 	}
@@ -588,7 +586,7 @@ func (p *planner) remove(on *onode) error {
 	if err := p.removeStored(on); err != nil {
 		return err
 	}
-	p.addStat(on.key.space(), -1, -int64(on.size))
+	p.addStat(&on.key, -1, -int64(on.size))
 	on.body = body{}
 	return nil
 }
@@ -674,8 +672,8 @@ func (p *planner) rename(op *Op) error {
 	p.touch(to)
 	p.scratch = appendHeadKey(p.scratch[:0], &from.key, from.gen)
 	p.rec.kv = appendKVDelete(p.rec.kv, p.scratch)
-	p.addStat(from.key.space(), -1, -int64(from.size))
-	p.addStat(to.key.space(), 1, int64(from.size))
+	p.addStat(&from.key, -1, -int64(from.size))
+	p.addStat(&to.key, 1, int64(from.size))
 	to.gen = p.gens[to.key.space()]
 	to.body, from.body = from.body, body{}
 	p.changeHead(to)

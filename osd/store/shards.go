@@ -50,3 +50,31 @@ func sortedShards(s []PoolShards) []PoolShards {
 	slices.SortFunc(s, func(a, b PoolShards) int { return cmp.Compare(a.Pool, b.Pool) })
 	return s
 }
+
+// count notes objects that came or went under a name, and the bytes that they have more.
+func count[N string | []byte](s *spaceStat, name N, objects, bytes int64) {
+	s.objects += objects
+	s.bytes += bytes
+	if len(name) > 0 && name[0] == placement.RecordMark {
+		s.records += objects
+	}
+}
+
+// PGRecords implements Store.
+func (d *Disk) PGRecords(pg placement.PGID) int64 {
+	d.view.RLock()
+	defer d.view.RUnlock()
+	return d.stats[spaceKey{pg, Objects}].records
+}
+
+// PGRecords implements Store.
+func (s *Sim) PGRecords(pg placement.PGID) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sp := s.state.spaces[simSpaceKey{pg, Objects}]
+	if sp == nil {
+		return 0
+	}
+	n, _ := slices.BinarySearch(sp.names, string(rune(placement.RecordMark+1))) // records come first
+	return int64(n)
+}

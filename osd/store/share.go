@@ -252,7 +252,7 @@ func (p *planner) clone(op *Op) error {
 	p.oid++
 	to.body = body{exists: true, head: from.head, all: true, omapN: from.omapN}
 	to.oid, to.inline = p.oid, false
-	p.addStat(to.key.space(), 1, int64(to.size))
+	p.addStat(&to.key, 1, int64(to.size))
 	p.adds += int64(len(to.key.Name)) + 64
 	if from.inline {
 		b, bad := p.inlineNow(from)

@@ -235,6 +235,8 @@ type Store interface {
 	Usage() Usage
 	// PGUsage counts objects (space Objects) and their bytes in one PG; cheap.
 	PGUsage(pg placement.PGID) (objects, bytes int64)
+	// PGRecords counts the records among the objects of one PG (placement.IsRecord); cheap.
+	PGRecords(pg placement.PGID) int64
 	// PoolShards counts the shards of each pool that has some here, by pool; cheap.
 	PoolShards() []PoolShards
 	// Identity returns the superblock's identity; SetIdentity makes a new one durable.

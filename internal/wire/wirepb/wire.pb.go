@@ -2539,6 +2539,7 @@ type PGStat struct {
 	RecoverBytes     int64                  `protobuf:"varint,61,opt,name=recover_bytes,json=recoverBytes,proto3" json:"recover_bytes,omitempty"` // still to be copied to learners, or compared; an estimate
 	RecoveredObjects int64                  `protobuf:"varint,62,opt,name=recovered_objects,json=recoveredObjects,proto3" json:"recovered_objects,omitempty"`
 	RecoveredBytes   int64                  `protobuf:"varint,63,opt,name=recovered_bytes,json=recoveredBytes,proto3" json:"recovered_bytes,omitempty"` // done since they began to learn
+	Records          int64                  `protobuf:"varint,64,opt,name=records,proto3" json:"records,omitempty"`                                     // those of the objects that are cairn's own
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2730,6 +2731,13 @@ func (x *PGStat) GetRecoveredObjects() int64 {
 func (x *PGStat) GetRecoveredBytes() int64 {
 	if x != nil {
 		return x.RecoveredBytes
+	}
+	return 0
+}
+
+func (x *PGStat) GetRecords() int64 {
+	if x != nil {
+		return x.Records
 	}
 	return 0
 }
@@ -8085,7 +8093,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x02op\x18\x01 \x01(\rR\x02op\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x15\n" +
 	"\x06p50_us\x18\x03 \x01(\x03R\x05p50Us\x12\x15\n" +
-	"\x06p99_us\x18\x04 \x01(\x03R\x05p99Us\"\xb4\x05\n" +
+	"\x06p99_us\x18\x04 \x01(\x03R\x05p99Us\"\xce\x05\n" +
 	"\x06PGStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
@@ -8112,7 +8120,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x0frecover_objects\x18< \x01(\x03R\x0erecoverObjects\x12#\n" +
 	"\rrecover_bytes\x18= \x01(\x03R\frecoverBytes\x12+\n" +
 	"\x11recovered_objects\x18> \x01(\x03R\x10recoveredObjects\x12'\n" +
-	"\x0frecovered_bytes\x18? \x01(\x03R\x0erecoveredBytes\"?\n" +
+	"\x0frecovered_bytes\x18? \x01(\x03R\x0erecoveredBytes\x12\x18\n" +
+	"\arecords\x18@ \x01(\x03R\arecords\"?\n" +
 	"\vOSDStopping\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\"\xc3\x01\n" +

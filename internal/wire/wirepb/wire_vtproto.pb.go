@@ -2231,6 +2231,13 @@ func (m *PGStat) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Records != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Records))
+		i--
+		dAtA[i] = 0x4
+		i--
+		dAtA[i] = 0x80
+	}
 	if m.RecoveredBytes != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RecoveredBytes))
 		i--
@@ -8532,6 +8539,9 @@ func (m *PGStat) SizeVT() (n int) {
 	}
 	if m.RecoveredBytes != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.RecoveredBytes))
+	}
+	if m.Records != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Records))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -16208,6 +16218,25 @@ func (m *PGStat) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.RecoveredBytes |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 64:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Records", wireType)
+			}
+			m.Records = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Records |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -58,7 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 		name string
 		f    func(t *testing.T, s store.Store)
 	}{
-		{"Data", testData}, {"Attrs", testAttrs}, {"Omap", testOmap}, {"List", testList}, {"Rename", testRename}, {"Split", testSplit}, {"Clone", testClone}, {"Shards", testShards},
+		{"Data", testData}, {"Attrs", testAttrs}, {"Omap", testOmap}, {"List", testList}, {"Rename", testRename}, {"Split", testSplit}, {"Clone", testClone}, {"Shards", testShards}, {"Records", testRecords},
 		{"RemoveSpace", testRemoveSpace}, {"Atomic", testAtomic}, {"BadInput", testBadInput}, {"Limits", testLimits},
 		{"Order", testOrder}, {"Aliasing", testAliasing}, {"Identity", testIdentity}, {"Usage", testUsage},
 		{"ReadInto", testReadInto}, {"Close", testClose}, {"Concurrent", testConcurrent},

@@ -9,6 +9,34 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
+// testRecords: objects with the names of records are counted as such, whatever becomes of them.
+func testRecords(t *testing.T, s store.Store) {
+	rec := func(name string) store.Key {
+		return key(placement.RecordName(placement.Outbox, make([]byte, 12), name))
+	}
+	want := func(n int64) {
+		t.Helper()
+		if got := s.PGRecords(pg); got != n {
+			t.Fatalf("%d records, want %d", got, n)
+		}
+	}
+	want(0)
+	must(t, s, write(key("a"), 0, []byte("x")), write(key("\x01"), 0, []byte("x")), write(rec("a"), 0, []byte("y")))
+	want(1)
+	must(t, s, write(rec("b"), 0, nil), store.Op{Kind: store.OpTouch, Key: rec("a")}, write(rec("a"), 5, []byte("more")))
+	want(2)
+	must(t, s, store.Op{Kind: store.OpClone, Key: key("a"), To: rec("c")}, store.Op{Kind: store.OpRename, Key: rec("b"), To: key("b")})
+	want(2)
+	staged := rec("d")
+	staged.Space = store.Staging
+	must(t, s, write(staged, 0, []byte("z")))
+	want(2)
+	must(t, s, store.Op{Kind: store.OpRename, Key: staged, To: rec("d")}, store.Op{Kind: store.OpRemove, Key: rec("a")})
+	want(2)
+	must(t, s, store.Op{Kind: store.OpRemoveSpace, Key: key("")})
+	want(0)
+}
+
 // testShards: shards of chunks are counted by pool, and make no PG.
 func testShards(t *testing.T, s store.Store) {
 	const here, other = placement.PoolID(3), placement.PoolID(4)
