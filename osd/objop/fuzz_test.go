@@ -18,6 +18,7 @@ func FuzzExecute(f *testing.F) {
 	for _, ops := range [][]o{
 		{{k: assertVersion, ver: 7}, {k: writeFull, data: "abc"}, {k: appendOp, data: "d"}},
 		{{k: omapList, name: "k", end: "l", limit: 3, flag: true}, {k: getAttrs}, {k: omapGet, name: "k1"}},
+		{setOp(someRef(1, 1, 4, 0, 3)), {k: write, off: 2, data: "x"}, {k: read}, {k: truncate, off: 3}, setOp(someRef(2, 0, 9, 0, 9))},
 		{{k: remove, flag: true}, {k: create, flag: true}, {k: omapRmRange, name: "a"}, {k: zero, n: 3}},
 	} {
 		req, payload := request(ops)
@@ -35,7 +36,8 @@ func FuzzExecute(f *testing.F) {
 		}
 		obj := newFake()
 		if there {
-			obj = object("hello", m{"a": "1"}, m{"k1": "v1", "k2": "v2"})
+			ref := someRef(9, 1, 4, 2, 7)
+			obj = object("hello", m{"a": "1"}, m{"k1": "v1", "k2": "v2", ref.Key(): string(ref.Append(nil))})
 		}
 		err := objop.Validate(req, len(payload))
 		out := objop.Execute(obj, key, req, payload)

@@ -84,13 +84,17 @@ func (e *executor) know(i int, from, to uint64) *Error {
 		s.from, s.to = from, to
 		return nil
 	}
+	// Who asks for one range after the other gets to know more each time, or there would be as many listings.
+	wide := s.to - s.from
 	if from < s.from {
+		from = min(from, s.from-min(s.from, wide))
 		if err := e.learn(i, from, s.from); err != nil {
 			return err
 		}
 		s.from = from
 	}
 	if to > s.to {
+		to = max(to, s.to+min(wide, math.MaxUint64-s.to))
 		if err := e.learn(i, s.to, to); err != nil {
 			return err
 		}
