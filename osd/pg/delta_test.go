@@ -132,6 +132,11 @@ func TestDeltas(t *testing.T) {
 		}, false},
 		{"nothing but the version", func(c *cast) { c.change(0, "a", "", &wirepb.ObjOp{Kind: wirepb.OpKind_CREATE}) }, false},
 		{"many keys one by one", many, false},
+		{"references", func(c *cast) {
+			c.setRef(0, "a", 1, 4, 12)
+			c.patch(0, "a", 6, "XX")
+			c.setRef(0, "a", 2, 8, 20) // cuts the first
+		}, false},
 		{"written anew", func(c *cast) { c.mustWrite(0, "a", "new") }, true},
 		{"created", func(c *cast) { c.patch(0, "new", 3, "XX"); c.patch(0, "new", 4, "YY") }, true},
 		{"removed and created anew", func(c *cast) {
