@@ -14,6 +14,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/clienttest"
 )
 
 func (g *gateway) remove(object string) error {
@@ -131,8 +132,27 @@ func TestUploadPartCopyAndAbort(t *testing.T) {
 }
 
 // minio-go signs, chunks, checksums and lists in its own way.
-func TestMinioClient(t *testing.T) {
-	g := newGateway(t, nil)
+func TestMinioClient(t *testing.T) { testMinioClient(t, newGateway(t, nil)) }
+
+// TestMinioClientChunks is the same on a pool that makes chunks of bodies.
+func TestMinioClientChunks(t *testing.T) {
+	pool := clienttest.New(t)
+	var pol client.ChunkPolicy
+	for _, kv := range [][2]string{{"chunks", "4:2:rs"}, {"cut", "content"}, {"chunk_size", "256K"}, {"compression", "s2"}} {
+		if err := pol.Set(kv[0], kv[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool.MakeChunks(pol, 7)
+	testMinioClient(t, newGatewayOn(t, pool, nil))
+	st := pool.ChunkStats()
+	// The same body is put in one piece and in parts of several kinds, copied and composed.
+	if st.Written == 0 || st.Shared < 5*st.Written || st.Local > 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func testMinioClient(t *testing.T, g *gateway) {
 	tr := &http.Transport{}
 	defer tr.CloseIdleConnections()
 	ctx := t.Context()

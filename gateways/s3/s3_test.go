@@ -50,8 +50,13 @@ func users(_ context.Context, accessKey string) (*wirepb.User, error) {
 
 func newGateway(t *testing.T, change func(o *Options)) *gateway {
 	t.Helper()
+	return newGatewayOn(t, clienttest.New(t), change)
+}
+
+func newGatewayOn(t *testing.T, pool *clienttest.Pool, change func(o *Options)) *gateway {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	g := &gateway{t: t, pool: clienttest.New(t), tr: &http.Transport{DisableCompression: true}}
+	g := &gateway{t: t, pool: pool, tr: &http.Transport{DisableCompression: true}}
 	var err error
 	if g.svc, err = bucket.NewService(bucket.Options{Meta: g.pool, Data: g.pool, Log: log}); err != nil {
 		t.Fatal(err)
