@@ -51,12 +51,8 @@ func (v *View) DF() api.DF {
 		df.Pools = append(df.Pools, out)
 	}
 	v.addShards(df.Pools)
-	entries := v.chunkSums()
 	for i := range df.Pools {
 		p, s := &v.Map.Pools[i], &df.Pools[i].Stats
-		if e := entries[p.ID]; e != nil { // entries of the chunk index are objects, but not the users'
-			s.Objects = max(0, s.Objects-e.Chunks)
-		}
 		raw := v.maxAvail(p)
 		s.MaxAvail = int64(float64(raw) / copiesOf(p))
 		s.Percent = ratio(s.Used, s.Used+raw)
