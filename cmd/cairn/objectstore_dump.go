@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -93,12 +95,23 @@ func newStoreObjectCommand(o *objectstore, use, short string, f func(k store.Key
 		if name == "" {
 			return usageErrorf("flag --name is missing: which object? See `cairn objectstore list --pg %s`", p)
 		}
-		return f(store.Key{PG: p, Space: sp, Name: name})
+		return f(store.Key{PG: p, Space: sp, Name: storedName(name)})
 	})
 	pgFlag(cmd, &id, "the PG")
-	cmd.Flags().StringVar(&name, "name", "", "the object's name")
+	cmd.Flags().StringVar(&name, "name", "", "the object's name, or what list prints, with its quotes: so records can be named")
 	cmd.Flags().StringVar(&space, "space", "objects", "objects, meta or staging")
 	return cmd
+}
+
+// storedName is the name of an object as it was given: in quotes it is what list has printed, since no shell has zero
+// bytes, with which the names of cairn's own records begin.
+func storedName(given string) string {
+	if strings.HasPrefix(given, `"`) {
+		if name, err := strconv.Unquote(given); err == nil {
+			return name
+		}
+	}
+	return given
 }
 
 func (o *objectstore) dumpObject(k store.Key) error {
