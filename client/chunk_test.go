@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/clienttest"
@@ -489,6 +490,62 @@ func TestChunkDedup(t *testing.T) {
 		}
 		if h.Count() != 16 {
 			t.Fatalf("%d shards", h.Count())
+		}
+	})
+}
+
+// TestChunkRevived: who finds a condemned chunk keeps it from being deleted.
+func TestChunkRevived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _, data := oneChunk(t, 8)
+		mustWrite(t, p, "a", data)
+		entry := entries(p)[0]
+		if _, err := p.DoRaw(context.Background(), entry, new(client.Op).AsRecord().SetAttr(chunk.CondemnedAttr, make([]byte, 8))); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, p, "b", data)
+		_, err := p.DoRaw(context.Background(), entry, new(client.Op).AsRecord().CmpAttr(chunk.CondemnedAttr, make([]byte, 8)).Remove(false))
+		if !errors.Is(err, client.ErrConflict) {
+			t.Fatalf("the chunk is deleted as if nobody referred to it: %v", err)
+		}
+		checkRead(t, p, "b", data)
+	})
+}
+
+// TestChunkMemory: shards under way are bounded, however much is written at a time.
+func TestChunkMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 2 << 20
+		raw, h := clienttest.New(t), clienttest.NewHolders(6)
+		pol := chunkPolicy(t, "4:2:rs")
+		x := client.NewChunks("p", 1, raw, h, func() client.ChunkPolicy { return pol }, client.NewChunkPlane(most, time.Minute, nil))
+		var under, peak atomic.Int64
+		h.Before(func(_ context.Context, c clienttest.HolderCall) error {
+			if c.What == "put" {
+				peak.Store(max(peak.Load(), under.Add(32<<10)))
+				<-time.After(time.Millisecond) // of the bubble's time: all that may be under way is
+			}
+			return nil
+		})
+		h.After(func(_ context.Context, c clienttest.HolderCall, err error) error {
+			if c.What == "put" {
+				under.Add(-32 << 10)
+			}
+			return err
+		})
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				data := randomBytes(uint64(i), 2<<20)
+				if _, err := x.DoChunked(context.Background(), fmt.Sprint(i), new(client.Op).WriteFull(data), client.ChunkOptions{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		// A chunk counts with its own bytes and those of its shards.
+		if p := peak.Load(); p > most || p < most/4 {
+			t.Fatalf("%d bytes of shards under way, the limit is %d", p, most)
 		}
 	})
 }

@@ -60,10 +60,9 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 	fail := func(what string, err error) (chunk.Ref, error) {
 		return chunk.Ref{}, fmt.Errorf("chunk %s of object %q: %s: %w", fp, object, what, err)
 	}
+	ref.Nonce = newNonce()
 	var last error
-	for range chunkAttempts {
-		// Of every attempt its own: the one before may have been voided, which is how it came to fail.
-		ref.Nonce = newNonce()
+	for range chunkAttempts { // each ends for certain before the next, so that the nonce is listed once
 		back := chunk.BackRef{Nonce: ref.Nonce, Pool: x.pool, Object: object, At: x.plane.now().UnixNano()}
 		if shared {
 			l, err := x.adopt(ctx, p.entry, &back)
