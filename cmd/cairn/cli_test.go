@@ -49,6 +49,13 @@ func newCluster(t *testing.T) *cluster {
 				return json.RawMessage(`{"pgs":1}`), nil
 			}
 			if q := h.GetChunkCare(); q != nil {
+				switch q.What {
+				case "status":
+					return json.RawMessage(`{"pgs":4,"looked":4,"chunks":{"chunks":9,"bytes":1048576},"runs":3,"last":{"what":"audit","pgs":4,"errors":[],
+						"work":{"leaked":2,"healed":1},"chunks":{"chunks":9}},"problems":[{"kind":"dangling","pool":1,"object":"a\u0007b","text":"it is gone"}]}`), nil
+				case "gc", "audit", "repair":
+					return json.RawMessage(`{"osd":0,"run":3}`), nil
+				}
 				return json.RawMessage(fmt.Sprintf(`{"pgs":2,"pending":%d,"objects":5,"settled":3,"chunks":7,"bytes":1048576}`, max(q.MinAgeNs, 0)/1e9)), nil
 			}
 			if h.GetPgInconsistentList().GetShard() > 0 {

@@ -171,6 +171,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descReadBytes, sum.ReadBytes)
 	gauge(descWriteBytes, sum.WriteBytes)
 	gauge(descRecovery, sum.RecoveringBytes)
+	v.collectCare(ch)
 	for _, p := range v.DF().Pools {
 		gauge(descPoolStored, float64(p.Stats.Stored), p.Name)
 		gauge(descPoolUsed, float64(p.Stats.Used), p.Name)

@@ -77,6 +77,7 @@ func (s *Server) routes() {
 	s.pgRoutes()
 	s.scrubRoutes()
 	s.settleRoutes()
+	s.careRoutes()
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()

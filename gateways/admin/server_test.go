@@ -105,6 +105,12 @@ func TestRequests(t *testing.T) {
 		}
 		if q := h.GetChunkCare(); q != nil {
 			switch {
+			case q.What == "status" && to == 0:
+				return json.RawMessage(`{"pgs":4,"looked":3,"work":{"leaked":2},"chunks":{"chunks":9},"problems":[{"kind":"dangling","pool":1,"object":"a","text":"gone"}],"runs":5,"last":{"what":"audit","pgs":4,"errors":[],"work":{"leaked":2}}}`), nil
+			case q.What == "audit" && to == 0 && q.MinAgeNs == 90e9 && q.Pool > 0, q.What == "gc" && to == 0 && q.MinAgeNs == -1 && q.Pool == 0:
+				return json.RawMessage(`{"osd":0,"run":6}`), nil
+			case to == 1 && q.What != "settle":
+				return nil, &wire.Error{Code: wirepb.Code_TRY_LATER, Text: "not ready"}
 			case q.What != "settle" || q.Pool == 0:
 				return nil, errors.New("asked for " + q.String())
 			case to == 1:
@@ -229,6 +235,13 @@ func TestRequests(t *testing.T) {
 		{"POST", "/pools/ec/settle", `{"idle_seconds":-1}`, 422, "expected number >= 0"},
 		{"GET", "/pools/ec/settle", "", 200, `{"pgs":4,"pending":1,"objects":5,"settled":3,"chunks":7,"bytes":8,"conflicts":1,"failed":2,"waiting":["osd.1: `},
 		{"GET", "/pools/nope/settle", "", 404, "cairn pool ls"},
+		{"GET", "/chunks/care", "", 200, `"problems":[{"kind":"dangling","pool":1,"object":"a","text":"gone"}],"waiting":["osd.1: `},
+		{"GET", "/chunks/care", "", 200, `"runs":[{"osd":0,"run":5,"what":"audit","pgs":4,`},
+		{"POST", "/chunks/care/audit", `{"pool":"ec","min_age_seconds":90}`, 200, `{"runs":[{"osd":0,"run":6,"what":"audit",`},
+		{"POST", "/chunks/care/gc", `{}`, 200, `"run":6`},
+		{"POST", "/chunks/care/gc", `{"pool":"nope"}`, 404, "cairn pool ls"},
+		{"POST", "/chunks/care/audit", `{"min_age_seconds":-1}`, 422, "expected number >= 0"},
+		{"POST", "/chunks/care/nothing", `{}`, 404, ""},
 		{"POST", "/pools/rbd/settle", `{}`, 422, "makes no chunks"},
 		{"PUT", "/pools/ec/settings/chunks", `{"value":"none"}`, 200, `"chunks":"none"}`},
 		{"DELETE", "/pools/ec?confirm=ec", "", 204, ""},
@@ -351,6 +364,7 @@ func TestOpenAPI(t *testing.T) {
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
 		get/users post/users get/users/{name} delete/users/{name}
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} put/buckets/{name}/settings/{key} get/buckets/{name}/usage
+		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
 		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)

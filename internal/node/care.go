@@ -107,7 +107,11 @@ func (g careGroups) Led() []chunkcare.Led {
 type careHook struct{ c *chunkcare.Care }
 
 func (h careHook) Ask(ctx context.Context, r *wirepb.ChunkCare) (any, error) {
-	return h.c.Ask(ctx, r.What, placement.PoolID(r.Pool), time.Duration(r.MinAgeNs))
+	pool, age := placement.PoolID(r.Pool), time.Duration(r.MinAgeNs)
+	if r.What == chunkcare.AskStatus || r.What == chunkcare.AskSettle {
+		return h.c.Ask(ctx, r.What, pool, age)
+	}
+	return h.c.Begin(r.What, pool, age) // which may take long: who asked looks at the status
 }
 
 func (h careHook) Report() ([]*wirepb.ChunkStat, *wirepb.ChunkWork) {

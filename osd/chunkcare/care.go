@@ -79,8 +79,13 @@ type Care struct {
 	marks    map[at][]byte              // of entries of which this OSD drops shards, see leavingAttr
 	sum      Work
 	problems []Problem
-	failed   *turn  // the work that failed last and has not been done since
-	waiting  string // why
+	queue    []asked
+	begun    uint64  // runs that Begin was asked for
+	runs     uint64  // the last of them that has been done
+	running  string  // the one that is being done
+	last     *Report // of the last that has been done
+	failed   *turn   // the work that failed last and has not been done since
+	waiting  string  // why
 
 	settling settling
 }

@@ -11,7 +11,7 @@ import (
 type PoolStat struct {
 	Pool   placement.PoolID
 	PGs    int
-	Looked int // PGs whose entries have all been looked at since an OSD came, went for good, or was marked out or in
+	Looked int             // PGs whose entries have all been looked at since an OSD came, went for good, or was marked out or in
 	Epoch  placement.Epoch // of the map by which Looked counts
 	Stat   Stat
 }

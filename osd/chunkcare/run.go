@@ -41,9 +41,76 @@ func (c *Care) Run(ctx context.Context) {
 		default:
 			continue // somebody asked for something
 		}
+		c.answerAll(ctx)
 		c.Step(ctx)
 		<-c.busy
 	}
+}
+
+// asked is work that somebody asked for with Begin.
+type asked struct {
+	run  uint64
+	what string
+	pool placement.PoolID
+	age  time.Duration
+}
+
+// askedMax is how much of it can wait.
+const askedMax = 16
+
+// Started says by which number work that was begun can be found in Status.
+type Started struct {
+	OSD int32  `json:"osd"`
+	Run uint64 `json:"run"`
+}
+
+// Begin has Run do what Ask does, soon. The work is done when Status has at least its number in Runs.
+func (c *Care) Begin(what string, pool placement.PoolID, age time.Duration) (Started, error) {
+	if err := checkAsk(what); err != nil {
+		return Started{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.queue {
+		if a.what == what && a.pool == pool && a.age == age {
+			return Started{int32(c.o.Self), a.run}, nil
+		}
+	}
+	if len(c.queue) >= askedMax {
+		return Started{}, fmt.Errorf("care for chunks: %w: %d runs wait already", client.ErrTryLater, len(c.queue))
+	}
+	c.begun++
+	c.queue = append(c.queue, asked{c.begun, what, pool, age})
+	return Started{int32(c.o.Self), c.begun}, nil
+}
+
+// answerAll does what Begin was asked for. busy is held.
+func (c *Care) answerAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		if len(c.queue) == 0 {
+			c.mu.Unlock()
+			return
+		}
+		a := c.queue[0]
+		c.queue = c.queue[1:]
+		c.running = a.what
+		c.mu.Unlock()
+		r, err := c.answer(ctx, a.what, a.pool, a.age)
+		if err != nil {
+			r = &Report{OSD: int32(c.o.Self), What: a.what, Errors: []string{err.Error()}, Problems: []Problem{}}
+		}
+		c.mu.Lock()
+		c.running, c.runs, c.last = "", a.run, r
+		c.mu.Unlock()
+	}
+}
+
+func checkAsk(what string) error {
+	if what != AskRepair && what != AskGC && what != AskAudit {
+		return fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s, %s or %s", client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit, AskSettle)
+	}
+	return nil
 }
 
 // Step does once what is due. Run calls it; tests may instead, not beside Run.
@@ -53,17 +120,9 @@ func (c *Care) Step(ctx context.Context) {
 		return
 	}
 	set := c.o.Settings(m)
-	groups := c.follow()
+	groups := c.follow(set.DeepEvery)
 	where := holdersOf(m)
-	for _, g := range groups {
-		c.due(ctx, g, &g.outbox, set.OutboxEvery, "outbox", func() error { return c.outbox(ctx, g.id) })
-	}
-	for _, g := range groups {
-		if g.clean {
-			c.due(ctx, g, &g.gc, set.GCInterval, "gc", func() error { return c.gc(ctx, g.id, set.GCInterval) })
-		}
-		c.due(ctx, g, &g.voids, max(set.VoidAge/24, set.GCInterval), "void records", func() error { return c.voids(ctx, g.id, set.VoidAge) })
-	}
+	c.small(ctx, groups, set)
 	for _, g := range groups {
 		if g.where != where && !g.light.last.IsZero() {
 			// An OSD came, went, or was marked out: who has lost shards is found without asking anybody.
@@ -71,19 +130,23 @@ func (c *Care) Step(ctx context.Context) {
 				return c.survey(ctx, g, &sweep{how: byMap}, where)
 			})
 		}
-		c.due(ctx, g, &g.deep, set.DeepEvery, "deep look", func() error {
-			if g.light.last.IsZero() {
-				return nil // the light one comes first
-			}
-			err := c.survey(ctx, g, &sweep{how: deep, audit: true, age: set.OrphanAge}, where)
-			if err != nil && !errors.As(err, new(unauditedError)) {
-				return err
-			}
-			return cmp.Or(c.objectsOf(ctx, g), err)
-		})
+	}
+	for _, g := range groups {
+		if !g.light.last.IsZero() { // the light one comes first
+			c.due(ctx, g, &g.deep, set.DeepEvery, "deep look", func() error {
+				err := c.survey(ctx, g, &sweep{how: deep, audit: true, age: set.OrphanAge}, where)
+				if err != nil && !errors.As(err, new(unauditedError)) {
+					return err
+				}
+				return cmp.Or(c.objectsOf(ctx, g), err)
+			})
+		}
 		c.due(ctx, g, &g.light, set.LightEvery, "light look", func() error {
 			return c.survey(ctx, g, &sweep{how: light, audit: true, age: set.OrphanAge}, where)
 		})
+		// These may have taken long.
+		c.answerAll(ctx)
+		c.small(ctx, groups, set)
 	}
 	every := set.OrphanAge
 	if c.emptied() {
@@ -92,6 +155,19 @@ func (c *Care) Step(ctx context.Context) {
 	for i := range m.Pools {
 		pool := m.Pools[i].ID
 		c.due(ctx, nil, c.ownTurn(pool), every, "own shards", func() error { return c.orphans(ctx, pool, set.OrphanAge) })
+	}
+}
+
+// small does what does not take long.
+func (c *Care) small(ctx context.Context, groups []*group, set Settings) {
+	for _, g := range groups {
+		c.due(ctx, g, &g.outbox, set.OutboxEvery, "outbox", func() error { return c.outbox(ctx, g.id) })
+	}
+	for _, g := range groups {
+		if g.clean {
+			c.due(ctx, g, &g.gc, set.GCInterval, "gc", func() error { return c.gc(ctx, g.id, set.GCInterval) })
+		}
+		c.due(ctx, g, &g.voids, max(set.VoidAge/24, set.GCInterval), "void records", func() error { return c.voids(ctx, g.id, set.VoidAge) })
 	}
 }
 
@@ -108,8 +184,8 @@ func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) err
 	return err
 }
 
-// follow brings the list of PGs up to date.
-func (c *Care) follow() []*group {
+// follow brings the list of PGs up to date; every is how often each is looked at deeply.
+func (c *Care) follow(every time.Duration) []*group {
 	led := c.o.Groups.Led()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,14 +196,23 @@ func (c *Care) follow() []*group {
 		g := old[l.ID]
 		if g == nil {
 			g = &group{id: l.ID}
-			// Deep looks wait their time, each PG its own: not all begin when the OSD does.
-			g.deep.last = c.o.Clock.Wall()
+			g.deep.last = lastTurn(l.ID, c.o.Clock.Wall(), every)
 		}
 		g.clean = l.Clean
 		c.groups[l.ID] = g
 		list = append(list, g)
 	}
 	return list
+}
+
+// lastTurn is when the last turn of a PG began: each has its own moment in every interval, drawn from its id, so that not all
+// are looked at deeply at once, and not all when an OSD starts.
+func lastTurn(id placement.PGID, now time.Time, every time.Duration) time.Time {
+	if every <= 0 {
+		return now
+	}
+	phase := int64(placement.NameHash("chunks "+id.String()) % uint64(every))
+	return now.Add(-time.Duration((now.UnixNano() - phase) % int64(every)))
 }
 
 func (c *Care) ownTurn(pool placement.PoolID) *turn {
@@ -215,8 +300,8 @@ func (c *Care) Ask(ctx context.Context, what string, pool placement.PoolID, age 
 	case AskSettle:
 		return c.askSettle(pool, age)
 	}
-	if what != AskRepair && what != AskGC && what != AskAudit {
-		return nil, fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s, %s or %s", client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit, AskSettle)
+	if err := checkAsk(what); err != nil {
+		return nil, err
 	}
 	select {
 	case c.busy <- struct{}{}:
@@ -224,6 +309,11 @@ func (c *Care) Ask(ctx context.Context, what string, pool placement.PoolID, age 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	return c.answer(ctx, what, pool, age)
+}
+
+// answer does what was asked for. busy is held.
+func (c *Care) answer(ctx context.Context, what string, pool placement.PoolID, age time.Duration) (*Report, error) {
 	m := c.o.Cluster.Map()
 	set := c.o.Settings(m)
 	if age < 0 {
@@ -235,7 +325,7 @@ func (c *Care) Ask(ctx context.Context, what string, pool placement.PoolID, age 
 	c.problems = nil // what still is one is found again
 	c.mu.Unlock()
 	where := holdersOf(m)
-	for _, g := range c.follow() {
+	for _, g := range c.follow(set.DeepEvery) {
 		if pool != 0 && g.id.Pool != pool {
 			continue
 		}

@@ -147,7 +147,9 @@ func (c *Care) Status() Status {
 	settle := c.SettleStatus(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: slices.Clone(c.problems), Waiting: c.waiting, Settle: settle}
+	s := Status{
+		OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: append([]Problem{}, c.problems...),
+		Waiting: c.waiting, Settle: settle}
 	for _, g := range c.groups {
 		s.Chunks.Add(g.stat)
 		if !g.light.last.IsZero() {
