@@ -285,7 +285,7 @@ func (g *gather) fail(i int, err error) {
 			g.x.plane.log.Warn("shard of a chunk is bad", "chunk", g.fp.String(), "generation", uint64(g.l.Gen), "shard", i, "osd", osd.String(), "err", err)
 		}
 	case osd != placement.NoOSD && !errors.Is(err, errNotUp) && g.ctx.Err() == nil:
-		g.x.plane.troubled(osd)
+		g.x.plane.troubled(osd, err)
 	}
 }
 

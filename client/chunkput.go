@@ -303,7 +303,7 @@ func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
 		said = append(said, held{r.shard, r.osd, r.err})
 		full := errors.Is(r.err, ErrNoSpace)
 		if !full {
-			x.plane.troubled(r.osd)
+			x.plane.troubled(r.osd, r.err)
 		}
 		if !slices.Contains(avoid, r.osd) {
 			avoid = append(avoid, r.osd)

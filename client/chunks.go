@@ -27,11 +27,12 @@ var ErrFewHolders = errors.New("too few OSDs can hold the shards of a chunk now"
 const (
 	MinChunkBytes = 64 << 10 // fewer bytes stay in the object
 
-	shardRequests   = 512         // under way in a Client; more wait
-	layoutsKept     = 4096        // layouts remembered of chunks that care has moved
-	troubleLasts    = time.Second // an OSD that failed is the last choice for so long
-	chunkAttempts   = 6           // to store one chunk anew, or to read an object anew
-	holderRetries   = 3           // of one OSD for one shard, when there is no other
+	shardRequests   = 512             // under way in a Client; more wait
+	layoutsKept     = 4096            // layouts remembered of chunks that care has moved
+	troubleLasts    = time.Second     // an OSD that failed is the last choice for so long, ...
+	silenceLasts    = 5 * time.Second // ... or so long if it did not answer: to ask it again costs as much time
+	chunkAttempts   = 6               // to store one chunk anew, or to read an object anew
+	holderRetries   = 3               // of one OSD for one shard, when there is no other
 	holderPause     = 50 * time.Millisecond
 	dropPatience    = 5 * time.Second // to take back what a write left that failed
 	indexPatience   = 3               // times that the index may say the same of shards that are not there
@@ -102,8 +103,8 @@ type ChunkPlane struct {
 	layouts layoutCache
 	speeds  speeds
 
-	mu      sync.Mutex // guards below
-	trouble map[placement.OSDID]time.Time
+	mu      sync.Mutex                    // guards below
+	trouble map[placement.OSDID]time.Time // until when
 
 	n struct {
 		written, shared, lostRaces, local, replaced, read, rebuilt, hedged, badShards, moved, reread atomic.Int64
@@ -146,24 +147,28 @@ func (c *ChunkPlane) room(ctx context.Context, bytes int64, requests int) (free 
 }
 
 // troubled notes that an OSD failed, and whoever can chooses others for a while.
-func (c *ChunkPlane) troubled(osd placement.OSDID) {
+func (c *ChunkPlane) troubled(osd placement.OSDID, err error) {
+	lasts := troubleLasts
+	if errors.Is(err, context.DeadlineExceeded) {
+		lasts = silenceLasts
+	}
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, at := range c.trouble {
-		if now.Sub(at) > troubleLasts {
+	for id, until := range c.trouble {
+		if now.After(until) {
 			delete(c.trouble, id)
 		}
 	}
-	c.trouble[osd] = now
+	c.trouble[osd] = now.Add(lasts)
 }
 
 // inTrouble reports whether an OSD failed lately.
 func (c *ChunkPlane) inTrouble(osd placement.OSDID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at, ok := c.trouble[osd]
-	return ok && c.now().Sub(at) <= troubleLasts
+	until, ok := c.trouble[osd]
+	return ok && !c.now().After(until)
 }
 
 // troubles lists the OSDs that failed lately.
@@ -171,8 +176,8 @@ func (c *ChunkPlane) troubles() (osds []placement.OSDID) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, at := range c.trouble {
-		if now.Sub(at) <= troubleLasts {
+	for id, until := range c.trouble {
+		if !now.After(until) {
 			osds = append(osds, id)
 		}
 	}
