@@ -17,6 +17,7 @@ import (
 func wide(t *testing.T, s *stage) {
 	t.Helper()
 	s.edit(func(m *placement.Map) {
+		m.Crush = m.Crush.Clone() // others read the one before
 		for id := 1; id < 8; id++ {
 			host := []string{"h", "i", "j", "k"}[id%4]
 			if err := m.Crush.AddDevice(id, "ssd", crush.WeightOne, crush.Location{"root": crush.DefaultRoot, "host": host}); err != nil {
