@@ -142,6 +142,28 @@ func TestUsage(t *testing.T) {
 	if more := usage(f.b, ""); more.Refs != u.Refs+16 || more.Chunks != u.Chunks || more.Objects != 4 {
 		t.Errorf("with the same in parts: %+v", more)
 	}
+	both := func(want int64) {
+		t.Helper()
+		u, err := f.svc.Usage(ctx, "ann", limits)
+		if err != nil || u.Objects != want || u.Chunks != 17 || u.SharedBytes != 0 {
+			t.Errorf("all buckets: %+v, %v; want %d objects", u, err, want)
+		}
+	}
+	both(4)
+	second, err := f.svc.Create(ctx, "second", "ann", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bobs, err := f.svc.Create(ctx, "bobs", "bob", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*Bucket{second, bobs} {
+		if _, err := put(b, "copy", half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both(5)
 	limits.Chunks = 5
 	if u := usage(f.b, ""); !u.Partial || u.Objects >= 4 {
 		t.Errorf("at most 5 chunks: %+v", u)

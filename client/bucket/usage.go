@@ -42,7 +42,7 @@ const usageBackRefs = 1000
 
 // usageWalk is a look at the usage.
 type usageWalk struct {
-	b      *Bucket
+	s      *Service
 	limits UsageLimits
 	until  time.Time
 
@@ -55,7 +55,7 @@ type usageWalk struct {
 // Usage looks at what the objects of the bucket take, or the one under key unless that is "". The bucket's index keeps no
 // such totals, so it reads the references of every data object, and the entry of every chunk.
 func (b *Bucket) Usage(ctx context.Context, key string, limits UsageLimits) (Usage, error) {
-	w := &usageWalk{b: b, limits: limits, until: b.svc.o.Now().Add(limits.Time), chunks: map[chunk.Fingerprint]chunk.Layout{}, bodies: map[id]bool{}}
+	w := b.svc.usageWalk(limits)
 	if key != "" {
 		o, err := b.Get(ctx, key)
 		if err == nil {
@@ -64,7 +64,7 @@ func (b *Bucket) Usage(ctx context.Context, key string, limits UsageLimits) (Usa
 		if err != nil {
 			return Usage{}, keyErr("look at the usage of", b, key, err)
 		}
-	} else if err := w.all(ctx); err != nil {
+	} else if err := w.all(ctx, b); err != nil {
 		return Usage{}, nameErr("look at the usage of", b.name, err)
 	}
 	if err := w.index(ctx); err != nil {
@@ -73,28 +73,59 @@ func (b *Bucket) Usage(ctx context.Context, key string, limits UsageLimits) (Usa
 	return w.u, nil
 }
 
+// Usage looks at what all buckets of an owner take together. In a pool whose tenants share chunks with themselves nobody
+// else refers to them.
+func (s *Service) Usage(ctx context.Context, owner string, limits UsageLimits) (Usage, error) {
+	fail := func(err error) (Usage, error) {
+		return Usage{}, fmt.Errorf("look at the usage of %q: %w", owner, err)
+	}
+	infos, err := s.List(ctx, owner)
+	if err != nil {
+		return fail(err)
+	}
+	w := s.usageWalk(limits)
+	for _, in := range infos {
+		b, err := s.Bucket(ctx, in.Name)
+		if err == nil {
+			err = w.all(ctx, b)
+		}
+		if err != nil && !errors.Is(err, ErrNoSuchBucket) {
+			return fail(err)
+		}
+	}
+	if err := w.index(ctx); err != nil {
+		return fail(err)
+	}
+	return w.u, nil
+}
+
+func (s *Service) usageWalk(limits UsageLimits) *usageWalk {
+	return &usageWalk{s: s, limits: limits, until: s.o.Now().Add(limits.Time), chunks: map[chunk.Fingerprint]chunk.Layout{}, bodies: map[id]bool{}}
+}
+
 // full reports whether a limit is reached.
 func (w *usageWalk) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.chunks) >= w.limits.Chunks || !w.b.svc.o.Now().Before(w.until) {
+	if len(w.chunks) >= w.limits.Chunks || !w.s.o.Now().Before(w.until) {
 		w.u.Partial = true
 	}
 	return w.u.Partial
 }
 
-func (w *usageWalk) all(ctx context.Context) error {
-	return w.b.scan(ctx, kindEntry, "", keyEnd, MaxListEntries, func(key string, value []byte) (string, bool, error) {
+// all takes in all objects of a bucket.
+func (w *usageWalk) all(ctx context.Context, b *Bucket) error {
+	return b.scan(ctx, kindEntry, "", keyEnd, MaxListEntries, func(key string, value []byte) (string, bool, error) {
 		if w.full() {
 			return "", true, nil
 		}
 		e := new(bucketpb.Entry)
 		if err := decode(value, e); err != nil {
-			return "", false, keyErr("read", w.b, key, err)
+			return "", false, keyErr("read", b, key, err)
 		}
 		var manifest []byte
 		if e.Layout == bucketpb.Layout_PARTS {
-			o, err := w.b.Get(ctx, key)
+			o, err := b.Get(ctx, key)
 			if errors.Is(err, ErrNoSuchKey) {
 				return "", false, nil // deleted meanwhile
 			}
@@ -103,7 +134,7 @@ func (w *usageWalk) all(ctx context.Context) error {
 			}
 			e, manifest = o.entry, o.body
 		}
-		return "", false, keyErr("look at", w.b, key, w.object(ctx, e, manifest))
+		return "", false, keyErr("look at", b, key, w.object(ctx, e, manifest))
 	})
 }
 
@@ -112,7 +143,7 @@ func (w *usageWalk) object(ctx context.Context, e *bucketpb.Entry, manifest []by
 	w.u.Objects++
 	w.u.Bytes += int64(e.Size)
 	refs, err := dataRefs(e, manifest)
-	if err != nil || w.b.svc.chunks == nil {
+	if err != nil || w.s.chunks == nil {
 		return err
 	}
 	var names []string
@@ -130,7 +161,7 @@ func (w *usageWalk) object(ctx context.Context, e *bucketpb.Entry, manifest []by
 		if w.full() {
 			return nil
 		}
-		refs, _, err := w.b.svc.chunks.Refs(ctx, names[i])
+		refs, _, err := w.s.chunks.Refs(ctx, names[i])
 		if errors.Is(err, client.ErrNotFound) {
 			return nil // replaced or deleted meanwhile
 		}
@@ -156,7 +187,7 @@ func (w *usageWalk) index(ctx context.Context) error {
 		fps = append(fps, fp)
 	}
 	return together(ctx, len(fps), func(ctx context.Context, i int) error {
-		info, err := w.b.svc.chunks.Info(ctx, fps[i], usageBackRefs)
+		info, err := w.s.chunks.Info(ctx, fps[i], usageBackRefs)
 		if errors.Is(err, client.ErrNotFound) {
 			return nil // all references to it are gone by now
 		}

@@ -348,6 +348,8 @@ func TestSession(t *testing.T) {
 		{"user get alice", 0, "access key:   ACCESSalice\n"},
 		{"user get alice --show-secret", 0, "secret-of-alice"},
 		{"user get carol", 3, "see `cairn user ls`"},
+		{"user usage alice", 0, "user:               alice\n"},
+		{"user usage carol", 3, "see `cairn user ls`"},
 		{"bucket create pictures", 2, "flag --owner is missing"},
 		{"bucket create pictures --owner alice", 0, "bucket 'pictures' created for user 'alice'\n"},
 		{"bucket create pictures --owner alice", 5, "exists"},
@@ -400,7 +402,7 @@ func TestJSON(t *testing.T) {
 	for _, args := range []string{
 		"status", "health detail", "df", "mon stat", "osd tree", "osd df", "osd stat", "osd out 1", "osd in 1", "osd reweight 1 1", "osd set pause", "osd unset pause",
 		"pg stat", "pg ls", "pg dump", "pg query 1.0", "pg scrub 1.0", "pg list-inconsistent 1.0", "osd repair 1", "pool create p", "pool ls", "pool ls detail", "pool get p size", "pool set p size 2", "pool rm p --confirm p",
-		"user create u", "user ls", "user get u", "bucket ls", "bucket create bbb --owner u", "bucket stat bbb", "bucket info bbb", "bucket info bbb/k", "bucket set bbb cut content", "bucket rm bbb --confirm bbb", "user rm u --confirm u",
+		"user create u", "user ls", "user get u", "user usage u", "bucket ls", "bucket create bbb --owner u", "bucket stat bbb", "bucket info bbb", "bucket info bbb/k", "bucket set bbb cut content", "bucket rm bbb --confirm bbb", "user rm u --confirm u",
 		"audit ls", "config ls", "config get full_ratio", "config set full_ratio 0.9", "config rm full_ratio", "osd ok-to-stop 1", "osd drain status",
 		"osd drain 1 --force", "osd undrain 1", "osd crush set-device-class ssd 1", "osd crush reweight 1 1", "osd crush move host1 rack=r1",
 		"map show", "map locate rbd foo", "object ls -p rbd", "object stat o0 -p rbd", "object rm o0 -p rbd", "version",

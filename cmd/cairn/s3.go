@@ -106,7 +106,11 @@ func runBucketRemove(ctx context.Context, e *env, name, sure string) error {
 }
 
 func newUserCommand(e *env) *cobra.Command {
-	return group("user", "S3 users and their keys", newUserCreateCommand(e), newUserListCommand(e), newUserGetCommand(e), newUserRemoveCommand(e))
+	return group("user", "S3 users and their keys", newUserCreateCommand(e), newUserListCommand(e), newUserGetCommand(e), newUserRemoveCommand(e),
+		e.leaf("usage NAME", "Show what all buckets of a user take, and what deduplication saves", args("NAME"),
+			func(ctx context.Context, a []string) error {
+				return ask(ctx, e, func(ctx context.Context, c *api.Client) (api.BucketUsage, error) { return c.UserUsage(ctx, a[0]) }, show.BucketUsage)
+			}))
 }
 
 // userCreateOptions configures runUserCreate.

@@ -20,6 +20,8 @@ type Buckets interface {
 	Set(ctx context.Context, name, key, value string) error
 	// Usage says what a bucket takes, or one of its objects unless key is "".
 	Usage(ctx context.Context, name, key string) (api.BucketUsage, error)
+	// UserUsage says what all buckets of a user take together.
+	UserUsage(ctx context.Context, user string) (api.BucketUsage, error)
 }
 
 // Limits of counting a bucket.
@@ -95,14 +97,24 @@ func (b service) Usage(ctx context.Context, name, key string) (api.BucketUsage, 
 		return api.BucketUsage{}, err
 	}
 	u, err := h.Usage(ctx, key, usageLimits)
-	if err != nil {
-		return api.BucketUsage{}, err
-	}
+	out := usageJSON(u)
+	out.Bucket, out.Key = name, key
+	return out, err
+}
+
+func (b service) UserUsage(ctx context.Context, user string) (api.BucketUsage, error) {
+	u, err := b.s.Usage(ctx, user, usageLimits)
+	out := usageJSON(u)
+	out.User = user
+	return out, err
+}
+
+func usageJSON(u bucket.Usage) api.BucketUsage {
 	return api.BucketUsage{
-		Bucket: name, Key: key, Objects: u.Objects, Bytes: u.Bytes, Chunked: u.Chunked, Refs: u.Refs, Chunks: u.Chunks,
+		Objects: u.Objects, Bytes: u.Bytes, Chunked: u.Chunked, Refs: u.Refs, Chunks: u.Chunks,
 		UniqueBytes: u.ChunkBytes, SharedBytes: u.SharedBytes, Stored: u.Stored, Physical: u.Physical, Partial: u.Partial,
 		DedupRatio: saved(u.Chunked, u.ChunkBytes), Ratio: saved(u.Chunked, u.Stored),
-	}, nil
+	}
 }
 
 // saved is how many times as much one is as the other, 1 where there is nothing to compare.

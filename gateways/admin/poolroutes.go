@@ -265,6 +265,21 @@ func (s *Server) bucketRoutes() {
 			}
 			return out, nil
 		})
+	handle(s, route{"GET", "/users/{name}/usage", "get-user-usage", "users", "What all buckets of a user take, and what deduplication saves", 0},
+		func(ctx context.Context, in *nameInput) (api.BucketUsage, error) {
+			b, err := s.bucketsOrFail()
+			if err != nil {
+				return api.BucketUsage{}, err
+			}
+			if _, err := s.backend.UserGet(ctx, in.Name); err != nil {
+				return api.BucketUsage{}, fail(err, seeUsers)
+			}
+			out, err := b.UserUsage(ctx, in.Name)
+			if err != nil {
+				return out, fail(err, seeBuckets)
+			}
+			return out, nil
+		})
 	act(s, route{"DELETE", "/buckets/{name}", "remove-bucket", "buckets", "Remove an empty bucket", 0},
 		func(ctx context.Context, in *removeInput) error {
 			if _, err := stat(ctx, in.Name); err != nil {

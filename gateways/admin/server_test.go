@@ -273,6 +273,8 @@ func TestRequests(t *testing.T) {
 		{"GET", "/buckets/full/usage", "", 200, `"objects":3`},
 		{"GET", "/buckets/full/usage?key=a/b", "", 200, `"key":"a/b"`},
 		{"GET", "/buckets/none/usage", "", 404, "cairn bucket ls"},
+		{"GET", "/users/alice/usage", "", 200, `"user":"alice"`},
+		{"GET", "/users/nobody/usage", "", 404, "cairn user ls"},
 		{"DELETE", "/buckets/pictures", "", 403, "confirm=pictures"},
 		{"DELETE", "/buckets/pictures?confirm=pictures", "", 204, ""},
 		{"DELETE", "/buckets/full?confirm=full", "", 409, "holds 3 objects"},
@@ -363,8 +365,8 @@ func TestOpenAPI(t *testing.T) {
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
 		get/users post/users get/users/{name} delete/users/{name}
-		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} put/buckets/{name}/settings/{key} get/buckets/{name}/usage
 		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair
+		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
 		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)

@@ -202,6 +202,11 @@ func (c *Client) BucketUsage(ctx context.Context, name, key string) (BucketUsage
 	return get[BucketUsage](ctx, c, "/buckets"+seg(name)+"/usage", q)
 }
 
+// UserUsage returns what all buckets of a user take together.
+func (c *Client) UserUsage(ctx context.Context, name string) (BucketUsage, error) {
+	return get[BucketUsage](ctx, c, "/users"+seg(name)+"/usage", nil)
+}
+
 // BucketRemove removes an empty bucket. confirm must repeat the name.
 func (c *Client) BucketRemove(ctx context.Context, name, confirm string) error {
 	return c.call(ctx, http.MethodDelete, Prefix+"/buckets"+seg(name), url.Values{"confirm": {confirm}}, nil, nil)

@@ -46,9 +46,10 @@ func BucketSettingKeys() []string {
 	return []string{"chunk_size", "chunks", "compression", "cut", "dedup"}
 }
 
-// BucketUsage says what a bucket, or an object in it, takes, and what deduplication and compression save.
+// BucketUsage says what a bucket, an object in it, or all buckets of a user take, and what deduplication and compression save.
 type BucketUsage struct {
-	Bucket  string `json:"bucket"`
+	User    string `json:"user,omitempty" doc:"Of all buckets of a user"`
+	Bucket  string `json:"bucket,omitempty"`
 	Key     string `json:"key,omitempty" doc:"Of one object"`
 	Objects int64  `json:"objects" doc:"Looked at"`
 	Bytes   int64  `json:"bytes" doc:"Of their bodies"`

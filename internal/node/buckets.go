@@ -55,6 +55,15 @@ func (b buckets) Usage(ctx context.Context, name, key string) (api.BucketUsage, 
 	return admin.FromService(s).Usage(ctx, name, key)
 }
 
+// UserUsage implements admin.Buckets.
+func (b buckets) UserUsage(ctx context.Context, user string) (api.BucketUsage, error) {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return api.BucketUsage{}, err
+	}
+	return admin.FromService(s).UserUsage(ctx, user)
+}
+
 // Remove implements admin.Buckets.
 func (b buckets) Remove(ctx context.Context, name string) error {
 	s, err := b.n.service(ctx)

@@ -93,8 +93,11 @@ func BucketInfo(w io.Writer, i api.BucketInfo) error {
 		{"chunks made", cmp.Or(b.Policy, "none")}}, usageFields(&i.Usage)...))
 }
 
-// BucketUsage prints what an object takes.
+// BucketUsage prints what an object takes, or all buckets of a user.
 func BucketUsage(w io.Writer, u api.BucketUsage) error {
+	if u.User != "" {
+		return fields(w, append([][2]string{{"user", u.User}}, usageFields(&u)...))
+	}
 	return fields(w, append([][2]string{{"bucket", u.Bucket}, {"key", u.Key}}, usageFields(&u)...))
 }
 

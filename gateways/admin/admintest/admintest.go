@@ -645,6 +645,11 @@ func (b *Buckets) Usage(ctx context.Context, name, key string) (api.BucketUsage,
 	return u, err
 }
 
+// UserUsage implements admin.Buckets.
+func (b *Buckets) UserUsage(_ context.Context, user string) (api.BucketUsage, error) {
+	return api.BucketUsage{User: user, DedupRatio: 1, Ratio: 1}, nil
+}
+
 // Remove implements admin.Buckets.
 func (b *Buckets) Remove(ctx context.Context, name string) error {
 	v, err := b.Stat(ctx, name)
