@@ -231,8 +231,8 @@ func (c *Care) orphan(ctx context.Context, h Held, young bool) error {
 	}
 	if !ours() && c.o.Mutant != OrphanNoVoid {
 		// Forbid the generation first: an entry made of it before is seen now, one that would be made of it later is refused.
-		if _, err := c.o.Cluster.Do(ctx, a.pool, chunk.VoidChunkName(h.ID.Gen, a.fp), new(client.Op).Create(false)); err != nil {
-			return fmt.Errorf("forbid a generation of chunk %s: %w", a.fp, err)
+		if err := c.forbid(ctx, a.pool, h.ID.Gen, a.fp); err != nil {
+			return err
 		}
 		if e, err = c.entry(ctx, a); err != nil {
 			return err
@@ -308,6 +308,15 @@ func (c *Care) unmarkOne(ctx context.Context, a at, value []byte) error {
 	return nil
 }
 
+// forbid sees to it that no entry is made of a generation of a chunk from now on, for as long as void records are kept.
+func (c *Care) forbid(ctx context.Context, pool placement.PoolID, gen chunk.Gen, fp chunk.Fingerprint) error {
+	// If the record is there its time becomes now all the same.
+	if _, err := c.o.Cluster.Do(ctx, pool, chunk.VoidChunkName(gen, fp), new(client.Op).Create(false)); err != nil {
+		return fmt.Errorf("forbid a generation of chunk %s: %w", fp, err)
+	}
+	return nil
+}
+
 // voids removes void records of one PG that are older than an age: nothing that they forbid is under way any more.
 func (c *Care) voids(ctx context.Context, id placement.PGID, age time.Duration) error {
 	before := c.o.Clock.Wall().Add(-age)
@@ -324,7 +333,12 @@ func (c *Care) voids(ctx context.Context, id placement.PGID, age time.Duration) 
 				if res.Items[0].Mtime.After(before) {
 					return nil
 				}
-				return c.forget(ctx, id.Pool, names[i])
+				// Unless somebody has just needed it again.
+				_, err = c.o.Cluster.Do(ctx, id.Pool, names[i], new(client.Op).AssertVersion(res.Version).Remove(true))
+				if err != nil && !gone(err) {
+					return fmt.Errorf("remove a void record: %w", err)
+				}
+				return nil
 			})
 		})
 		if err != nil {

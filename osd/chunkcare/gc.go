@@ -55,7 +55,17 @@ func (c *Care) expire(ctx context.Context, pool placement.PoolID, record string,
 }
 
 // remove deletes a chunk, unless its entry has changed.
+//
+// Its generation is forbidden while the entry is still there, so that there is no moment in which heal could make the
+// entry again of shards that are about to be dropped: before the entry goes there is one, afterwards there is the void
+// record. After the entry would be too late. Who gets no further than the void record has done no harm: that forbids to
+// make an entry of the generation, and this one is made; it serves as before, may be referred to again, and whoever
+// deletes it later renews the record. It is not taken back if the entry has changed: somebody else who deletes the same
+// chunk may rely on it.
 func (c *Care) remove(ctx context.Context, e *entry) (bool, error) {
+	if err := c.forbid(ctx, e.pool, e.layout.Gen, e.fp); err != nil {
+		return false, err
+	}
 	op := new(client.Op)
 	if c.o.Mutant != GCUnconditional {
 		op.AssertVersion(e.version).CmpAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(e.condemned)))
@@ -68,7 +78,7 @@ func (c *Care) remove(ctx context.Context, e *entry) (bool, error) {
 		return false, fmt.Errorf("delete chunk %s: %w", e.fp, err)
 	}
 	c.count(func(w *Work) { w.Deleted++; w.DeletedBytes += int64(e.layout.Stored) })
-	// The entry is gone for good: its generation never comes back. Shards that cannot be dropped now are found as orphans.
+	// The entry is gone for good: its generation does not come back. Shards that cannot be dropped now are found as orphans.
 	for i, h := range e.layout.Holders {
 		if h == placement.NoOSD || !c.o.Cluster.Map().IsUp(h) {
 			continue

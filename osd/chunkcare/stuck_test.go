@@ -60,7 +60,7 @@ func (w *repairWorld) Do(ctx context.Context, _ placement.PoolID, name string, o
 	if placement.IsRecord(name) {
 		op.AsRecord()
 	}
-	return w.DoRaw(ctx, name, op)
+	return w.DoRaw(ctx, name, op.At(w.now))
 }
 
 func (w *repairWorld) Refs(ctx context.Context, _ placement.PoolID, object string) ([]chunk.Ref, error) {
