@@ -181,6 +181,9 @@ func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) err
 	defer c.mu.Unlock()
 	stat.Dangling = g.stat.Dangling
 	g.stat, g.where = stat, where
+	if s.how >= light {
+		g.light.last = c.o.Clock.Wall() // also if somebody asked for it
+	}
 	return err
 }
 

@@ -101,6 +101,9 @@ type Status struct {
 	Work     Work      `json:"work"`
 	Chunks   Stat      `json:"chunks"`
 	Problems []Problem `json:"problems"` // the latest
+	Running  string    `json:"running"`  // what is being done because somebody asked for it
+	Runs     uint64    `json:"runs"`     // the last such run that is done
+	Last     *Report   `json:"last"`     // of it
 
 	Settle SettleStatus `json:"settle"`
 }
@@ -149,7 +152,8 @@ func (c *Care) Status() Status {
 	defer c.mu.Unlock()
 	s := Status{
 		OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: append([]Problem{}, c.problems...),
-		Waiting: c.waiting, Settle: settle}
+		Waiting: c.waiting, Running: c.running, Runs: c.runs, Last: c.last, Settle: settle,
+	}
 	for _, g := range c.groups {
 		s.Chunks.Add(g.stat)
 		if !g.light.last.IsZero() {
