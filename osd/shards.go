@@ -3,12 +3,14 @@ package osd
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/clock"
@@ -149,8 +151,8 @@ func (d *OSD) onShardPut(c *wire.Conn, m *wire.Message, id *wirepb.ShardID, epoc
 		return
 	case cur.Pool(placement.PoolID(id.Pool)) != nil:
 	case epoch > cur.Epoch:
-		d.o.Monitors.Want(epoch)
-		d.refuseShard(c, m, wirepb.Code_TRY_LATER, "%s has not got map epoch %d yet", d.id, epoch)
+		d.wg.Add(1)
+		go d.putAfter(c, m, id, epoch) // until the map is there, or the time is up
 		return
 	default:
 		d.refuseShard(c, m, wirepb.Code_NOT_FOUND, "pool %d does not exist in map epoch %d", id.Pool, cur.Epoch)
@@ -175,6 +177,24 @@ func (d *OSD) onShardPut(c *wire.Conn, m *wire.Message, id *wirepb.ShardID, epoc
 		}
 	}
 	d.queueShard(c, m, p.run)
+}
+
+// shardMapWait is how long a shard waits for the map that has its pool.
+var shardMapWait = 2 * time.Second
+
+// putAfter stores a shard of a pool that only a later map has. Those who wait are bounded by the connections' limits.
+func (d *OSD) putAfter(c *wire.Conn, m *wire.Message, id *wirepb.ShardID, epoch placement.Epoch) {
+	defer d.wg.Done()
+	ctx, cancel := context.WithTimeout(d.ctx, shardMapWait)
+	defer cancel()
+	d.o.Monitors.Want(epoch)
+	news, err := d.o.Monitors.WaitMap(ctx, epoch)
+	if err != nil || news.Epoch < epoch {
+		d.refuseShard(c, m, wirepb.Code_TRY_LATER, "%s has not got map epoch %d yet", d.id, epoch)
+		return
+	}
+	d.onMap(news) // the session may tell us of it later
+	d.onShardPut(c, m, id, epoch)
 }
 
 // queueShard has a shardWriter do what may take long.

@@ -317,6 +317,8 @@ func TestShardFull(t *testing.T) {
 
 // What makes no sense is refused, and nothing is stored.
 func TestShardHostile(t *testing.T) {
+	defer func(w time.Duration) { shardMapWait = w }(shardMapWait)
+	shardMapWait = 10 * time.Millisecond
 	st := store.NewSim(store.SimOptions{})
 	defer st.Close()
 	d := start(t, options(st, newStage(t)))
@@ -378,11 +380,22 @@ func TestShardsOfRemovedPool(t *testing.T) {
 	o.ReportEvery = 5 * time.Millisecond
 	d := start(t, o)
 	c := dialOSD(t, d)
+	early := make(chan error, 1)
+	go func() { // a client has the next map, which has the pool, before the OSD
+		id := shardN(2, 0)
+		id.Pool = 2
+		_, err := ask(t, c, &wirepb.Header{Epoch: uint64(s.Map().Epoch + 1), Body: &wirepb.Header_ShardPut{ShardPut: &wirepb.ShardPut{Id: id}}}, []byte("x"))
+		early <- err
+	}()
 	s.edit(func(m *placement.Map) {
 		m.NextPool = 3
 		m.Pools = append(m.Pools, placement.Pool{ID: 2, Name: "q", Size: 1, MinSize: 1, PGNum: 1, PGNumTarget: 1, FirstPGNum: 1})
+		// The put that came too early waits, or comes now.
 		m.PGs = append(m.PGs, placement.PoolPGs{Pool: 2, Records: []placement.PGRecord{{Term: 1, Version: 1, Primary: placement.NoOSD, InSync: []placement.OSDID{0}}}})
 	})
+	if err := <-early; err != nil {
+		t.Fatal(err)
+	}
 	for _, pool := range []uint32{1, 2} {
 		id := shardN(1, 0)
 		id.Pool = pool
@@ -390,7 +403,7 @@ func TestShardsOfRemovedPool(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := st.PoolShards(); len(n) != 2 || n[1] != (store.PoolShards{Pool: 2, Shards: 1, Bytes: 5000}) {
+	if n := st.PoolShards(); len(n) != 2 || n[1] != (store.PoolShards{Pool: 2, Shards: 2, Bytes: 5001}) {
 		t.Fatal(n)
 	}
 	s.edit(func(m *placement.Map) { m.Pools, m.PGs = m.Pools[:1], m.PGs[:1] })
