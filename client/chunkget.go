@@ -127,15 +127,14 @@ type gather struct {
 
 // shardRead is what is known of one shard.
 type shardRead struct {
-	dst      []byte // where its wanted bytes go; nil: none are wanted
-	from     uint32 // of those, in the shard
-	done     bool   // they are there
-	whole    []byte // its bytes from lo to hi, once they are there
-	flying   int    // requests under way
-	asked    bool   // for lo to hi
-	slow     bool
-	failed   bool
-	original bool // the request under way is for dst
+	dst    []byte // where its wanted bytes go; nil: none are wanted
+	from   uint32 // of those, in the shard
+	done   bool   // they are there
+	whole  []byte // its bytes from lo to hi, once they are there
+	flying int    // requests under way
+	asked  bool   // for lo to hi
+	slow   bool
+	failed bool
 }
 
 // shardGot is the answer to one request.
@@ -165,7 +164,11 @@ func (g *gather) run(ctx context.Context) error {
 	g.ctx = ctx
 	defer g.end(cancel)
 	for i := range g.shards {
-		if s := &g.shards[i]; s.dst != nil {
+		switch s := &g.shards[i]; {
+		case s.dst == nil:
+		case l.Redundancy.M > 0 && l.Holders[i] != placement.NoOSD && g.x.plane.inTrouble(l.Holders[i]):
+			g.rebuild = true // others are asked instead, this one if there are too few
+		default:
 			g.ask(i, false)
 		}
 	}
@@ -312,8 +315,10 @@ func (g *gather) wait() error {
 		case r := <-g.results:
 			g.got(r)
 		case <-slow:
-			slow = nil
-			g.hedge()
+			if slow = nil; !g.hedge() { // too many already: others' answers make room
+				t.Reset(g.x.plane.speeds.patience(g.hi - g.lo))
+				slow = t.C
+			}
 		case <-g.ctx.Done():
 			return &holdersError{said: append(g.said, g.silent()...)}
 		}
@@ -376,16 +381,16 @@ func (g *gather) complete() bool {
 	return true
 }
 
-// hedge calls those slow that have not answered, so that others are asked.
-func (g *gather) hedge() {
+// hedge calls those slow that have not answered, so that others are asked, unless that is done too often.
+func (g *gather) hedge() bool {
 	n := 0
 	for i := range g.shards {
 		if g.shards[i].flying > 0 {
 			n++
 		}
 	}
-	if n == 0 || !g.x.plane.speeds.hedge(n) {
-		return
+	if !g.x.plane.speeds.hedge(n) {
+		return false
 	}
 	for i := range g.shards {
 		if s := &g.shards[i]; s.flying > 0 {
@@ -394,6 +399,7 @@ func (g *gather) hedge() {
 	}
 	g.rebuild = true
 	g.x.plane.n.hedged.Add(int64(n))
+	return true
 }
 
 // more asks until k shards can be expected to give their bytes from lo to hi.
@@ -460,6 +466,13 @@ func (g *gather) make() (ok bool, err error) {
 
 // end stops what is under way, waits for it and gives memory back.
 func (g *gather) end(cancel context.CancelFunc) {
+	if g.complete() {
+		for i := range g.shards { // whoever was too slow is not waited for again at once
+			if s := &g.shards[i]; s.slow && s.flying > 0 {
+				g.x.plane.troubled(g.l.Holders[i], nil)
+			}
+		}
+	}
 	cancel()
 	g.under.Wait()
 	for {
