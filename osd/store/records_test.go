@@ -1,7 +1,11 @@
 package store
 
 import (
+	"encoding/binary"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cairnstore/cairn/placement"
@@ -36,5 +40,47 @@ func TestRecordsAfterOpen(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestFormat2: a store from before there were shards is opened, and says from then on that its reader must know them.
+func TestFormat2(t *testing.T) {
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	if err := Create(dir, CreateOptions{JournalBytes: MinJournalBytes, Capacity: 1 << 30, Log: quiet}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, superName)
+	versions := func() (out []uint32) {
+		t.Helper()
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for copyOf := range superCopies {
+			c := b[copyOf*blockBytes:]
+			out = append(out, binary.LittleEndian.Uint32(c[8:]), binary.LittleEndian.Uint32(c[12:]))
+		}
+		return out
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for copyOf := range superCopies {
+		c := b[copyOf*blockBytes:][:blockBytes]
+		binary.LittleEndian.PutUint32(c[8:], 2)
+		binary.LittleEndian.PutUint32(c[12:], 2)
+		binary.LittleEndian.PutUint32(c[blockBytes-4:], checksum(c[:blockBytes-4]))
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(dir, Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if got := versions(); !slices.Equal(got, []uint32{3, 3, 3, 3}) { // before anything can be stored
+		t.Errorf("versions and oldest readers %v of an opened store", got)
 	}
 }
