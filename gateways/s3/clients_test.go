@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -149,6 +150,32 @@ func TestMinioClientChunks(t *testing.T) {
 	// The same body is put in one piece and in parts of several kinds, copied and composed.
 	if st.Written == 0 || st.Shared < 5*st.Written || st.Local > 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestChunksGivenUp has references taken for left behind before they are set: nothing is stored, and the client may try again.
+func TestChunksGivenUp(t *testing.T) {
+	pool := clienttest.New(t)
+	var pol client.ChunkPolicy
+	if err := pol.Set("chunks", "replica:2"); err != nil {
+		t.Fatal(err)
+	}
+	pool.MakeChunks(pol, 3)
+	g := newGatewayOn(t, pool, nil)
+	g.want(call{method: "PUT", path: "/films"}, 200)
+	pool.Before(func(_ context.Context, c clienttest.Call) error {
+		if c.Ops[0].Kind.String() == "SET_REF" {
+			return client.ErrConflict
+		}
+		return nil
+	})
+	body := bytes.Repeat([]byte("cairn"), 100_000)
+	g.wantErr(call{method: "PUT", path: "/films/k", body: body}, 503, "ServiceUnavailable")
+	g.wantErr(call{method: "GET", path: "/films/k"}, 404, "NoSuchKey")
+	pool.Before(nil)
+	g.want(call{method: "PUT", path: "/films/k", body: body}, 200)
+	if got := g.want(call{method: "GET", path: "/films/k"}, 200); !bytes.Equal(got.body, body) {
+		t.Errorf("%d bytes come back", len(got.body))
 	}
 }
 

@@ -129,6 +129,7 @@ func toAPI(err error) *apiError {
 		{bucket.ErrChanged, "OperationAborted", "The object was replaced while it was read. Try again."},
 		{client.ErrNoSpace, "InsufficientStorage", "The cluster has no space left."},
 		{client.ErrTimeout, "ServiceUnavailable", "The cluster did not answer in time. Try again."},
+		{client.ErrTryLater, "ServiceUnavailable", "The cluster cannot do it now. Try again."},
 		{context.DeadlineExceeded, "RequestTimeout", "The request took too long."},
 	} {
 		if errors.Is(err, m.is) {
