@@ -1,6 +1,7 @@
 package chunkcare
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -188,7 +189,8 @@ func (c *Care) heal(ctx context.Context, pool placement.PoolID, r *chunk.Ref, ba
 // orphans drops what this OSD's store holds of a pool though no entry lists it there. What was stored less than an age
 // ago may be about to be entered; an OSD that is being emptied does not wait for that if the chunk's entry is there.
 func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Duration) error {
-	if err := c.unmark(ctx); err != nil {
+	unfinished, err := c.unmark(ctx, pool) // others need not wait for that
+	if err != nil {
 		return err
 	}
 	before := c.o.Clock.Wall().Add(-age).UnixNano()
@@ -206,7 +208,7 @@ func (c *Care) orphans(ctx context.Context, pool placement.PoolID, age time.Dura
 			return c.orphan(ctx, held[i], young)
 		})
 		if err != nil || !more || len(held) == 0 {
-			return err
+			return cmp.Or(err, unfinished)
 		}
 		after = &held[len(held)-1].ID
 	}
@@ -240,11 +242,14 @@ func (c *Care) orphan(ctx context.Context, h Held, young bool) error {
 	}
 	if ours() {
 		if h.ID.Index < len(e.layout.Holders) && e.layout.Holders[h.ID.Index] == c.o.Self {
-			return nil
+			return c.answered(ctx, a, h.ID) // it is to stay, whatever was to become of it before
 		}
 		return c.leave(ctx, e, h)
 	}
-	return c.dropOwn(ctx, h)
+	if err := c.dropOwn(ctx, h); err != nil {
+		return err
+	}
+	return c.answered(ctx, a, h.ID)
 }
 
 func (c *Care) dropOwn(ctx context.Context, h Held) error {
@@ -270,32 +275,81 @@ func (c *Care) leave(ctx context.Context, e *entry, h Held) error {
 		return nil // next time
 	}
 	c.mu.Lock() // if nobody knows whether the mark is there, it is ended all the same
-	c.marks[e.at()] = value
+	l := c.marks[e.at()]
+	if l == nil {
+		l = &leaving{}
+		c.marks[e.at()] = l
+	}
+	l.mark = value
+	if err == nil && !slices.ContainsFunc(l.drops, func(x Held) bool { return x.ID == h.ID }) {
+		l.drops = append(l.drops, h)
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("entry of chunk %s: %w", e.fp, err)
 	}
 	if err := c.dropOwn(ctx, h); err != nil {
-		return err
+		return err // the shard may still be dropped at any time: the mark stays
 	}
-	return c.unmarkOne(ctx, e.at(), value)
+	return c.answered(ctx, e.at(), h.ID)
 }
 
-// unmark ends the marks of shards that could not be dropped, or whose end was not heard of.
-func (c *Care) unmark(ctx context.Context) error {
+// leaving is what is known of a chunk of which this OSD drops shards.
+type leaving struct {
+	mark  []byte // the newest
+	drops []Held // whose end was not heard of
+}
+
+// answered notes that a shard is not being dropped any more, and ends the mark if no other shard of the chunk is.
+func (c *Care) answered(ctx context.Context, a at, id ShardID) error {
 	c.mu.Lock()
-	marks := maps.Clone(c.marks)
+	l := c.marks[a]
+	if l == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	l.drops = slices.DeleteFunc(l.drops, func(x Held) bool { return x.ID == id })
+	left, value := len(l.drops), l.mark
 	c.mu.Unlock()
-	for _, a := range slices.SortedFunc(maps.Keys(marks), func(a, b at) int {
-		return cmp.Or(cmp.Compare(a.pool, b.pool), slices.Compare(a.fp[:], b.fp[:]))
-	}) {
-		if err := c.unmarkOne(ctx, a, marks[a]); err != nil {
-			return err
+	if left > 0 {
+		return nil
+	}
+	return c.unmarkOne(ctx, a, value)
+}
+
+// unmark ends the marks of a pool's chunks that are left over. A shard of which it was not heard that it has been dropped is
+// dropped anew first, under a new mark: only what is answered is over. It returns what failed, and err if that is much.
+func (c *Care) unmark(ctx context.Context, pool placement.PoolID) (failed, err error) {
+	m := c.o.Cluster.Map()
+	marks := map[at]leaving{}
+	c.mu.Lock()
+	for a, l := range c.marks {
+		switch {
+		case m.Pool(a.pool) == nil:
+			delete(c.marks, a)
+		case a.pool == pool:
+			marks[a] = leaving{l.mark, slices.Clone(l.drops)}
 		}
 	}
-	return nil
+	c.mu.Unlock()
+	var b bearing
+	for _, a := range slices.SortedFunc(maps.Keys(marks), func(a, b at) int { return slices.Compare(a.fp[:], b.fp[:]) }) {
+		for _, h := range marks[a].drops {
+			if err := b.bear(ctx, c.orphan(ctx, h, false)); err != nil {
+				return nil, err
+			}
+		}
+		if len(marks[a].drops) > 0 {
+			continue // who drops the last one ends the mark
+		}
+		if err := b.bear(ctx, c.unmarkOne(ctx, a, marks[a].mark)); err != nil {
+			return nil, err
+		}
+	}
+	return b.error(), nil
 }
 
+// unmarkOne ends a mark.
 func (c *Care) unmarkOne(ctx context.Context, a at, value []byte) error {
 	name := leavingName(c.o.Self)
 	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).CmpAttr(name, value).RmAttr(name))
@@ -304,7 +358,9 @@ func (c *Care) unmarkOne(ctx context.Context, a at, value []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.marks, a)
+	if l := c.marks[a]; l != nil && len(l.drops) == 0 && bytes.Equal(l.mark, value) {
+		delete(c.marks, a)
+	}
 	return nil
 }
 

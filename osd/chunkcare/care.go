@@ -76,7 +76,7 @@ type Care struct {
 	table    *placement.Table
 	groups   map[placement.PGID]*group
 	own      map[placement.PoolID]*turn // looking through the OSD's own shards
-	marks    map[at][]byte              // of entries of which this OSD drops shards, see leavingAttr
+	marks    map[at]*leaving            // of entries of which this OSD drops shards, see leavingAttr
 	sum      Work
 	problems []Problem
 	queue    []asked
@@ -139,7 +139,7 @@ func New(o Options) (*Care, error) {
 	}
 	return &Care{
 		o: o, log: o.Log, busy: make(chan struct{}, 1), settling: newSettling(),
-		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{}, marks: map[at][]byte{},
+		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{}, marks: map[at]*leaving{},
 	}, nil
 }
 
