@@ -98,7 +98,8 @@ type group struct {
 
 	outbox, gc, voids, moved, light, deep turn
 
-	where uint64 // digest of the OSDs that could hold shards when all entries were last looked at
+	where uint64        // digest of the OSDs that could hold shards when all entries were last looked at
+	took  time.Duration // that took
 }
 
 // turn is when a kind of work was done last, and whether it may be done again.

@@ -124,12 +124,18 @@ func (c *Care) Step(ctx context.Context) {
 	where := holdersOf(m)
 	c.small(ctx, groups, set)
 	for _, g := range groups {
-		if g.where != where && !g.light.last.IsZero() {
-			// An OSD came, went, or was marked out: who has lost shards is found without asking anybody.
-			c.due(ctx, g, &g.moved, 0, "repair", func() error {
-				return c.survey(ctx, g, &sweep{how: byMap}, where)
-			})
+		if g.light.last.IsZero() {
+			continue
 		}
+		// An OSD came, went, or was marked out: who has lost shards is found without asking anybody. Otherwise now and then, so
+		// that what is known of chunks is not too old, but never more than a small part of the time.
+		every := max(countEvery, g.took*countPart)
+		if g.where != where {
+			every = 0
+		}
+		c.due(ctx, g, &g.moved, every, "repair", func() error {
+			return c.survey(ctx, g, &sweep{how: g.again()}, where)
+		})
 	}
 	for _, g := range groups {
 		if !g.light.last.IsZero() { // the light one comes first
@@ -171,8 +177,26 @@ func (c *Care) small(ctx context.Context, groups []*group, set Settings) {
 	}
 }
 
+// How often entries are counted, and which part of the time that may take.
+const (
+	countEvery = time.Minute
+	countPart  = 500
+)
+
+// again is how closely entries must be looked at so that what was wrong with them is seen again, or seen to be gone.
+func (g *group) again() level {
+	switch {
+	case g.stat.Damaged > 0:
+		return deep
+	case g.stat.DegradedShards+g.stat.Missing > 0:
+		return light
+	}
+	return byMap
+}
+
 // survey looks at all entries of a PG and keeps what was found.
 func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) error {
+	began := c.o.Clock.Wall()
 	stat, err := c.sweep(ctx, g.id, s)
 	if err != nil && !errors.As(err, new(unauditedError)) {
 		return err
@@ -180,7 +204,7 @@ func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stat.Dangling = g.stat.Dangling
-	g.stat, g.where = stat, where
+	g.stat, g.where, g.took = stat, where, max(0, c.o.Clock.Wall().Sub(began))
 	if s.how >= light {
 		g.light.last = c.o.Clock.Wall() // also if somebody asked for it
 	}
@@ -267,7 +291,7 @@ func (c *Care) due(ctx context.Context, g *group, t *turn, every time.Duration, 
 	}
 }
 
-// holdersOf returns a digest of what of a map decides where shards can be: which OSDs there are, and are in.
+// holdersOf returns a digest of what of a map decides which shards can be reached: which OSDs there are, are in, and up.
 func holdersOf(m *placement.Map) uint64 {
 	h := fnv.New64a()
 	for i := range m.OSDs {
@@ -278,8 +302,8 @@ func holdersOf(m *placement.Map) uint64 {
 		if o.In() {
 			b[8] = 1
 		}
-		if !o.Up && !o.In() {
-			b[9] = 1 // what it holds cannot be moved any more
+		if o.Up {
+			b[9] = 1
 		}
 		h.Write(b[:])
 	}
@@ -366,9 +390,10 @@ func (c *Care) asked(ctx context.Context, what string, g *group, set Settings, a
 	case AskAudit:
 		return errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where), c.objectsOf(ctx, g))
 	}
-	err := errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: byMap}, where))
+	err := errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: g.again()}, where))
 	if !g.clean {
 		return errors.Join(err, errUnclean)
 	}
-	return errors.Join(err, c.gc(ctx, g.id, set.GCInterval), c.voids(ctx, g.id, set.VoidAge))
+	err = errors.Join(err, c.gc(ctx, g.id, set.GCInterval), c.voids(ctx, g.id, set.VoidAge))
+	return errors.Join(err, c.survey(ctx, g, &sweep{how: g.again()}, where)) // what is left
 }
