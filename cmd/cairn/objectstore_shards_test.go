@@ -72,7 +72,7 @@ func TestObjectstoreShards(t *testing.T) {
 		t.Fatal("the second shard is not in the data file")
 	}
 	flip(t, file, at+100)
-	has(run(20, "fsck", "--deep"), "DAMAGE", "pool 2/shards/01ab01", "cairn gc audit")
+	has(run(20, "fsck", "--deep"), "DAMAGE", "pool 2/shards/01ab01", "cairn gc repair")
 	if out := run(20, "fsck", "--deep"); strings.Contains(out, "pg repair") {
 		t.Errorf("shards are no PG's:\n%s", out)
 	}

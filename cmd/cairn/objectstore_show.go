@@ -72,7 +72,7 @@ func showFsck(w io.Writer, r store.FsckReport) error {
 		p.line("To do: when the OSD runs, `cairn pg repair %s` has the other copies replace what is damaged.", id)
 	}
 	if shards {
-		p.line("To do: when the OSD runs, `cairn gc audit` has the cluster make shards that are damaged or gone anew from the others of their chunks.")
+		p.line("To do: when the OSD runs, `cairn gc repair` has the cluster make shards that are damaged or gone anew from the others of their chunks.")
 	}
 	for _, id := range r.Distrusted {
 		p.line("PG %s: an object's entry is gone, so the copy here does not count until the others have compared all of it; they begin when the OSD runs.", id)
