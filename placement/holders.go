@@ -24,8 +24,8 @@ type HolderCandidate struct {
 // FreeUnknown is the Free of a candidate that nobody has heard of.
 const FreeUnknown = -1
 
-// usable reports whether a candidate may be chosen at all.
-func (c *HolderCandidate) usable() bool { return c.Up && c.Full < Full && c.Free != 0 && c.Weight > 0 }
+// Usable reports whether a candidate may be chosen at all.
+func (c *HolderCandidate) Usable() bool { return c.Up && c.Full < Full && c.Free != 0 && c.Weight > 0 }
 
 // How loads bend the choice. TestHoldersFillEvenly and TestHoldersAvoidSlow say what they are to achieve.
 const (
@@ -87,7 +87,7 @@ type choiceOSD struct {
 func newChoice(cands []HolderCandidate, seed uint64) *choice {
 	use := make([]HolderCandidate, 0, len(cands))
 	for i := range cands {
-		if cands[i].usable() {
+		if cands[i].Usable() {
 			use = append(use, cands[i])
 		}
 	}
@@ -360,8 +360,8 @@ func (t *Table) often(pt *poolTable) map[OSDID]float64 {
 func usableDomains(cands []HolderCandidate) int {
 	n := 0
 	for i := range cands {
-		first := func(c HolderCandidate) bool { return c.Domain == cands[i].Domain && c.usable() }
-		if cands[i].usable() && slices.IndexFunc(cands, first) == i {
+		first := func(c HolderCandidate) bool { return c.Domain == cands[i].Domain && c.Usable() }
+		if cands[i].Usable() && slices.IndexFunc(cands, first) == i {
 			n++
 		}
 	}

@@ -49,7 +49,7 @@ func TestHolders(t *testing.T) {
 		taken := map[int]int{}
 		for i, id := range osds {
 			c := cands[id]
-			if !c.usable() || contains(osds[:i], id) {
+			if !c.Usable() || contains(osds[:i], id) {
 				t.Fatalf("%s of %v: %+v", id, osds, c)
 			}
 			// Nobody gets a second shard, or third, while there is a domain with fewer.
@@ -319,7 +319,7 @@ func TestChunkCandidates(t *testing.T) {
 			if d, ok := table.Domain(1, c.ID); !ok || d != c.Domain {
 				t.Fatalf("%s: domain %d (%v), want %d", c.ID, d, ok, c.Domain)
 			}
-			if c.usable() {
+			if c.Usable() {
 				found[domain(c.ID)] = true
 			}
 		}

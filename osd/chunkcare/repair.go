@@ -35,6 +35,7 @@ const (
 type verdict struct {
 	shards []state
 	stays  []bool // lost ones: the OSD may have it again
+	apart  []bool // misplaced ones: only because their failure domain has another shard
 	bad    string // shards can be read but do not belong together: why
 }
 
@@ -64,8 +65,9 @@ func (c *Care) tableOf() *placement.Table {
 // judge looks at the shards of an entry.
 func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) {
 	m := c.o.Cluster.Map()
-	cands := c.candidates(e.pg, len(e.layout.Holders))
-	v := verdict{shards: make([]state, len(e.layout.Holders)), stays: make([]bool, len(e.layout.Holders))}
+	n := len(e.layout.Holders)
+	cands := c.tableOf().ChunkCandidates(e.pg, n) // without any, any OSD will do
+	v := verdict{shards: make([]state, n), stays: make([]bool, n), apart: make([]bool, n)}
 	for i, h := range e.layout.Holders {
 		o := m.OSD(h)
 		switch {
@@ -78,7 +80,7 @@ func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) 
 		case !o.Up:
 			v.shards[i] = lost
 			continue
-		case !o.In() || len(cands) > 0 && !slices.Contains(cands, h):
+		case !o.In() || len(cands) > 0 && !slices.ContainsFunc(cands, func(x placement.HolderCandidate) bool { return x.ID == h }):
 			v.shards[i] = misplaced
 		}
 		if how == byMap {
@@ -95,19 +97,54 @@ func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) 
 			v.shards[i] = away // the map will say so soon, if it is
 		}
 	}
+	c.crowded(e, &v, cands)
 	if how == deep && v.count(lost)+v.count(away) == 0 {
 		return v, c.compare(ctx, e, &v)
 	}
 	return v, nil
 }
 
-// candidates returns the OSDs on which shards of chunks of a PG should lie. With none, any will do.
-func (c *Care) candidates(id placement.PGID, n int) []placement.OSDID {
-	var ids []placement.OSDID
-	for _, h := range c.tableOf().ChunkCandidates(id, n) {
-		ids = append(ids, h.ID)
+// crowded finds good shards in failure domains that have another one, and calls as many of them misplaced as there are domains
+// without any. Such a shard was stored when there was no other domain for it.
+func (c *Care) crowded(e *entry, v *verdict, cands []placement.HolderCandidate) {
+	t := c.tableOf()
+	taken := map[int]bool{}
+	take := func(i int) (first bool) {
+		d, ok := t.Domain(e.pool, e.layout.Holders[i])
+		first = !ok || !taken[d]
+		if ok {
+			taken[d] = true
+		}
+		return first
 	}
-	return ids
+	elsewhere := 0 // shards that need a place before
+	for i, s := range v.shards {
+		switch {
+		case s == away || v.stays[i]: // those stay where they are
+			take(i)
+		case s != good:
+			elsewhere++
+		}
+	}
+	var second []int
+	for i, s := range v.shards {
+		if s == good && !take(i) {
+			second = append(second, i)
+		}
+	}
+	if len(second) == 0 {
+		return
+	}
+	free := 0
+	for i := range cands {
+		if d := cands[i].Domain; cands[i].Usable() && !taken[d] {
+			taken[d] = true
+			free++
+		}
+	}
+	for _, i := range second[:min(len(second), max(0, free-elsewhere))] {
+		v.shards[i], v.apart[i] = misplaced, true
+	}
 }
 
 // compare reads all shards of an entry, which can be read, and finds out whether they belong together and can be unpacked.
@@ -155,6 +192,7 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 		}
 	}
 	var spare []placement.OSDID // to be tried next
+	free := 0                   // the first of them: in failure domains of their own
 	mended := 0
 	for i, s := range v.shards {
 		if s != lost && s != misplaced {
@@ -165,17 +203,17 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 			ok = c.store(ctx, layout.Holders[i], e.shard(i), shards[i]) == nil
 		}
 		for tries := 0; !ok && tries < 2; {
-			if len(spare) == 0 {
+			if len(spare) == 0 || v.apart[i] && free == 0 {
 				tries++
-				if spare, err = c.room(ctx, e, v, layout.Holders, avoid); err != nil {
+				if spare, free, err = c.room(ctx, e, v, layout.Holders, avoid); err != nil {
 					return 0, err
 				}
-				if len(spare) == 0 {
-					break
+				if len(spare) == 0 || v.apart[i] && free == 0 {
+					break // beside another shard it would be no better off
 				}
 			}
 			to := spare[0]
-			spare = spare[1:]
+			spare, free = spare[1:], max(0, free-1)
 			avoid = append(avoid, to)
 			if err := c.store(ctx, to, e.shard(i), shards[i]); err != nil {
 				c.log.Debug("shard not stored, another OSD is tried", "shard", e.shard(i), "osd", to, "err", err)
@@ -281,12 +319,12 @@ func (c *Care) gather(ctx context.Context, e *entry, v *verdict) ([][]byte, erro
 	return shards, nil
 }
 
-// room returns OSDs for shards of an entry, best first: those in failure domains that have none of its other shards, then
+// room returns OSDs for shards of an entry, best first: so many in failure domains that have none of its other shards, then
 // the others.
-func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []placement.OSDID) ([]placement.OSDID, error) {
+func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []placement.OSDID) (osds []placement.OSDID, apart int, err error) {
 	placed, err := c.o.Cluster.Place(ctx, e.pg, len(holders), avoid)
 	if err != nil {
-		return nil, fmt.Errorf("repair chunk %s: where to: %w", e.fp, err)
+		return nil, 0, fmt.Errorf("repair chunk %s: where to: %w", e.fp, err)
 	}
 	t := c.tableOf()
 	taken := map[int]bool{}
@@ -310,7 +348,7 @@ func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []
 		taken[d] = true
 		free = append(free, p)
 	}
-	return append(free, other...), nil
+	return append(free, other...), len(free), nil
 }
 
 // relocate enters new holders of a chunk, if nothing but its references has changed.
