@@ -14,8 +14,11 @@ import (
 // changed, and an Op that only reads is carried out again.
 func (x *Chunks) Do(ctx context.Context, object string, op *Op) (*Result, error) {
 	res, err := x.raw.Do(ctx, object, op)
-	if err != nil || !res.refers() {
-		return res, err
+	if err != nil {
+		return x.doInParts(ctx, object, op, err)
+	}
+	if !res.refers() {
+		return res, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.plane.patience)
 	defer cancel()
@@ -35,8 +38,11 @@ func (x *Chunks) Do(ctx context.Context, object string, op *Op) (*Result, error)
 			return nil, &OpError{Pool: x.name, Object: object, Index: -1, Err: err}
 		}
 		x.plane.n.reread.Add(1)
-		if res, err = x.raw.Do(ctx, object, op); err != nil || !res.refers() {
-			return res, err
+		if res, err = x.raw.Do(ctx, object, op); err != nil {
+			return x.doInParts(ctx, object, op, err)
+		}
+		if !res.refers() {
+			return res, nil
 		}
 		if res.Version == version && attempt > 1 {
 			res.Release()
