@@ -146,7 +146,7 @@ func TestChunkModel(t *testing.T) {
 			var model []byte
 			const most = 600 << 10
 			intN := func(n int) int { mu.Lock(); defer mu.Unlock(); return rng.IntN(n) }
-			for step := range 60 {
+			for step := range 100 {
 				op := new(client.Op)
 				off, n := intN(most), 1+intN(1<<(8+intN(11)))
 				data := randomBytes(uint64(step)+100*seed, n)
