@@ -34,9 +34,9 @@ func newGen() chunk.Gen {
 func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerprint, shared bool) {
 	switch pol.Dedup {
 	case placement.DedupTenant:
-		return chunk.Of(chunk.BLAKE3, tenant, data), true
+		return chunk.Of(chunk.BLAKE3, chunk.Domain(tenant, pol.Redundancy), data), true
 	case placement.DedupCluster:
-		return chunk.Of(chunk.BLAKE3, chunk.ClusterDomain, data), true
+		return chunk.Of(chunk.BLAKE3, chunk.Domain(chunk.ClusterDomain, pol.Redundancy), data), true
 	}
 	return ownFingerprint(), false
 }

@@ -4,12 +4,21 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 
 	"github.com/zeebo/blake3"
+
+	"github.com/cairnstore/cairn/placement"
 )
 
 // ClusterDomain is the dedup domain that everybody shares. The domain of a tenant is its name.
 const ClusterDomain = ""
+
+// Domain returns the part of a tenant's dedup domain, or of the cluster's, in which chunks survive the loss of as many
+// holders as with r. Whoever wants more must not share with those who want less; 4:2:rs and replica:3 share.
+func Domain(of string, r placement.Redundancy) string {
+	return of + "\x00" + strconv.Itoa(int(r.M))
+}
 
 // OwnDomain is a dedup domain that nothing else is in: for chunks that must not be shared. Its argument is random.
 func OwnDomain(random [32]byte) string {
