@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag    = flag.Uint64("sim.seed", 0, "run only this seed, with a trace")
-	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 15, 7 with -short")
+	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 35, 7 with -short")
 	keepFlag    = flag.Bool("sim.keepgoing", false, "go on after a failure and list all of them")
 )
 
@@ -101,7 +101,7 @@ func TestSimulation(t *testing.T) {
 	}
 	d := time.Duration(*secondsFlag) * time.Second
 	if d == 0 {
-		if d = 15 * time.Second; testing.Short() {
+		if d = 35 * time.Second; testing.Short() {
 			d = 7 * time.Second
 		}
 	}
