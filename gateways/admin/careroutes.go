@@ -46,6 +46,9 @@ type careAnswer struct {
 	Last     *api.ChunkCareRun  `json:"last"`
 }
 
+// osdsAtOnce is how many OSDs are asked at a time.
+const osdsAtOnce = 32
+
 // eachOSD asks all OSDs that are up, and returns who did not answer.
 func eachOSD[T any](ctx context.Context, s *Server, h *wirepb.Header, f func(placement.OSDID, T)) (silent []string) {
 	m := s.clusterMap()

@@ -4,18 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
-
-// osdsAtOnce is how many OSDs are asked at a time.
-const osdsAtOnce = 32
 
 func (s *Server) settleRoutes() {
 	handle(s, route{"GET", "/pools/{name}/settle", "get-pool-settle", "pools", "How far settling is: making chunks of what objects have themselves", 0},
@@ -31,46 +25,30 @@ func (s *Server) settleRoutes() {
 
 // settle asks all OSDs that are up, which lead the pool's PGs. A negative idle begins nothing.
 func (s *Server) settle(ctx context.Context, name string, idle time.Duration) (api.SettleStatus, error) {
-	m := s.clusterMap()
-	p := m.PoolByName(name)
+	p := s.clusterMap().PoolByName(name)
 	if p == nil {
 		return api.SettleStatus{}, notFound(seePools, "pool %q", name)
 	}
 	if p.Chunks.IsZero() {
 		return api.SettleStatus{}, invalid("see `cairn pool set NAME chunks`", "pool %q makes no chunks", name)
 	}
-	sum := api.SettleStatus{Waiting: []string{}}
-	var mu sync.Mutex // guards sum
-	var g errgroup.Group
-	g.SetLimit(osdsAtOnce)
-	for i := range m.OSDs {
-		to := m.OSDs[i].ID
-		if !m.IsUp(to) {
-			continue
+	var sum api.SettleStatus
+	var waiting []string
+	ask := &wirepb.ChunkCare{What: "settle", Pool: uint32(p.ID), MinAgeNs: int64(idle)}
+	silent := eachOSD(ctx, s, &wirepb.Header{Body: &wirepb.Header_ChunkCare{ChunkCare: ask}}, func(id placement.OSDID, a settleAnswer) {
+		sum.PGs += a.PGs
+		sum.Pending += a.Pending
+		sum.Objects += a.Objects
+		sum.Settled += a.Settled
+		sum.Chunks += a.Chunks
+		sum.Bytes += a.Bytes
+		sum.Conflicts += a.Conflicts
+		sum.Failed += a.Failed
+		if a.Waiting != "" {
+			waiting = append(waiting, fmt.Sprintf("%s: %s", id, a.Waiting))
 		}
-		g.Go(func() error {
-			a, err := s.settleOSD(ctx, to, p.ID, idle)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				sum.Waiting = append(sum.Waiting, fmt.Sprintf("%s: %v", to, err))
-				return nil
-			}
-			sum.PGs += a.PGs
-			sum.Pending += a.Pending
-			sum.Objects += a.Objects
-			sum.Settled += a.Settled
-			sum.Chunks += a.Chunks
-			sum.Bytes += a.Bytes
-			sum.Conflicts += a.Conflicts
-			sum.Failed += a.Failed
-			if a.Waiting != "" {
-				sum.Waiting = append(sum.Waiting, fmt.Sprintf("%s: %s", to, a.Waiting))
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // never fails
+	})
+	sum.Waiting = append(silent, waiting...)
 	slices.Sort(sum.Waiting)
 	return sum, nil
 }
@@ -86,9 +64,4 @@ type settleAnswer struct {
 	Conflicts int64  `json:"conflicts"`
 	Failed    int64  `json:"failed"`
 	Waiting   string `json:"waiting"`
-}
-
-func (s *Server) settleOSD(ctx context.Context, to placement.OSDID, pool placement.PoolID, idle time.Duration) (settleAnswer, error) {
-	return askOSD[settleAnswer](ctx, s, to, &wirepb.Header{Body: &wirepb.Header_ChunkCare{
-		ChunkCare: &wirepb.ChunkCare{What: "settle", Pool: uint32(pool), MinAgeNs: int64(idle)}}})
 }

@@ -125,7 +125,7 @@ type peer struct {
 // write is a logged client write on its way to being committed.
 type write struct {
 	req   *request // nil: a record of the outbox
-	lead  *lead // under which it was logged
+	lead  *lead    // under which it was logged
 	entry *wirepb.LogEntry
 	seq   uint64
 	local bool // our own disk has it
