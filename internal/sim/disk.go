@@ -18,6 +18,8 @@ type disk struct {
 	hung bool          // nothing ends any more, until it does
 	held []func()      // what would have ended meanwhile
 
+	saved []func() // what the process hears of its batches, in the order in which they were submitted
+
 	onRead  func(store.Key) error    // how reads of objects fail; nil: they do not
 	onBatch func(*store.Batch) error // and batches; a restart ends that
 }
@@ -69,10 +71,12 @@ func (n *osd) fail() {
 }
 
 // persist gives a batch of a group to the disk. If it fails, the group hears of it, and unless it was for want of space the daemon stops soon.
+// As store.Store demands, answers come in the order of the batches, also if the process was frozen
+// when some came and others come just when it goes on.
 func (n *osd) persist(s *shard, g *pg.Group, p pg.Persist) {
 	w, life, st, id := n.w, n.life, n.disk.st, g.ID()
 	st.Submit(&store.Batch{Ops: p.Ops, Line: s.lines[id], Reserve: p.Reserve}, func(err error) {
-		n.do(life, func() {
+		n.disk.saved = append(n.disk.saved, func() {
 			if err != nil {
 				if !errors.Is(err, errDisk) && !errors.Is(err, store.ErrNoSpace) {
 					w.failf("%s: PG %s: batch: %v", n.id, id, err)
@@ -84,6 +88,14 @@ func (n *osd) persist(s *shard, g *pg.Group, p pg.Persist) {
 			}
 			s.event(g, pg.PersistedEvent{ID: p.ID, Err: err})
 		})
+		n.do(life, n.nextSaved)
 	})
 	n.finish(w.rand(0, w.k.disk), func() { st.Complete(1) })
+}
+
+// nextSaved tells the process of the oldest batch that it has not heard of.
+func (n *osd) nextSaved() {
+	tell := n.disk.saved[0]
+	n.disk.saved = n.disk.saved[1:]
+	tell()
 }

@@ -204,7 +204,7 @@ func (n *osd) crash(refuses bool) {
 	n.disk.onBatch = nil
 	n.hook()
 	n.disk.st = n.disk.st.Crash(w.rng.IntN(n.disk.st.Pending() + 1))
-	n.disk.held = nil
+	n.disk.held, n.disk.saved = nil, nil
 	for _, o := range w.osds {
 		w.net.breakLink(n, o)
 		w.net.breakLink(o, n)
