@@ -30,30 +30,31 @@ func newGen() chunk.Gen {
 	return chunk.Gen(binary.LittleEndian.Uint64(b[:]) | 1) // never 0
 }
 
-// fingerprint names data in the dedup domain that the policy wants. With shared nobody else has that name.
-func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerprint, shared bool) {
+// fingerprint names data in the dedup domain that the policy wants; none: nobody else has that name.
+func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerprint, domain string) {
 	switch pol.Dedup {
 	case placement.DedupTenant:
-		return chunk.Of(chunk.BLAKE3, chunk.Domain(tenant, pol.Redundancy), data), true
+		domain = chunk.Domain(tenant, pol.Redundancy)
 	case placement.DedupCluster:
-		return chunk.Of(chunk.BLAKE3, chunk.Domain(chunk.ClusterDomain, pol.Redundancy), data), true
+		domain = chunk.Domain(chunk.ClusterDomain, pol.Redundancy)
+	default:
+		return ownFingerprint(data), ""
 	}
-	return ownFingerprint(), false
+	return chunk.Of(chunk.BLAKE3, domain, data), domain
 }
 
-// ownFingerprint names a chunk that is not shared: the digest of bytes in a domain that nobody knows cannot be told from
-// chance, which costs nothing.
-func ownFingerprint() (fp chunk.Fingerprint) {
-	fp[0] = chunk.BLAKE3
-	random(fp[1:])
-	return fp
+// ownFingerprint names a chunk that is not shared.
+func ownFingerprint(data []byte) chunk.Fingerprint {
+	var r [chunk.OwnRandom]byte
+	random(r[:])
+	return chunk.OwnOf(r, data)
 }
 
 // put stores data as a chunk that an object is going to refer to, or finds it stored. The chunk's entry in the index
 // has the back-reference then; the reference's range begins at 0. Whoever gets an error that is not certain leaves
 // what there may be to the audit.
 func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenant string, data []byte) (chunk.Ref, error) {
-	fp, shared := fingerprint(pol, tenant, data)
+	fp, domain := fingerprint(pol, tenant, data)
 	p := &putting{x: x, fp: fp, entry: fp.IndexName(), pol: pol, data: data}
 	defer p.free()
 	ref := chunk.Ref{Range: chunk.Range{To: uint64(len(data))}, Chunk: fp}
@@ -64,8 +65,8 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 	var last error
 	for range chunkAttempts { // each ends for certain before the next, so that the nonce is listed once
 		back := chunk.BackRef{Nonce: ref.Nonce, Pool: x.pool, Object: object, At: x.plane.now().UnixNano()}
-		if shared {
-			l, err := x.adopt(ctx, p.entry, &back)
+		if domain != "" {
+			l, err := x.adopt(ctx, p.entry, domain, &back)
 			switch {
 			case err == nil && int(l.Size) != len(data):
 				return fail("use what is stored", fmt.Errorf("%w: it has %d bytes, not %d; `cairn gc audit` looks into it", ErrCorrupt, l.Size, len(data)))
@@ -75,7 +76,7 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 				return ref, nil
 			case errors.Is(err, ErrConflict):
 				// Those who refer to it may get it back one day. These bytes are not to wait for that.
-				fp, shared = ownFingerprint(), false
+				fp, domain = ownFingerprint(data), ""
 				p.fp, p.entry, ref.Chunk = fp, fp.IndexName(), fp
 			case !errors.Is(err, ErrNotFound):
 				return fail("look for it in the index", err)
@@ -87,6 +88,9 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 		}
 		op := new(Op).AsRecord().AssertAbsent().AssertNoRecord(chunk.VoidChunkName(l.Gen, fp)).
 			SetAttr(chunk.LayoutAttr, l.Append(nil)).OmapSet(back.Key(), back.Value())
+		if domain != "" {
+			op.SetAttr(chunk.DomainAttr, chunk.EncodeDomain(domain))
+		}
 		_, err = x.raw.Do(ctx, p.entry, op)
 		switch {
 		case err == nil:
@@ -110,9 +114,13 @@ func (x *Chunks) put(ctx context.Context, object string, pol *ChunkPolicy, tenan
 }
 
 // adopt adds a back-reference to a chunk that is stored. ErrNotFound says that it is not, ErrConflict that it was but is lost.
-func (x *Chunks) adopt(ctx context.Context, entry string, back *chunk.BackRef) (chunk.Layout, error) {
+// An entry that was made without its domain gets it, if it is known.
+func (x *Chunks) adopt(ctx context.Context, entry, domain string, back *chunk.BackRef) (chunk.Layout, error) {
 	op := new(Op).AsRecord().AssertExists().CmpAttrAbsent(chunk.LostAttr).
 		OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr).GetAttr(chunk.LayoutAttr)
+	if domain != "" {
+		op.SetAttr(chunk.DomainAttr, chunk.EncodeDomain(domain))
+	}
 	res, err := x.raw.Do(ctx, entry, op)
 	if err != nil {
 		return chunk.Layout{}, err

@@ -58,7 +58,7 @@ func (x *Chunks) Refer(ctx context.Context, object string, refs []chunk.Ref) ([]
 		ref := &refs[i]
 		nonce := newNonce()
 		back := chunk.BackRef{Nonce: nonce, Pool: x.pool, Object: object, At: x.plane.now().UnixNano()}
-		l, err := x.adopt(ctx, ref.Chunk.IndexName(), &back)
+		l, err := x.adopt(ctx, ref.Chunk.IndexName(), "", &back)
 		if err != nil {
 			return fmt.Errorf("refer to chunk %s: %w", ref.Chunk, err)
 		}

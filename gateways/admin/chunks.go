@@ -5,13 +5,12 @@ import (
 	"sort"
 
 	"github.com/cairnstore/cairn/internal/api"
-	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
 )
 
 // chunkSum is what all OSDs' care found of the chunks of one pool.
 type chunkSum struct {
-	wirepb.ChunkStat
+	api.ChunkStat
 	whole bool // every PG's entries have been looked at, by this map or a later one
 }
 
@@ -31,20 +30,7 @@ func (v *View) chunkSums() map[placement.PoolID]*chunkSum {
 				s = &chunkSum{}
 				out[id] = s
 			}
-			s.Pgs += c.GetPgs()
-			s.Looked += c.GetLooked()
-			s.Chunks += c.GetChunks()
-			s.References += c.GetReferences()
-			s.Bytes += c.GetBytes()
-			s.Stored += c.GetStored()
-			s.Physical += c.GetPhysical()
-			s.Condemned += c.GetCondemned()
-			s.Degraded += c.GetDegraded()
-			s.Lacking += c.GetLacking()
-			s.Misplaced += c.GetMisplaced()
-			s.Missing += c.GetMissing()
-			s.Damaged += c.GetDamaged()
-			s.Dangling += c.GetDangling()
+			s.Add(c.Counts())
 			if placement.Epoch(c.GetEpoch()) >= v.Map.Epoch {
 				current[id] += c.GetLooked()
 			}
@@ -173,8 +159,8 @@ func (v *View) countsOn(id placement.OSDID, sums map[placement.PoolID]*chunkSum)
 			out = append(out, fmt.Sprintf("%s is down and in: chunks of pool '%s' count on what it holds", id, p.Name))
 		case s == nil || !s.whole:
 			out = append(out, fmt.Sprintf("not all chunks of pool '%s' have been looked at since %s went: some may count on it", p.Name, id))
-		case s.Lacking > 0 || s.Missing > 0:
-			out = append(out, fmt.Sprintf("%s of chunks of pool '%s' are missing, and may be on %s", count(int(s.Lacking), "shard"), p.Name, id))
+		case s.DegradedShards > 0 || s.Missing > 0:
+			out = append(out, fmt.Sprintf("%s of chunks of pool '%s' are missing, and may be on %s", count(int(s.DegradedShards), "shard"), p.Name, id))
 		}
 	}
 	return out
@@ -223,9 +209,9 @@ func (v *View) checkChunks(h checks) {
 		if p == nil {
 			continue
 		}
-		if s.Lacking > 0 {
-			lacking += s.Lacking
-			lack = append(lack, fmt.Sprintf("pool '%s': %d of %d chunks lack %s", p.Name, s.Degraded, s.Chunks, count(int(s.Lacking), "shard")))
+		if s.DegradedShards > 0 {
+			lacking += s.DegradedShards
+			lack = append(lack, fmt.Sprintf("pool '%s': %d of %d chunks lack %s", p.Name, s.Degraded, s.Chunks, count(int(s.DegradedShards), "shard")))
 		}
 		for _, c := range []struct {
 			n    int64

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"github.com/cairnstore/cairn/internal/chunk/count"
 )
 
 // The kinds of work on chunks that can be asked for.
@@ -13,70 +15,10 @@ const (
 )
 
 // ChunkWork counts what the OSDs' care for chunks has done.
-type ChunkWork struct {
-	Dropped       int64 `json:"dropped" doc:"References taken out of the index because objects dropped them"`
-	Condemned     int64 `json:"condemned" doc:"Chunks that nobody referred to any more"`
-	Deleted       int64 `json:"deleted" doc:"Of those, deleted"`
-	DeletedBytes  int64 `json:"deleted_bytes" doc:"Stored bytes of them"`
-	Orphans       int64 `json:"orphans" doc:"Shards dropped that no chunk had there"`
-	OrphanBytes   int64 `json:"orphan_bytes"`
-	Leaked        int64 `json:"leaked" doc:"References found in the index that no object had"`
-	Dangling      int64 `json:"dangling" doc:"References of objects found that the index did not have"`
-	Healed        int64 `json:"healed" doc:"Of both, put right"`
-	Repaired      int64 `json:"repaired" doc:"Shards made again"`
-	RepairedBytes int64 `json:"repaired_bytes"`
-	Moved         int64 `json:"moved" doc:"Shards moved to where they should be"`
-	MovedBytes    int64 `json:"moved_bytes"`
-}
-
-// Add adds other counts.
-func (w *ChunkWork) Add(o ChunkWork) {
-	w.Dropped += o.Dropped
-	w.Condemned += o.Condemned
-	w.Deleted += o.Deleted
-	w.DeletedBytes += o.DeletedBytes
-	w.Orphans += o.Orphans
-	w.OrphanBytes += o.OrphanBytes
-	w.Leaked += o.Leaked
-	w.Dangling += o.Dangling
-	w.Healed += o.Healed
-	w.Repaired += o.Repaired
-	w.RepairedBytes += o.RepairedBytes
-	w.Moved += o.Moved
-	w.MovedBytes += o.MovedBytes
-}
+type ChunkWork = count.ChunkWork
 
 // ChunkStat is what the last look at the index found.
-type ChunkStat struct {
-	Chunks         int64 `json:"chunks"`
-	Bytes          int64 `json:"bytes" doc:"Of the chunks, each once"`
-	Stored         int64 `json:"stored_bytes" doc:"What is left of them after compression"`
-	Physical       int64 `json:"physical_bytes" doc:"Of all their shards"`
-	References     int64 `json:"references" doc:"To them"`
-	Condemned      int64 `json:"condemned" doc:"Chunks that nobody refers to"`
-	Degraded       int64 `json:"degraded" doc:"Chunks that lack shards"`
-	DegradedShards int64 `json:"degraded_shards" doc:"The shards they lack"`
-	Misplaced      int64 `json:"misplaced" doc:"Shards that are to be moved"`
-	Missing        int64 `json:"missing" doc:"Chunks that cannot be read: too few shards"`
-	Damaged        int64 `json:"damaged" doc:"Chunks whose entry or bytes are damaged"`
-	Dangling       int64 `json:"dangling" doc:"References of objects to chunks that are not there"`
-}
-
-// Add adds other figures.
-func (s *ChunkStat) Add(o ChunkStat) {
-	s.Chunks += o.Chunks
-	s.Bytes += o.Bytes
-	s.Stored += o.Stored
-	s.Physical += o.Physical
-	s.References += o.References
-	s.Condemned += o.Condemned
-	s.Degraded += o.Degraded
-	s.DegradedShards += o.DegradedShards
-	s.Misplaced += o.Misplaced
-	s.Missing += o.Missing
-	s.Damaged += o.Damaged
-	s.Dangling += o.Dangling
-}
+type ChunkStat = count.ChunkStat
 
 // ChunkProblem is something about a chunk that people should know of.
 type ChunkProblem struct {

@@ -9,17 +9,19 @@ package chunk
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/cairnstore/cairn/placement"
 )
 
-// Fingerprint names a chunk: an algorithm, then 32 bytes of its digest of the dedup domain and the bytes.
+// Fingerprint names a chunk: an algorithm, then 32 bytes, most often its digest of the dedup domain and the bytes.
 type Fingerprint [33]byte
 
 // The algorithms of fingerprints.
 const (
 	BLAKE3 = 1
 	SHA256 = 2
+	Own    = 3 // of no dedup domain: random bytes and a checksum, see OwnOf
 )
 
 // String returns the algorithm and the digest, such as blake3:0a1b...
@@ -30,10 +32,29 @@ func (f Fingerprint) String() string {
 		name = "blake3"
 	case SHA256:
 		name = "sha256"
+	case Own:
+		name = "own"
 	default:
 		name = fmt.Sprintf("algorithm%d", f[0])
 	}
 	return name + ":" + hex.EncodeToString(f[1:])
+}
+
+// ParseFingerprint is the inverse of String.
+func ParseFingerprint(s string) (f Fingerprint, err error) {
+	name, digest, _ := strings.Cut(s, ":")
+	for _, f[0] = range []byte{BLAKE3, SHA256, Own} {
+		if !strings.HasPrefix(f.String(), name+":") {
+			continue
+		}
+		if len(digest) == hex.EncodedLen(len(f)-1) {
+			if _, err := hex.Decode(f[1:], []byte(digest)); err == nil {
+				return f, nil
+			}
+		}
+		break
+	}
+	return Fingerprint{}, fmt.Errorf("%q is no fingerprint: want blake3, sha256 or own, a colon, and %d hexadecimal digits", s, hex.EncodedLen(len(f)-1))
 }
 
 // IndexName is the name of a chunk's entry in the chunk index of its pool.

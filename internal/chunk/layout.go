@@ -11,8 +11,15 @@ import (
 // Names in an entry of the chunk index, which is an object: its attributes. Its omap has the references (BackRef).
 const (
 	LayoutAttr    = "layout"    // Layout
-	LostAttr      = "lost"      // too few of its shards are left: whoever has the same bytes stores them elsewhere; empty
+	DomainAttr    = "domain"    // EncodeDomain: by which its fingerprint can be verified
+	LostAttr      = "lost"      // LostShards or LostBytes: whoever has the same bytes stores them elsewhere
 	CondemnedAttr = "condemned" // since when nobody refers to the chunk: unix nanoseconds, 8 bytes, little endian
+)
+
+// Values of LostAttr.
+const (
+	LostShards = ""      // too few of its shards are left
+	LostBytes  = "bytes" // its shards are there, and have other bytes than the chunk is named for
 )
 
 // Layout says how a chunk is stored and where.

@@ -117,19 +117,11 @@ func (h careHook) Ask(ctx context.Context, r *wirepb.ChunkCare) (any, error) {
 func (h careHook) Report() ([]*wirepb.ChunkStat, *wirepb.ChunkWork) {
 	var out []*wirepb.ChunkStat
 	for _, p := range h.c.Pools() {
-		s := &p.Stat
-		out = append(out, &wirepb.ChunkStat{
-			Pool: uint32(p.Pool), Pgs: uint32(p.PGs), Looked: uint32(p.Looked), Epoch: uint64(p.Epoch),
-			Chunks: s.Chunks, References: s.References, Bytes: s.Bytes, Stored: s.Stored, Physical: s.Physical, Condemned: s.Condemned,
-			Degraded: s.Degraded, Lacking: s.DegradedShards, Misplaced: s.Misplaced, Missing: s.Missing, Damaged: s.Damaged, Dangling: s.Dangling,
-		})
+		s := &wirepb.ChunkStat{Pool: uint32(p.Pool), Pgs: uint32(p.PGs), Looked: uint32(p.Looked), Epoch: uint64(p.Epoch)}
+		s.SetCounts(p.Stat)
+		out = append(out, s)
 	}
-	w := h.c.Status().Work
-	return out, &wirepb.ChunkWork{
-		Dropped: w.Dropped, Condemned: w.Condemned, Deleted: w.Deleted, DeletedBytes: w.DeletedBytes, Orphans: w.Orphans, OrphanBytes: w.OrphanBytes,
-		Leaked: w.Leaked, Dangling: w.Dangling, Healed: w.Healed,
-		Repaired: w.Repaired, RepairedBytes: w.RepairedBytes, Moved: w.Moved, MovedBytes: w.MovedBytes,
-	}
+	return out, wirepb.ChunkWorkOf(h.c.Status().Work)
 }
 
 // careWorld is chunkcare.Cluster on a client.

@@ -28,6 +28,8 @@ type entry struct {
 	layout    chunk.Layout
 	condemned int64  // 0: it is not
 	lost      bool   // chunk.LostAttr
+	damaged   bool   // of them: its bytes are others
+	domain    string // chunk.DomainAttr, "" if it is not known
 	moved     []byte // movedAttr, nil if there is none
 	leaving   map[placement.OSDID]mark
 	refs      []client.KV
@@ -79,7 +81,9 @@ func (c *Care) entry(ctx context.Context, a at) (*entry, error) {
 			}
 			e.condemned = int64(binary.LittleEndian.Uint64(kv.Value))
 		case kv.Key == chunk.LostAttr:
-			e.lost = true
+			e.lost, e.damaged = true, string(kv.Value) == chunk.LostBytes
+		case kv.Key == chunk.DomainAttr:
+			e.domain = chunk.DecodeDomain(kv.Value)
 		case kv.Key == movedAttr:
 			e.moved = bytes.Clone(kv.Value)
 		case leaving:

@@ -2,6 +2,7 @@ package chunkcare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -18,7 +19,7 @@ type level int
 const (
 	byMap level = iota // whether the map still has the holders
 	light              // and whether the holders have the shards
-	deep               // and whether the shards can be read and belong together
+	deep               // and whether the shards can be read, belong together, and have the bytes that the chunk is named for
 )
 
 // state is how a shard is.
@@ -36,7 +37,8 @@ type verdict struct {
 	shards []state
 	stays  []bool // lost ones: the OSD may have it again
 	apart  []bool // misplaced ones: only because their failure domain has another shard
-	bad    string // shards can be read but do not belong together: why
+	bad    string // shards can be read but are not of the chunk's bytes: why
+	whole  bool   // all shards have been read
 }
 
 func (v *verdict) count(s state) (n int) {
@@ -147,7 +149,8 @@ func (c *Care) crowded(e *entry, v *verdict, cands []placement.HolderCandidate) 
 	}
 }
 
-// compare reads all shards of an entry, which can be read, and finds out whether they belong together and can be unpacked.
+// compare reads all shards of an entry, which can be read, and finds out whether they belong together, can be unpacked, and
+// have the bytes that the chunk is named for.
 func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
 	shards := make([][]byte, len(e.layout.Holders))
 	for i, h := range e.layout.Holders {
@@ -156,6 +159,7 @@ func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
 			return ctx.Err() // it has been moved or deleted, or its OSD has just gone: a matter for the next time
 		}
 	}
+	v.whole = true
 	coder, err := ec.New(e.layout.Redundancy)
 	if err != nil {
 		return err
@@ -169,10 +173,14 @@ func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
 	}
 	stored, err := coder.Join(nil, shards, int(e.layout.Stored))
 	if err == nil {
-		_, err = pack.Unpack(e.layout.Packing, stored, int(e.layout.Size), nil)
+		stored, err = pack.Unpack(e.layout.Packing, stored, int(e.layout.Size), nil)
 	}
 	if err != nil {
 		v.bad = "its bytes cannot be restored: " + err.Error()
+		return nil
+	}
+	if err := e.fp.Verify(e.domain, stored); errors.Is(err, chunk.ErrOtherBytes) {
+		v.bad = "its shards can all be read and belong together, but " + err.Error()
 	}
 	return nil
 }

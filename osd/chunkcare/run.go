@@ -186,12 +186,10 @@ const (
 	countPart  = 500
 )
 
-// again is how closely entries must be looked at so that what was wrong with them is seen again, or seen to be gone.
+// again is how closely entries must be looked at so that what was wrong with them is seen again, or seen to be gone. Those that
+// are damaged say so themselves, and are always read.
 func (g *group) again() level {
-	switch {
-	case g.stat.Damaged > 0:
-		return deep
-	case g.stat.DegradedShards+g.stat.Missing > 0:
+	if g.stat.DegradedShards+g.stat.Missing > 0 {
 		return light
 	}
 	return byMap
@@ -380,7 +378,7 @@ func (c *Care) answer(ctx context.Context, what string, pool placement.PoolID, a
 		}
 	}
 	s := c.Status()
-	r.Work, r.Problems = s.Work.since(before), append(r.Problems, s.Problems...)
+	r.Work, r.Problems = s.Work.Since(before), append(r.Problems, s.Problems...)
 	return r, nil
 }
 

@@ -25,6 +25,8 @@ type repairWorld struct {
 	now   time.Time
 	stuck string // an object that cannot be reached
 	care  *Care
+
+	policy *client.ChunkPolicy // of writes, nil: the pool's
 }
 
 func newRepairWorld(t *testing.T, redundancy string, osds int) *repairWorld {
@@ -131,7 +133,7 @@ func (shardsOf) List(context.Context, placement.OSDID, placement.PoolID, *ShardI
 
 func (w *repairWorld) write(t *testing.T, name string, seed byte) {
 	t.Helper()
-	if _, err := w.DoChunked(context.Background(), name, new(client.Op).WriteFull(noise(seed, 128<<10)), client.ChunkOptions{}); err != nil {
+	if _, err := w.DoChunked(context.Background(), name, new(client.Op).WriteFull(noise(seed, 128<<10)), client.ChunkOptions{Policy: w.policy}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -106,8 +106,11 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 		s.add(func(st *Stat) { st.Chunks++; st.Condemned++ })
 	}
 	how := s.how
-	if !left {
+	switch {
+	case !left:
 		how = min(how, light)
+	case e.damaged: // until it is seen not to be
+		how = deep
 	}
 	v, err := c.judge(ctx, e, how)
 	if err != nil {
@@ -127,17 +130,21 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 	return nil
 }
 
-// markLost sees to it that nobody takes a chunk for stored of which too few shards are left, down OSDs included, and ends that
-// if there are enough.
+// markLost sees to it that nobody takes a chunk for stored of which too few shards are left, down OSDs included, or whose bytes
+// are others, and ends that if it is as it should be.
 func (c *Care) markLost(ctx context.Context, e *entry, v *verdict, how level) error {
-	is := len(v.shards)-v.count(lost) < int(e.layout.Redundancy.K)
-	if is == e.lost || !is && (how == byMap || v.count(away) > 0) {
-		return nil // what says that shards are there has not asked for them
-	}
 	op := new(client.Op).AssertVersion(e.version)
-	if is {
-		op.SetAttr(chunk.LostAttr, nil)
-	} else {
+	few := len(v.shards)-v.count(lost) < int(e.layout.Redundancy.K)
+	switch {
+	case v.bad != "" && !e.damaged:
+		op.SetAttr(chunk.LostAttr, []byte(chunk.LostBytes))
+	case few && !e.lost:
+		op.SetAttr(chunk.LostAttr, []byte(chunk.LostShards))
+	case v.bad != "" || few || !e.lost:
+		return nil // as it is
+	case e.damaged && !v.whole || how == byMap || v.count(away) > 0:
+		return nil // what says that all is well has not read the shards, or not asked for them
+	default:
 		op.RmAttr(chunk.LostAttr)
 	}
 	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), op)
@@ -152,6 +159,10 @@ func (c *Care) tally(e *entry, v *verdict, s *sweep) {
 	missing, moves, n := v.count(lost), v.count(misplaced), len(v.shards)
 	readable := n - missing - v.count(away)
 	unreadable := readable < int(e.layout.Redundancy.K)
+	bad := v.bad
+	if e.damaged && !v.whole {
+		bad = "its bytes were found to be others than those that it is named for, and not all of its shards can be read now"
+	}
 	s.add(func(st *Stat) {
 		st.Chunks++
 		st.Bytes += int64(e.layout.Size)
@@ -166,7 +177,10 @@ func (c *Care) tally(e *entry, v *verdict, s *sweep) {
 		if unreadable {
 			st.Missing++
 		}
-		if v.bad != "" {
+		if !e.fp.Verifiable(e.domain) {
+			st.Unverifiable++
+		}
+		if bad != "" {
 			st.Damaged++
 		}
 		if missing+moves > 0 && !unreadable {
@@ -177,8 +191,8 @@ func (c *Care) tally(e *entry, v *verdict, s *sweep) {
 	case unreadable:
 		c.problem(Problem{Kind: "unreadable", Pool: e.pool, Chunk: e.fp, Text: fmt.Sprintf(
 			"%d of its %d shards can be reached, %d are needed; its holders are %v", readable, n, e.layout.Redundancy.K, e.layout.Holders)})
-	case v.bad != "":
-		c.problem(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: v.bad})
+	case bad != "":
+		c.problem(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: bad})
 	}
 }
 

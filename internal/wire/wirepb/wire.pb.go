@@ -2139,12 +2139,13 @@ type ChunkStat struct {
 	Physical      int64                  `protobuf:"varint,8,opt,name=physical,proto3" json:"physical,omitempty"`   // of all their shards
 	Condemned     int64                  `protobuf:"varint,9,opt,name=condemned,proto3" json:"condemned,omitempty"` // chunks without references
 	Degraded      int64                  `protobuf:"varint,10,opt,name=degraded,proto3" json:"degraded,omitempty"`
-	Lacking       int64                  `protobuf:"varint,11,opt,name=lacking,proto3" json:"lacking,omitempty"`     // chunks that lack shards, and those shards
-	Misplaced     int64                  `protobuf:"varint,12,opt,name=misplaced,proto3" json:"misplaced,omitempty"` // shards that are not where they should be
-	Missing       int64                  `protobuf:"varint,13,opt,name=missing,proto3" json:"missing,omitempty"`     // chunks with too few shards to be read
-	Damaged       int64                  `protobuf:"varint,14,opt,name=damaged,proto3" json:"damaged,omitempty"`     // chunks whose entry or bytes are damaged
-	Dangling      int64                  `protobuf:"varint,15,opt,name=dangling,proto3" json:"dangling,omitempty"`   // references of objects to chunks that are not there
-	Epoch         uint64                 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`         // of the map by which looked counts
+	Lacking       int64                  `protobuf:"varint,11,opt,name=lacking,proto3" json:"lacking,omitempty"`           // chunks that lack shards, and those shards
+	Misplaced     int64                  `protobuf:"varint,12,opt,name=misplaced,proto3" json:"misplaced,omitempty"`       // shards that are not where they should be
+	Missing       int64                  `protobuf:"varint,13,opt,name=missing,proto3" json:"missing,omitempty"`           // chunks with too few shards to be read
+	Damaged       int64                  `protobuf:"varint,14,opt,name=damaged,proto3" json:"damaged,omitempty"`           // chunks whose entry or bytes are damaged
+	Dangling      int64                  `protobuf:"varint,15,opt,name=dangling,proto3" json:"dangling,omitempty"`         // references of objects to chunks that are not there
+	Epoch         uint64                 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`               // of the map by which looked counts
+	Unverifiable  int64                  `protobuf:"varint,17,opt,name=unverifiable,proto3" json:"unverifiable,omitempty"` // chunks of which it is not known by which dedup domain their fingerprints are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2287,6 +2288,13 @@ func (x *ChunkStat) GetDangling() int64 {
 func (x *ChunkStat) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ChunkStat) GetUnverifiable() int64 {
+	if x != nil {
+		return x.Unverifiable
 	}
 	return 0
 }
@@ -8054,7 +8062,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x0erepaired_bytes\x18\v \x01(\x03R\rrepairedBytes\x12\x14\n" +
 	"\x05moved\x18\f \x01(\x03R\x05moved\x12\x1f\n" +
 	"\vmoved_bytes\x18\r \x01(\x03R\n" +
-	"movedBytes\"\xa3\x03\n" +
+	"movedBytes\"\xc7\x03\n" +
 	"\tChunkStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x10\n" +
 	"\x03pgs\x18\x02 \x01(\rR\x03pgs\x12\x16\n" +
@@ -8074,7 +8082,8 @@ const file_wire_proto_rawDesc = "" +
 	"\amissing\x18\r \x01(\x03R\amissing\x12\x18\n" +
 	"\adamaged\x18\x0e \x01(\x03R\adamaged\x12\x1a\n" +
 	"\bdangling\x18\x0f \x01(\x03R\bdangling\x12\x14\n" +
-	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\"N\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\x12\"\n" +
+	"\funverifiable\x18\x11 \x01(\x03R\funverifiable\"N\n" +
 	"\n" +
 	"PoolShards\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +

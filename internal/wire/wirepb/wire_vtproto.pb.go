@@ -1947,6 +1947,13 @@ func (m *ChunkStat) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Unverifiable != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Unverifiable))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x88
+	}
 	if m.Epoch != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Epoch))
 		i--
@@ -8378,6 +8385,9 @@ func (m *ChunkStat) SizeVT() (n int) {
 	}
 	if m.Epoch != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.Epoch))
+	}
+	if m.Unverifiable != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Unverifiable))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -15171,6 +15181,25 @@ func (m *ChunkStat) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Epoch |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 17:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Unverifiable", wireType)
+			}
+			m.Unverifiable = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Unverifiable |= int64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
