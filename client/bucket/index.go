@@ -77,6 +77,9 @@ type view struct {
 	roots []child    // by start; nil: not read yet
 	parts map[uint64]*partition
 	load  map[uint64]*load
+
+	config  *Config // nil: not read yet
+	configs int     // how often this process has changed it
 }
 
 // load counts what this process put into a partition since it last asked
