@@ -11,7 +11,7 @@ import (
 
 const (
 	bigBytes     = 64 << 10  // writes of this size go to the data file before the journal
-	hugeBytes    = 256 << 10 // large writes of batches of this size have a worker each
+	hugeBytes    = 256 << 10 // large writes of batches of this size are not left to the committer
 	groupBytes   = 1 << 20   // a group is closed at this size
 	groupBatches = 512
 	aheadBatches = 32 // large writes of so many batches are under way at once
@@ -25,7 +25,7 @@ type item struct {
 	done    func(error)
 	bytes   int64
 	err     error         // decided before planning
-	big     []bigWrite    // written by a worker, valid once ready is closed; or by the committer
+	big     []bigWrite    // written ahead, valid once ready is closed; or by the committer
 	wantBig bool          // the batch has large writes
 	ready   chan struct{} // nil: nothing to wait for
 	unwrit  bool          // the committer is to write them
@@ -49,7 +49,7 @@ func (q *queue) init(maxBytes int64) {
 }
 
 // put appends, waiting for room; false when the queue is closed. It counts the
-// worker of a large write, so that Close, which closes the queue first, waits for it.
+// batch if it is bulk, so that Close, which closes the queue first, waits for it.
 func (q *queue) put(it *item, workers *sync.WaitGroup) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -150,14 +150,7 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 		return
 	}
 	if it.ready != nil {
-		go func() { // ends when the data is durable; the committer waits for ready
-			defer d.workers.Done()
-			d.slots <- struct{}{}
-			it.big, it.err = d.writeBig(b, d.keepFor(b))
-			<-d.slots
-			d.syncBig(it.big)
-			close(it.ready)
-		}()
+		d.bulk.add(d, it)
 	}
 }
 
@@ -405,18 +398,20 @@ func (d *Disk) writeBig(b *Batch, keep uint64) (out []bigWrite, err error) {
 	return out, nil
 }
 
-// syncBig makes the large writes of a batch durable, so that the committer, which all batches wait for,
+// syncBig makes the large writes of batches durable, so that the committer, which all batches wait for,
 // only has the journal to wait for. A store whose device refuses it has failed.
-func (d *Disk) syncBig(big []bigWrite) {
-	if len(big) == 0 {
+func (d *Disk) syncBig(list []*item) {
+	if !slices.ContainsFunc(list, func(it *item) bool { return len(it.big) > 0 }) {
 		return
 	}
 	if err := d.syncs.wait(d.data); err != nil {
 		d.fail(fmt.Errorf("data file: %w", err))
 		return
 	}
-	for i := range big {
-		big[i].synced = true
+	for _, it := range list {
+		for i := range it.big {
+			it.big[i].synced = true
+		}
 	}
 }
 
@@ -483,16 +478,23 @@ func (d *Disk) writeWaiting() {
 		return
 	}
 	waiting := d.queue.unwritten(d.waiting[:0])
-	if len(waiting) == 1 {
-		it := waiting[0]
+	writes := d.writeTogether(waiting, d.writes[:0])
+	clear(waiting)
+	clear(writes)
+	d.waiting, d.writes = waiting[:0], writes[:0]
+}
+
+// writeTogether writes the large writes of batches, many at once, and notes with each how that went. It returns writes,
+// which is memory to work in.
+func (d *Disk) writeTogether(list []*item, writes []ioWrite) []ioWrite {
+	if len(list) == 1 {
+		it := list[0]
 		if it.err == nil {
 			it.big, it.err = d.writeBig(it.batch, d.keepFor(it.batch))
 		}
-		waiting[0] = nil
-		return
+		return writes
 	}
-	writes := d.writes[:0]
-	for _, it := range waiting {
+	for _, it := range list {
 		if it.err != nil {
 			continue
 		}
@@ -513,21 +515,19 @@ func (d *Disk) writeWaiting() {
 	}
 	if err := writeMany(d.data, writes); err != nil {
 		// Some may have failed, and not the others: each tells for itself.
-		for _, it := range waiting {
+		for _, it := range list {
 			if it.err == nil {
 				it.err = d.writePlaced(it.batch, it.big)
 			}
 		}
 	}
-	for _, it := range waiting {
+	for _, it := range list {
 		if it.err != nil { // also when it has no room: it may be tried again
 			d.releaseBig(it.big)
 			it.big = nil
 		}
 	}
-	clear(waiting)
-	clear(writes)
-	d.waiting, d.writes = waiting[:0], writes[:0]
+	return writes
 }
 
 // writePlaced writes the large writes of one batch to their blocks, one by one.

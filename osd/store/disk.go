@@ -160,8 +160,8 @@ type Disk struct {
 	life   sync.RWMutex // readers hold it shared, Close takes it
 	closed bool         // guarded by life
 
-	workers   sync.WaitGroup // writers of large data
-	slots     chan struct{}  // bounds them
+	bulk      bulk
+	workers   sync.WaitGroup // batches in bulk
 	committed chan struct{}  // closed when the committer has ended
 	closeOnce sync.Once
 	closeErr  error
@@ -210,7 +210,7 @@ func newDisk(dir string, o Options) *Disk {
 	d := &Disk{
 		dir: dir, opts: o, log: o.Log, overlay: newOverlay(), meter: newMeter(o.Now),
 		gens: map[spaceKey]uint32{}, stats: map[spaceKey]spaceStat{},
-		slots: make(chan struct{}, 8), committed: make(chan struct{}), failedCh: make(chan struct{}),
+		committed: make(chan struct{}), failedCh: make(chan struct{}),
 	}
 	d.queue.init(o.QueueBytes)
 	d.keeper.init()

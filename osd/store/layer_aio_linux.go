@@ -139,16 +139,23 @@ func (a *aio) write(fd uintptr, ws []ioWrite) (rest []ioWrite) {
 	return rest
 }
 
+// queue locks one that nobody uses: there is one for each who writes much, the committer, the keeper and those of bulk.
+func (f *osFile) queue() *aio {
+	for i := range f.aio {
+		if f.aio[i].mu.TryLock() {
+			return &f.aio[i]
+		}
+	}
+	f.aio[0].mu.Lock()
+	return &f.aio[0]
+}
+
 // WriteMany implements manyWriter.
 func (f *osFile) WriteMany(ws []ioWrite) error {
 	if !f.direct {
 		return writeEach(f, ws)
 	}
-	a := &f.aio[0]
-	if !a.mu.TryLock() { // the committer need not wait for the keeper
-		a = &f.aio[1]
-		a.mu.Lock()
-	}
+	a := f.queue()
 	defer a.mu.Unlock()
 	for len(ws) > 0 {
 		if !a.open() {

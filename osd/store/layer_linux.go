@@ -128,7 +128,7 @@ type osFile struct {
 	size   int64       // of a device, which does not grow while it is open; 0: ask
 	whole  bool        // a file used as a device, which keeps its room
 	block  bool        // a block device
-	aio    [2]aio
+	aio    [4]aio
 	reads  readQueue
 }
 

@@ -31,9 +31,7 @@ func TestRoomInTurn(t *testing.T) {
 	for _, r := range taken[len(taken)-(first+later-1)/piece:] {
 		d.alloc.release(r)
 	}
-	for range cap(d.slots) { // the worker of the first batch has to wait
-		d.slots <- struct{}{}
-	}
+	d.bulk.writers = bulkWriters // the first batch has to wait
 	errs := [2]chan error{make(chan error, 1), make(chan error, 1)}
 	for i, blocks := range []int{first, later} {
 		d.Submit(&Batch{Ops: []Op{writeOp(string(rune('a'+i)), 0, bytes.Repeat([]byte{byte('a' + i)}, blocks*blockBytes))}}, func(err error) { errs[i] <- err })
@@ -42,9 +40,10 @@ func TestRoomInTurn(t *testing.T) {
 	if behind := d.queue.behind(); len(behind) != 1 || len(behind[0].big) == 0 {
 		t.Fatal("the later batch has not written its data")
 	}
-	for range cap(d.slots) {
-		<-d.slots
-	}
+	d.bulk.mu.Lock()
+	d.bulk.writers = 0
+	d.bulk.start(d)
+	d.bulk.mu.Unlock()
 	go d.commitLoop()
 	if err := <-errs[0]; err != nil {
 		t.Errorf("the first of two batches: %v", err)
