@@ -73,7 +73,7 @@ outage: ## take an OSD away for SECONDS while clients write; prints what it is s
 powercut: ## the store alone: CUTS power cuts of disks in memory, and 200 processes killed while they write; checks after each
 	$(GO) test ./osd/store -count=1 -timeout 0 -v -run 'TestDiskPowerCut$$|TestDiskKill$$' -store.cuts=$(CUTS) -store.kills=200
 
-torture: ## kill KILLS processes of a cluster that clients work on, or go on for MINUTES; more as root
+torture: ## kill KILLS processes of a cluster that clients work on, with and without chunks, or go on for MINUTES; more as root
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))
 
 failover: ## print how long a cluster does not serve when daemons go away

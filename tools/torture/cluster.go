@@ -519,9 +519,9 @@ func (c *Cluster) client(ctx context.Context) (*client.Client, error) {
 	return c.c, nil
 }
 
-// WaitServing waits until every PG of a pool has carried out a write and a read
+// WaitServing waits until every PG of some pools has carried out a write and a read
 // that began after the call, and returns how long that took.
-func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, error) {
+func (c *Cluster) WaitServing(ctx context.Context, pools ...string) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	done := make(chan struct{})
@@ -538,32 +538,41 @@ func (c *Cluster) WaitServing(ctx context.Context, pool string) (time.Duration, 
 	if err != nil {
 		return 0, err
 	}
-	p, err := cl.Pool(ctx, pool)
-	if err != nil {
-		return 0, err
+	type probe struct {
+		pool *client.Pool
+		name string
 	}
-	names := probes(cl.Map().PoolByName(pool))
-	errs := make(chan error, len(names))
-	for _, name := range names {
+	var todo []probe
+	for _, pool := range pools {
+		p, err := cl.Pool(ctx, pool)
+		if err != nil {
+			return 0, err
+		}
+		for _, name := range probes(cl.Map().PoolByName(pool)) {
+			todo = append(todo, probe{p, name})
+		}
+	}
+	errs := make(chan error, len(todo))
+	for _, x := range todo {
 		go func() { // until the client's own deadline
 			want := []byte(strconv.FormatInt(time.Now().UnixNano(), 10))
-			err := p.WriteFull(ctx, name, want)
+			err := x.pool.WriteFull(ctx, x.name, want)
 			for errors.Is(err, client.ErrNoSpace) && wait(ctx, poll) == nil { // it takes a moment until all know that a disk has room again
-				err = p.WriteFull(ctx, name, want)
+				err = x.pool.WriteFull(ctx, x.name, want)
 			}
 			if err != nil {
 				errs <- err
 				return
 			}
-			got, err := p.Read(ctx, name, 0, 0)
+			got, err := x.pool.Read(ctx, x.name, 0, 0)
 			if err == nil && string(got) != string(want) {
-				err = fmt.Errorf("probe %s: read %q after %q was written", name, got, want)
+				err = fmt.Errorf("probe %s: read %q after %q was written", x.name, got, want)
 			}
 			errs <- err
 		}()
 	}
 	var all []error
-	for range names {
+	for range todo {
 		all = append(all, <-errs)
 	}
 	err = errors.Join(all...)

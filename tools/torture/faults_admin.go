@@ -60,14 +60,26 @@ func (r *runner) weights(ctx context.Context) (int, error) {
 	return killed, r.change(ctx, "osd reweight", func() error { return r.c.API.OSDReweight(ctx, id, 1) })
 }
 
+// pool chooses one of the pools.
+func (r *runner) pool() string {
+	if r.p.Chunks && r.rng.IntN(2) == 0 {
+		return chunkPool
+	}
+	return torturePool
+}
+
 func (r *runner) poolSize(ctx context.Context) (int, error) {
+	pool := r.pool()
 	set := func(size int) error {
 		return r.change(ctx, "pool set size", func() error {
-			_, err := r.c.API.PoolSet(ctx, torturePool, "size", strconv.Itoa(size))
+			_, err := r.c.API.PoolSet(ctx, pool, "size", strconv.Itoa(size))
 			return err
 		})
 	}
 	sizes := []int{2, 4}
+	if pool == chunkPool {
+		sizes = []int{4, 5} // of chunks with two parity shards three copies are the least
+	}
 	if err := set(sizes[r.rng.IntN(2)]); err != nil {
 		return 0, err
 	}
@@ -97,12 +109,16 @@ func (r *runner) osdID(ctx context.Context, i int) (id int, err error) {
 // growPool gives the pool more PGs: those that there are divide while clients work.
 func (r *runner) growPool(ctx context.Context) (int, error) {
 	var p api.Pool
+	pool, most := r.pool(), pgNumMax
+	if pool == chunkPool {
+		most /= 4
+	}
 	err := r.change(ctx, "pool set pg_num", func() (err error) {
-		if p, err = r.c.API.Pool(ctx, torturePool); err != nil || p.PGNumTarget >= pgNumMax {
+		if p, err = r.c.API.Pool(ctx, pool); err != nil || int(p.PGNumTarget) >= most {
 			return err
 		}
-		to := min(pgNumMax, int(p.PGNumTarget)+1+r.rng.IntN(16))
-		_, err = r.c.API.PoolSet(ctx, torturePool, "pg_num", strconv.Itoa(to))
+		to := min(most, int(p.PGNumTarget)+1+r.rng.IntN(16))
+		_, err = r.c.API.PoolSet(ctx, pool, "pg_num", strconv.Itoa(to))
 		return err
 	})
 	if err != nil {

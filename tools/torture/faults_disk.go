@@ -85,6 +85,11 @@ func (r *runner) replaceDisk(ctx context.Context) (int, error) {
 	if err := r.c.WaitClean(ctx); err != nil {
 		return 0, err
 	}
+	if r.p.Chunks {
+		if err := r.c.wholeChunks(ctx); err != nil {
+			return 0, err
+		}
+	}
 	i := r.rng.IntN(len(r.c.OSDs))
 	p := r.c.OSDs[i]
 	old, err := r.osdID(ctx, i)

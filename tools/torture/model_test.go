@@ -167,3 +167,108 @@ func TestSharedModelSees(t *testing.T) {
 		}
 	}
 }
+
+// TestChunkCellSees: bytes that are not those of the write whose label comes with them are found, and it is said whose
+// they are.
+func TestChunkCellSees(t *testing.T) {
+	x := newChunkCell("x")
+	a, b := span{source: bodySource(1), n: len(bodyOf(bodySource(1)))}, span{source: bodySource(2), n: 60_000}
+	first := spans{a, b}
+	n := x.next("put", first)
+	x.ended(n, first, done)
+	second := first.write(100_000, spans{{source: bodySource(3), n: 500}})
+	x.ended(x.next("overwrite", second), second, done)
+	third := second.truncate(90_000).truncate(120_000)
+	x.ended(x.next("truncate", third), third, unknown)
+	if x.sure {
+		t.Error("after a write of unknown outcome it is said to be known what the object has")
+	}
+	mixed := slices.Concat(second.bytes()[:100_300], first.bytes()[100_300:])
+	for name, c := range map[string]struct {
+		data   []byte
+		off, n int
+		label  uint64
+		wrong  string
+	}{
+		"all of the first":         {data: first.bytes(), label: 1},
+		"all of the second":        {data: second.bytes(), label: 2},
+		"all of the third":         {data: third.bytes(), label: 3},
+		"a part":                   {data: second.bytes()[99_900:100_700], off: 99_900, n: 800, label: 2},
+		"a part over the end":      {data: third.bytes()[80_000:], off: 80_000, n: 99_999, label: 3},
+		"a part behind the end":    {off: 130_000, n: 10, label: 3},
+		"the one before":           {data: first.bytes(), label: 2, wrong: "what write 1 (put) left there"},
+		"half of a write":          {data: mixed, label: 2, wrong: "what write 1 (put) left there"},
+		"cut off":                  {data: second.bytes()[:200], label: 2, wrong: "the end"},
+		"zeros":                    {data: make([]byte, second.size()), label: 2, wrong: "zeros"},
+		"a chunk of somebody else": {data: bodyOf(bodySource(5))[:1000], off: 0, n: 1000, label: 1, wrong: "nothing that was ever written"},
+	} {
+		l := label(c.label, x.states[c.label].size())
+		nr, err := x.check(c.data, c.off, c.n, l, l)
+		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: got %v, want %q", name, err, c.wrong)
+		}
+		if err == nil && nr != c.label {
+			t.Errorf("%s: write %d, want %d", name, nr, c.label)
+		}
+	}
+	if _, err := x.check(first.bytes(), 0, 0, label(1, first.size()), label(2, second.size())); err == nil {
+		t.Error("an attribute of one write with an omap key of another was found good")
+	}
+}
+
+// TestSpans holds spans against plain bytes.
+func TestSpans(t *testing.T) {
+	rng := newRng(7)
+	var s spans
+	var want []byte
+	for i := range 400 {
+		source := bodySource(rng.IntN(bodies))
+		w := span{source: source, n: 1 + rng.IntN(5000)}
+		w.off = rng.IntN(len(bodyOf(source)) - w.n)
+		off, size := rng.IntN(20_000), rng.IntN(20_000)
+		grow := func(n int) {
+			if len(want) < n {
+				want = append(want, make([]byte, n-len(want))...)
+			}
+		}
+		if i%5 == 0 {
+			s = s.truncate(size)
+			grow(size)
+			want = want[:size]
+		} else {
+			s = s.write(off, spans{w})
+			grow(off + w.n)
+			copy(want[off:], bodyOf(source)[w.off:w.off+w.n])
+		}
+		if !slices.Equal(s.bytes(), want) || s.size() != len(want) {
+			t.Fatalf("step %d: other bytes", i)
+		}
+	}
+}
+
+// TestCensusSays: what is left to be done is said, whatever it is.
+func TestCensusSays(t *testing.T) {
+	if err := new(census).quiet(); err != nil {
+		t.Error(err)
+	}
+	for what, n := range map[string]*census{
+		"outboxes": {outbox: 1}, "condemned": {condemned: 1}, "leaked": {leaked: []string{"x"}}, "refers to": {unused: []string{"x"}},
+		"missing": {missing: []string{"x"}}, "no chunk has": {orphans: []string{"x"}},
+	} {
+		if err := n.quiet(); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("want %q, got %v", what, err)
+		}
+	}
+}
+
+// TestCareCount: the counters of an OSD that begins anew are added to what it had counted.
+func TestCareCount(t *testing.T) {
+	k := &careCount{last: map[string]map[string]float64{}, sum: map[string]float64{}}
+	for _, v := range []float64{3, 5, 5, 1, 4} {
+		k.saw("cairn_gc_chunks_deleted_total", "0", v)
+	}
+	k.saw("cairn_gc_chunks_deleted_total", "1", 2)
+	if !strings.Contains(k.String(), "11 chunks deleted") {
+		t.Error(k)
+	}
+}

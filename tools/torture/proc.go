@@ -251,6 +251,7 @@ func (p *Proc) Crash() string { return p.told(crashMarks) }
 var damageMarks = [][]byte{
 	[]byte("a scrub found a damaged copy"), []byte("a copy cannot be read"),
 	[]byte("copies differ, and which is right"), []byte("an object has no good copy"),
+	[]byte("kind=dangling"), []byte("kind=damaged"), []byte("kind=healed"), // of chunks
 }
 
 // Damage returns the part of the output that tells of damaged copies, "" if there is none.

@@ -20,6 +20,7 @@ type Plan struct {
 	Kills    int           // processes to kill at least; default 100
 	Duration time.Duration // go on for at least this long
 	Load     Load
+	Chunks   bool                             // clients work on a pool with chunks, too: wants five OSDs, and ChunkCare
 	Logf     func(format string, args ...any) // told of every blow; default nothing
 }
 
@@ -43,6 +44,7 @@ type runner struct {
 	rng   *rand.Rand
 	stats *Stats
 	w     *Workload
+	care  *careCount // nil without chunks
 
 	clients []*lab.Host // where the clients are; none on loopback
 	blows   []blow      // that can be dealt here
@@ -86,9 +88,15 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: torturePool, Size: uint32(min(3, len(c.OSDs)))}); err != nil {
 		return r.stats, err
 	}
+	if p.Chunks {
+		if _, err := c.API.PoolCreate(ctx, chunkPolicy); err != nil {
+			return r.stats, err
+		}
+	}
 	if _, err := r.serving(ctx); err != nil {
 		return r.stats, err
 	}
+	var clients []*client.Client
 	var pools []*client.Pool
 	for i := range 3 {
 		name := fmt.Sprintf("client.torture.%d", i)
@@ -104,6 +112,7 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 			return r.stats, err
 		}
 		defer cl.Close()
+		clients = append(clients, cl)
 		pool, err := cl.Pool(ctx, torturePool)
 		if err != nil {
 			return r.stats, err
@@ -122,8 +131,16 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		r.p.Load.FullDisks = true
 	}
 	r.w = NewWorkload(r.p.Load, r.stats, pools...)
-	r.w.Begin(ctx)
 	stop := r.watch(ctx)
+	if p.Chunks {
+		if err := r.addChunks(ctx, clients); err != nil {
+			stop()
+			return r.stats, err
+		}
+		r.blows = slices.Concat(r.blows, chunkAdminBlows)
+		defer r.watchCare(ctx)()
+	}
+	r.w.Begin(ctx)
 	err := r.beat(ctx)
 	r.resume()
 	r.w.Stop()
@@ -131,6 +148,9 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		err = r.finish(ctx)
 	}
 	stop()
+	if p.Chunks {
+		r.stats.chunks(r.w.chunked.stats(), r.care)
+	}
 	return r.stats, errors.Join(r.w.Err(), err, c.Check())
 }
 
@@ -189,7 +209,11 @@ func (r *runner) deal(ctx context.Context, b blow) error {
 func (r *runner) serving(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
-	took, err := r.c.WaitServing(ctx, torturePool)
+	pools := []string{torturePool}
+	if r.p.Chunks {
+		pools = append(pools, chunkPool)
+	}
+	took, err := r.c.WaitServing(ctx, pools...)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.c.Diagnose(context.WithoutCancel(ctx)))
 	}
@@ -390,6 +414,11 @@ func (r *runner) finish(ctx context.Context) error {
 		return fmt.Errorf("%w\n%s", err, r.c.Diagnose(ctx))
 	}
 	r.p.Logf("%d PGs were deep-scrubbed %s later and nothing was wrong", pgs, time.Since(began).Round(10*time.Millisecond))
+	if r.p.Chunks {
+		if err := r.finishChunks(ctx); err != nil {
+			return err
+		}
+	}
 	n, err := r.c.CompareCopies(ctx)
 	if err != nil {
 		return err

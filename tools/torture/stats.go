@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cairnstore/cairn/client"
 )
 
 // Stats counts what a run did.
@@ -18,6 +20,7 @@ type Stats struct {
 	kills   map[string]int // processes, by kind of the blow
 	blows   map[string][]time.Duration
 	faults  map[string]int // besides kills, by kind
+	more    []string       // lines about chunks
 }
 
 type stall struct {
@@ -79,6 +82,16 @@ func (s *Stats) Ops() (n int) {
 	return n
 }
 
+// chunks notes what clients and OSDs did with chunks.
+func (s *Stats) chunks(c client.ChunkStats, care *careCount) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.more = append(s.more,
+		fmt.Sprintf("chunks: %d written, %d found stored already, %d races lost, %d pieces without holders kept in their objects, %d holders replaced", c.Written, c.Shared, c.LostRaces, c.Local, c.Replaced),
+		fmt.Sprintf("chunks: %d read, %d of them rebuilt from other shards, %d requests hedged, %d layouts moved, %d objects read again", c.Read, c.Rebuilt, c.Hedged, c.Moved, c.Reread),
+		"chunks: OSDs reported "+care.String())
+}
+
 // String is the table printed at the end.
 func (s *Stats) String() string {
 	s.mu.Lock()
@@ -100,6 +113,9 @@ func (s *Stats) String() string {
 	fmt.Fprintf(&b, "  %-16s %4d times, %4d processes killed\n", "all", blows, killed)
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&b, "  %4d %s\n", s.faults[kind], kind)
+	}
+	for _, line := range s.more {
+		fmt.Fprintf(&b, "  %s\n", line)
 	}
 	for _, write := range []bool{true, false} {
 		what := "read"

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 var (
 	seedFlag    = flag.Uint64("torture.seed", 0, "seed of the plan of kills; default random")
 	killsFlag   = flag.Int("torture.kills", 0, "how many processes the kill test kills at least; default 100")
-	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 0.5")
+	minutesFlag = flag.Float64("torture.minutes", 0, "how long TestTorture deals blows; default 20 s")
 	binaryFlag  = flag.String("torture.cairn", "", "cairn program to test; default: it is built")
 	dirFlag     = flag.String("torture.dir", "", "directory that keeps data and logs of the clusters; default: temporary, removed")
 )
@@ -143,13 +144,13 @@ func TestKill(t *testing.T) {
 // whose daemons have hosts and disks of their own. Where there can be none (without
 // root), what needs none. A longer run is make torture MINUTES=60.
 func TestTorture(t *testing.T) {
-	plan := Plan{Seed: seed(), Kills: 1, Duration: 30 * time.Second, Logf: t.Logf}
+	plan := Plan{Seed: seed(), Kills: 1, Duration: 20 * time.Second, Chunks: true, Logf: t.Logf}
 	plan.Load.Objects = 40
-	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes, Config: Scrubs()}
+	o := Options{Mons: 3, OSDs: 5, Hosts: true, DiskBytes: DiskBytes, Config: slices.Concat(Scrubs(), ChunkCare())}
 	if testing.Short() {
 		plan.Duration = time.Second
 		plan.Load = Load{Writers: 2, Readers: 1, Appenders: 1, Counters: 2, Sharers: 2}
-		o.OSDs = 3
+		plan.Chunks, o.OSDs = false, 3
 	}
 	if *minutesFlag != 0 {
 		plan.Duration = time.Duration(*minutesFlag * float64(time.Minute))

@@ -20,9 +20,12 @@ type Load struct {
 	Appenders int // append records to objects of their own; default 2
 	Counters  int // count on two shared objects; default 3
 	Sharers   int // read, write, compare-and-set and remove shared small objects; default 5
-	SizeMax   int // of a writer's value; default 200 KB
-	Pause     time.Duration
-	FullDisks bool // disks may be full: a write refused for that may be one that took effect when it was sent first
+	Chunkers  int // write to objects of their own in the pool with chunks, if there is one; default 3
+	// ChunkObjects is how many objects each of them has; default 8. One more client reads them.
+	ChunkObjects int
+	SizeMax      int // of a writer's value; default 200 KB
+	Pause        time.Duration
+	FullDisks    bool // disks may be full: a write refused for that may be one that took effect when it was sent first
 }
 
 func (l Load) withDefaults() Load {
@@ -37,6 +40,8 @@ func (l Load) withDefaults() Load {
 	set(&l.Appenders, 2)
 	set(&l.Counters, 3)
 	set(&l.Sharers, 5)
+	set(&l.Chunkers, 3)
+	set(&l.ChunkObjects, 8)
 	set(&l.SizeMax, 200_000)
 	if l.Pause == 0 {
 		l.Pause = 20 * time.Millisecond
@@ -57,6 +62,7 @@ type Workload struct {
 	logs     []*appendLog
 	counters []*counter
 	shared   *sharedSet
+	chunked  *chunkWork // nil without a pool with chunks
 
 	mu     sync.Mutex // guards below
 	faults []error
@@ -67,7 +73,7 @@ type Workload struct {
 const faultsMax = 20
 
 // NewWorkload prepares clients; the pools are those of different clients, so that
-// what one knows does not help another.
+// what one knows does not help another. WithChunks adds more.
 func NewWorkload(o Load, stats *Stats, pools ...*client.Pool) *Workload {
 	w := &Workload{o: o.withDefaults(), pools: pools, stats: stats, stop: make(chan struct{}), broken: make(chan struct{}), began: time.Now()}
 	for i := range w.o.Writers {
@@ -87,12 +93,16 @@ func NewWorkload(o Load, stats *Stats, pools ...*client.Pool) *Workload {
 	return w
 }
 
+// WithChunks has clients work on a pool with chunks, too; the pools are those of different clients.
+func (w *Workload) WithChunks(pools ...*client.Pool) { w.chunked = newChunkWork(w.o, pools) }
+
 // Begin starts the clients. They work until Stop.
 func (w *Workload) Begin(ctx context.Context) {
 	id := 0
+	pools := w.pools
 	begin := func(n int, step func(ctx context.Context, c *worker, i int)) {
 		for i := range n {
-			c := &worker{w: w, id: id, pool: w.pools[id%len(w.pools)], rng: rand.New(rand.NewPCG(w.o.Seed, uint64(1000+id)))}
+			c := &worker{w: w, id: id, pool: pools[id%len(pools)], rng: rand.New(rand.NewPCG(w.o.Seed, uint64(1000+id)))}
 			id++
 			w.wg.Go(func() { // until Stop, or the first fault
 				for c.rest(ctx) {
@@ -109,6 +119,14 @@ func (w *Workload) Begin(ctx context.Context) {
 	begin(w.o.Appenders, func(ctx context.Context, c *worker, i int) { w.logs[i].step(ctx, c) })
 	begin(w.o.Counters, func(ctx context.Context, c *worker, _ int) { w.counters[c.rng.IntN(len(w.counters))].step(ctx, c) })
 	begin(w.o.Sharers, func(ctx context.Context, c *worker, _ int) { w.shared.step(ctx, c) })
+	if k := w.chunked; k != nil {
+		pools = k.pools
+		begin(len(k.cells), func(ctx context.Context, c *worker, i int) { k.step(ctx, c, k.cells[i]) })
+		begin(1, func(ctx context.Context, c *worker, _ int) {
+			own := k.cells[c.rng.IntN(len(k.cells))]
+			k.read(ctx, c, own[c.rng.IntN(len(own))])
+		})
+	}
 }
 
 // Stop lets the clients finish what they are doing.
@@ -157,6 +175,14 @@ func (w *Workload) Verify(ctx context.Context, final bool) error {
 	if final {
 		w.shared.verify(ctx, c)
 	}
+	if k := w.chunked; k != nil {
+		c.pool = k.pools[0]
+		for _, own := range k.cells {
+			for _, x := range own {
+				k.read(ctx, c, x)
+			}
+		}
+	}
 	return w.Err()
 }
 
@@ -199,41 +225,50 @@ const (
 	unknown         // it may have taken effect, or may still
 )
 
-// do carries out an operation. Now and then the client is impatient, as real
-// ones are: then the outcome may stay unknown.
-func (c *worker) do(ctx context.Context, kind, object string, op *client.Op) (*client.Result, outcome) {
-	ctx, cancel := context.WithTimeout(ctx, opPatience)
-	defer cancel()
-	impatient := !c.patient && c.rng.IntN(20) == 0
-	if impatient {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, time.Duration(1+c.rng.IntN(400))*time.Millisecond)
-		defer stop()
+// patience is how long an operation may take. Now and then the client is impatient, as real ones are: then the outcome may
+// stay unknown.
+func (c *worker) patience(ctx context.Context) (_ context.Context, impatient bool, cancel context.CancelFunc) {
+	d := opPatience
+	if !c.patient && c.rng.IntN(20) == 0 {
+		impatient, d = true, time.Duration(1+c.rng.IntN(400))*time.Millisecond
 	}
+	ctx, cancel = context.WithTimeout(ctx, d)
+	return ctx, impatient, cancel
+}
+
+// do carries out an operation.
+func (c *worker) do(ctx context.Context, kind, object string, op *client.Op) (*client.Result, outcome) {
+	ctx, impatient, cancel := c.patience(ctx)
+	defer cancel()
 	began := time.Now()
 	r, err := c.pool.Do(ctx, object, op)
+	return r, c.judge(kind, object, op.Writes(), began, impatient, err)
+}
+
+// judge says what is known of an operation that ended with err.
+func (c *worker) judge(kind, object string, writes bool, began time.Time, impatient bool, err error) outcome {
 	took := time.Since(began)
 	switch {
 	case err == nil:
-		c.w.stats.op(kind, op.Writes(), true, took, object)
-		return r, done
+		c.w.stats.op(kind, writes, true, took, object)
+		return done
 	case errors.Is(err, client.ErrNotFound), errors.Is(err, client.ErrConflict), errors.Is(err, client.ErrExists):
-		c.w.stats.op(kind, op.Writes(), true, took, object)
-		return nil, refused
+		c.w.stats.op(kind, writes, true, took, object)
+		return refused
 	}
-	c.w.stats.op(kind, op.Writes(), false, took, object)
+	c.w.stats.op(kind, writes, false, took, object)
 	switch {
-	case errors.Is(err, client.ErrNoSpace) && op.Writes() && c.w.o.FullDisks: // surely, or of a retry only
+	case errors.Is(err, client.ErrNoSpace) && writes && c.w.o.FullDisks: // surely, or of a retry only
 		c.w.stats.fault("writes refused for space")
-		return nil, unknown
+		return unknown
 	case errors.Is(err, client.ErrTimeout):
 		if !impatient {
-			c.w.fault(fmt.Errorf("%s has no answer after %s: %w", kind, took.Round(time.Millisecond), err))
+			c.w.fault(fmt.Errorf("%s of %s has no answer after %s: %w", kind, object, took.Round(time.Millisecond), err))
 		}
-		return nil, unknown
+		return unknown
 	}
-	c.w.fault(fmt.Errorf("%s failed: %w", kind, err))
-	return nil, unknown
+	c.w.fault(fmt.Errorf("%s of %s failed: %w", kind, object, err))
+	return unknown
 }
 
 // size draws the size of a value: mostly small, now and then large, at times empty.

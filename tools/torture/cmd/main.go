@@ -83,6 +83,9 @@ func newRunCommand() *cobra.Command {
 				plan.Seed = uint64(rand.Uint32())
 			}
 			plan.Load.Objects, p.o.Config = 40, torture.Scrubs()
+			if plan.Chunks = p.o.OSDs >= 5; plan.Chunks {
+				p.o.Config = append(p.o.Config, torture.ChunkCare()...)
+			}
 			if !loopback {
 				p.o.Hosts, p.o.DiskBytes = true, torture.DiskBytes
 			}
