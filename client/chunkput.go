@@ -30,14 +30,20 @@ func newGen() chunk.Gen {
 	return chunk.Gen(binary.LittleEndian.Uint64(b[:]) | 1) // never 0
 }
 
-// fingerprint names data in the dedup domain that the policy wants; none: nobody else has that name.
-func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerprint, domain string) {
+// DedupDomain returns the dedup domain in which a policy makes chunks for a tenant; "": they are shared with nobody.
+func DedupDomain(pol *ChunkPolicy, tenant string) string {
 	switch pol.Dedup {
 	case placement.DedupTenant:
-		domain = chunk.Domain(tenant, pol.Redundancy)
+		return chunk.Domain(tenant, pol.Redundancy)
 	case placement.DedupCluster:
-		domain = chunk.Domain(chunk.ClusterDomain, pol.Redundancy)
-	default:
+		return chunk.Domain(chunk.ClusterDomain, pol.Redundancy)
+	}
+	return ""
+}
+
+// fingerprint names data in the dedup domain that the policy wants; none: nobody else has that name.
+func fingerprint(pol *ChunkPolicy, tenant string, data []byte) (fp chunk.Fingerprint, domain string) {
+	if domain = DedupDomain(pol, tenant); domain == "" {
 		return ownFingerprint(data), ""
 	}
 	return chunk.Of(chunk.BLAKE3, domain, data), domain

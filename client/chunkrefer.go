@@ -100,13 +100,24 @@ func (x *Chunks) SetRefs(ctx context.Context, object string, op *Op, refs []chun
 
 // Refs returns the references of an object, in order, and its size.
 func (x *Chunks) Refs(ctx context.Context, object string) (refs []chunk.Ref, size uint64, err error) {
-	for off := uint64(0); ; {
+	return x.RefsIn(ctx, object, chunk.Range{To: maxObjectBytes})
+}
+
+// RefsIn is Refs of the references that begin or end within a range of the object, or span it.
+func (x *Chunks) RefsIn(ctx context.Context, object string, in chunk.Range) (refs []chunk.Ref, size uint64, err error) {
+	for off := in.From; ; {
 		res, err := x.raw.Do(ctx, object, new(Op).ReadRefs(off, refsPage).Stat())
 		if err != nil {
 			return nil, 0, err
 		}
 		it := &res.Items[0]
-		refs, size = append(refs, it.Refs...), res.Items[1].Size
+		size = res.Items[1].Size
+		for i := range it.Refs {
+			if it.Refs[i].Range.From >= in.To {
+				return refs, size, nil
+			}
+			refs = append(refs, it.Refs[i])
+		}
 		if !it.More || len(it.Refs) == 0 {
 			return refs, size, nil
 		}

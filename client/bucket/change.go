@@ -3,8 +3,6 @@ package bucket
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -154,57 +152,6 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 	return n, err
 }
 
-// CopyInput says what a copy differs in.
-type CopyInput struct {
-	Headers *Headers // nil: those of the source
-	Cond    Cond
-	// Wrap, if set, sees the body on its way, and Finish returns the checksums to
-	// store; without it those of the source are kept, as far as they are of the body.
-	Wrap   func(io.Reader) io.Reader
-	Finish func() ([]Checksum, error)
-}
-
-// Copy stores a copy of src under key. A copy of an object onto itself changes
-// its headers and time only; its body is not touched, and Wrap does not see it.
-// src must come from Get.
-func (b *Bucket) Copy(ctx context.Context, src *Object, key string, in CopyInput) (*Object, error) {
-	headers := src.Headers
-	if in.Headers != nil {
-		headers = *in.Headers
-	}
-	if src.b.name == b.name && src.Key == key {
-		o, err := b.touch(ctx, src, headers, in.Cond)
-		return o, keyErr("copy", b, key, err)
-	}
-	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
-		return nil, keyErr("copy", b, key, err)
-	}
-	defer b.svc.copies.Release(1)
-	if src.Size > MaxPutBytes {
-		return nil, keyErr("copy", b, key, fmt.Errorf("%w: %d bytes, at most %d in one copy; copy it in parts", ErrTooLarge, src.Size, int64(MaxPutBytes)))
-	}
-	r, err := src.open(ctx, 0, -1, false)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	put := PutInput{Body: r, Size: src.Size, Headers: headers, Cond: in.Cond, Finish: in.Finish}
-	if in.Wrap != nil {
-		put.Body = in.Wrap(r)
-	}
-	if put.Finish == nil {
-		put.Finish = func() (keep []Checksum, err error) {
-			for _, c := range src.Checksums {
-				if !c.Composite {
-					keep = append(keep, c)
-				}
-			}
-			return keep, nil
-		}
-	}
-	return b.Put(ctx, key, put)
-}
-
 // touch replaces the headers and the time of an object whose body is still that of src.
 func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, cond Cond) (*Object, error) {
 	h, err := headersTo(headers)
@@ -219,7 +166,7 @@ func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, cond C
 		}
 		o := old.entry
 		e = &bucketpb.Entry{
-			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize,
+			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize, Domain: o.Domain,
 			Checksums: o.Checksums, Headers: h, Mtime: b.svc.o.Now().UnixNano(), Revision: newRevision(),
 		}
 		op.OmapSet(omapKey(kindEntry, src.Key), encode(e))

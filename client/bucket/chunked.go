@@ -60,6 +60,14 @@ type segment struct {
 	uses int // chunks on their way, and one while it is being filled; guarded by chunkWriter.mu
 }
 
+// domain is that of the chunks, as in bucketpb.Entry.
+func (w writing) domain() []byte {
+	if w.opts == nil {
+		return nil
+	}
+	return []byte(client.DedupDomain(w.opts.Policy, w.opts.Tenant))
+}
+
 // chunkWriter writes one body as chunks.
 type chunkWriter struct {
 	s      *Service

@@ -164,9 +164,10 @@ type piece struct {
 
 // extent is a run of data objects: size bytes in objects of chunk bytes.
 type extent struct {
-	id    id
-	size  int64
-	chunk uint32
+	id     id
+	size   int64
+	chunk  uint32
+	domain string // as in bucketpb.Entry
 }
 
 // pieces lists the pieces that hold bytes off to off+n of the extents, one after another. None is larger than most,

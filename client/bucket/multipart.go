@@ -137,11 +137,29 @@ func (b *Bucket) UploadPart(ctx context.Context, key, uploadID string, number in
 }
 
 func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number int, in PartInput) (*Part, error) {
+	return b.putPart(ctx, key, uploadID, number, in.Size, in.Finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
+		h := newMD5()
+		if err := b.svc.writeData(ctx, x, how, in.Body, in.Size, h, alive); err != nil {
+			return nil, err
+		}
+		sum := h.Sum(nil)
+		if in.MD5 != nil && !bytes.Equal(in.MD5, sum) {
+			return nil, fmt.Errorf("%w: its MD5 is %x, not %x", ErrDigest, sum, in.MD5)
+		}
+		return sum, nil
+	})
+}
+
+// writePart brings the body of a part into data objects of x and returns its etag.
+type writePart func(x id, how writing, alive func(context.Context) error) (etag []byte, err error)
+
+// putPart announces the body of a part, has it written, and records the part.
+func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, size int64, finish func() ([]Checksum, error), write writePart) (*Part, error) {
 	switch {
 	case number < 1 || number > MaxParts:
 		return nil, fmt.Errorf("%w: part number %d, want 1 to %d", ErrInvalidName, number, MaxParts)
-	case in.Size < 0 || in.Size > MaxPartBytes:
-		return nil, fmt.Errorf("%w: %d bytes, at most %d in a part", ErrTooLarge, in.Size, int64(MaxPartBytes))
+	case size < 0 || size > MaxPartBytes:
+		return nil, fmt.Errorf("%w: %d bytes, at most %d in a part", ErrTooLarge, size, int64(MaxPartBytes))
 	}
 	u, err := b.openUpload(ctx, key, uploadID)
 	if err != nil {
@@ -149,9 +167,9 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 	}
 	s, x := b.svc, newID()
 	object := uploadObject(u.id)
-	how := b.writing(in.Size)
-	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(in.Size), ChunkSize: how.object}
-	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(in.Size, part.ChunkSize)}}
+	how := b.writing(size)
+	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(size), ChunkSize: how.object, Domain: how.domain()}
+	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(size, part.ChunkSize)}}
 	open := func() *client.Op { return new(client.Op).CmpAttr(stateAttr, []byte(stateOpen)) }
 	ended := func(err error) error {
 		if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrNotFound) {
@@ -164,20 +182,15 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 	}
 	committing := false
 	err = func() error {
-		h := newMD5()
 		alive := func(ctx context.Context) error {
 			_, err := s.meta.Do(ctx, object, open().AssertExists())
 			return ended(err)
 		}
-		if err := s.writeData(ctx, x, how, in.Body, in.Size, h, alive); err != nil {
+		if part.Md5, err = write(x, how, alive); err != nil {
 			return err
 		}
-		part.Md5 = h.Sum(nil)
-		if in.MD5 != nil && !bytes.Equal(in.MD5, part.Md5) {
-			return fmt.Errorf("%w: its MD5 is %x, not %x", ErrDigest, part.Md5, in.MD5)
-		}
-		if in.Finish != nil {
-			sums, err := in.Finish()
+		if finish != nil {
+			sums, err := finish()
 			if err != nil {
 				return err
 			}
@@ -339,7 +352,7 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 		case i < len(in.Parts)-1 && p.Size < MinPartBytes:
 			return nil, fmt.Errorf("%w: part %d has %d bytes, all but the last need %d", ErrPartTooSmall, want.Number, p.Size, MinPartBytes)
 		}
-		ref := &bucketpb.PartRef{Number: p.Number, Id: p.Id, Size: p.Size, ChunkSize: p.ChunkSize}
+		ref := &bucketpb.PartRef{Number: p.Number, Id: p.Id, Size: p.Size, ChunkSize: p.ChunkSize, Domain: p.Domain}
 		if p.Checksum != nil {
 			ref.Checksum = p.Checksum.Value
 		}
@@ -416,23 +429,4 @@ func (b *Bucket) Abort(ctx context.Context, key, uploadID string) error {
 		return guardErr(err)
 	})
 	return keyErr("abort upload of", b, key, err)
-}
-
-// CopyPart makes a part of size bytes of src from off on. wrap, if set, sees the
-// bytes on their way; finish is as in PartInput. src must come from Get.
-func (b *Bucket) CopyPart(ctx context.Context, key, uploadID string, number int, src *Object, off, size int64, wrap func(io.Reader) io.Reader, finish func() ([]Checksum, error)) (*Part, error) {
-	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
-		return nil, keyErr("copy part of", b, key, err)
-	}
-	defer b.svc.copies.Release(1)
-	r, err := src.open(ctx, off, size, false)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	in := PartInput{Body: r, Size: size, Finish: finish}
-	if wrap != nil {
-		in.Body = wrap(r)
-	}
-	return b.UploadPart(ctx, key, uploadID, number, in)
 }

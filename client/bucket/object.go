@@ -59,8 +59,12 @@ func etagOf(e *bucketpb.Entry) string {
 }
 
 func (b *Bucket) object(key string, e *bucketpb.Entry, body []byte) *Object {
+	parts := 0 // a copy has the etag of its source's parts, but none of them
+	if e.Layout == bucketpb.Layout_PARTS {
+		parts = int(e.Parts)
+	}
 	return &Object{
-		Key: key, Size: int64(e.Size), Modified: time.Unix(0, e.Mtime), Parts: int(e.Parts),
+		Key: key, Size: int64(e.Size), Modified: time.Unix(0, e.Mtime), Parts: parts,
 		Headers: headersFrom(e.Headers), Checksums: checksumsFrom(e.Checksums),
 		b: b, entry: e, body: body,
 	}
@@ -178,7 +182,7 @@ func (o *Object) extents() ([]extent, error) {
 		if e.ChunkSize == 0 {
 			return nil, fmt.Errorf("%w: entry without a chunk size", ErrCorrupt)
 		}
-		return []extent{{id: id(e.Id), size: int64(e.Size), chunk: e.ChunkSize}}, nil
+		return []extent{{id: id(e.Id), size: int64(e.Size), chunk: e.ChunkSize, domain: string(e.Domain)}}, nil
 	}
 	m, err := manifestOf(o.body)
 	if err != nil {
@@ -187,7 +191,7 @@ func (o *Object) extents() ([]extent, error) {
 	var total int64
 	extents := make([]extent, 0, len(m.Parts))
 	for _, p := range m.Parts {
-		extents = append(extents, extent{id: id(p.Id), size: int64(p.Size), chunk: p.ChunkSize})
+		extents = append(extents, extent{id: id(p.Id), size: int64(p.Size), chunk: p.ChunkSize, domain: string(p.Domain)})
 		total += int64(p.Size)
 	}
 	if total != o.Size {
@@ -403,30 +407,37 @@ func (b *Bucket) putInline(ctx context.Context, in PutInput, e *bucketpb.Entry, 
 var errAbandoned = errors.New("the put took too long between signs of life and was taken for abandoned")
 
 func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
-	if in.Cond != (Cond{}) { // spare a body that is not wanted
+	how := b.writing(in.Size)
+	return b.putBody(ctx, e, c, how, func(it *intent) error {
+		h := newMD5()
+		if err := b.svc.writeData(ctx, it.id, how, in.Body, in.Size, h, it.renew); err != nil {
+			return err
+		}
+		return b.complete(in, e, h.Sum(nil))
+	})
+}
+
+// putBody announces data objects, has them written and the entry filled in, and then makes it visible.
+func (b *Bucket) putBody(ctx context.Context, e *bucketpb.Entry, c *change, how writing, write func(it *intent) error) (*Object, error) {
+	if c.cond != (Cond{}) { // spare a body that is not wanted
 		err := b.onKey(ctx, c.key, false, func(_ *view, p *partition) error {
 			old, err := b.read(ctx, p, c.key, false)
 			if err != nil {
 				return err
 			}
-			return in.Cond.check(old)
+			return c.cond.check(old)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	how := b.writing(in.Size)
-	e.Layout, e.ChunkSize = bucketpb.Layout_DATA, how.object
-	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(in.Size, e.ChunkSize)}
+	e.Layout, e.ChunkSize, e.Domain = bucketpb.Layout_DATA, how.object, how.domain()
+	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(int64(e.Size), e.ChunkSize)}
 	if err := it.announce(ctx); err != nil {
 		return nil, err
 	}
 	err := func() error {
-		h := newMD5()
-		if err := b.svc.writeData(ctx, it.id, how, in.Body, in.Size, h, it.renew); err != nil {
-			return err
-		}
-		if err := b.complete(in, e, h.Sum(nil)); err != nil {
+		if err := write(it); err != nil {
 			return err
 		}
 		raw := encode(e)

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -107,8 +108,7 @@ func (q *request) copyObject() error {
 			if src.Bucket() == q.bucket && src.Key == q.key {
 				return notImplemented("a new checksum in a copy of an object onto itself")
 			}
-			sum := &summing{alg: alg}
-			in.Wrap, in.Finish = sum.wrap, sum.finish
+			in.Wrap, in.Finish = summed(src, alg)
 		}
 		o, err := b.Copy(q.ctx(), src, q.key, in)
 		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
@@ -129,33 +129,62 @@ func (q *request) uploadPartCopy() error {
 	if err != nil {
 		return err
 	}
-	src, err := q.source()
-	if err != nil {
-		return err
+	for try := 1; ; try++ {
+		src, err := q.source()
+		if err != nil {
+			return err
+		}
+		off, size, err := q.sourceRange(src)
+		if err != nil {
+			return err
+		}
+		sum := &summing{alg: checksumByName(u.Algorithm)}
+		wrap, finish := sum.wrapper(), sum.finish
+		if sum.alg != nil && size == src.Size {
+			wrap, finish = summed(src, sum.alg)
+		}
+		p, err := b.CopyPart(q.ctx(), q.key, u.ID, number, src, off, size, wrap, finish)
+		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyPartResult"}, LastModified: stamp(p.Modified), ETag: quote(p.ETag)}
+		if p.Checksum != nil {
+			x.set([]bucket.Checksum{*p.Checksum}, 0)
+		}
+		q.writeXML(http.StatusOK, x)
+		return nil
 	}
-	off, size := int64(0), src.Size
+}
+
+// sourceRange is the part of the source that is to be copied.
+func (q *request) sourceRange(src *bucket.Object) (off, size int64, err error) {
+	off, size = 0, src.Size
 	if v := q.r.Header.Get("X-Amz-Copy-Source-Range"); v != "" {
 		s, e := parseRange(v, src.Size)
 		first, last, _ := strings.Cut(v, "-")
 		if n, err := strconv.ParseInt(last, 10, 64); e != nil || !s.partial || err != nil || n >= src.Size || first == "bytes=" {
-			return apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy, within the source of %d bytes", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
+			return 0, 0, apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy, within the source of %d bytes", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
 		}
 		off, size = s.off, s.size
 	}
 	if size > bucket.MaxPartBytes {
-		return apiErr("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(bucket.MaxPartBytes))
+		return 0, 0, apiErr("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(bucket.MaxPartBytes))
 	}
-	sum := &summing{alg: checksumByName(u.Algorithm)}
-	p, err := b.CopyPart(q.ctx(), q.key, u.ID, number, src, off, size, sum.wrap, sum.finish)
-	if err != nil {
-		return err
+	return off, size, nil
+}
+
+// summed makes a copy of all of src have a checksum: the one that src has, else one that is computed on the way.
+func summed(src *bucket.Object, alg *checksumAlgorithm) (wrap func(io.Reader) io.Reader, finish func() ([]bucket.Checksum, error)) {
+	for _, c := range src.Checksums {
+		if c.Algorithm == alg.name && !c.Composite {
+			return nil, func() ([]bucket.Checksum, error) { return []bucket.Checksum{c}, nil }
+		}
 	}
-	x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyPartResult"}, LastModified: stamp(p.Modified), ETag: quote(p.ETag)}
-	if p.Checksum != nil {
-		x.set([]bucket.Checksum{*p.Checksum}, 0)
-	}
-	q.writeXML(http.StatusOK, x)
-	return nil
+	sum := &summing{alg: alg}
+	return sum.wrapper(), sum.finish
 }
 
 // checksumValue encodes a checksum as S3 writes it.

@@ -101,12 +101,15 @@ type summing struct {
 	h   hash.Hash
 }
 
-func (s *summing) wrap(r io.Reader) io.Reader {
+// wrapper returns what sees the bytes that are copied, nil if nothing needs to.
+func (s *summing) wrapper() func(io.Reader) io.Reader {
 	if s.alg == nil {
-		return r
+		return nil
 	}
-	s.h = s.alg.new()
-	return io.TeeReader(r, s.h)
+	return func(r io.Reader) io.Reader {
+		s.h = s.alg.new()
+		return io.TeeReader(r, s.h)
+	}
 }
 
 func (s *summing) finish() ([]bucket.Checksum, error) {

@@ -650,12 +650,13 @@ type Entry struct {
 	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	Mtime         int64                  `protobuf:"varint,3,opt,name=mtime,proto3" json:"mtime,omitempty"` // unix ns
 	Md5           []byte                 `protobuf:"bytes,4,opt,name=md5,proto3" json:"md5,omitempty"`      // of the body, or of the parts' MD5s
-	Parts         uint32                 `protobuf:"varint,5,opt,name=parts,proto3" json:"parts,omitempty"` // number of parts of a multipart object
+	Parts         uint32                 `protobuf:"varint,5,opt,name=parts,proto3" json:"parts,omitempty"` // number of parts of a multipart object, or of the one that this is a copy of
 	Layout        Layout                 `protobuf:"varint,6,opt,name=layout,proto3,enum=cairn.bucket.Layout" json:"layout,omitempty"`
 	ChunkSize     uint32                 `protobuf:"varint,7,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"` // of the data objects
 	Headers       *Headers               `protobuf:"bytes,8,opt,name=headers,proto3" json:"headers,omitempty"`
 	Checksums     []*Checksum            `protobuf:"bytes,9,rep,name=checksums,proto3" json:"checksums,omitempty"`
 	Revision      uint64                 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"` // random; new with every change, so that two entries never compare equal
+	Domain        []byte                 `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`      // dedup domain in which chunks were made of the body; none: they are not shared, or not made
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +761,13 @@ func (x *Entry) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Entry) GetDomain() []byte {
+	if x != nil {
+		return x.Domain
+	}
+	return nil
+}
+
 // Manifest is the body of a multipart object.
 type Manifest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -812,6 +820,7 @@ type PartRef struct {
 	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	ChunkSize     uint32                 `protobuf:"varint,4,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Checksum      []byte                 `protobuf:"bytes,5,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	Domain        []byte                 `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"` // as in Entry
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -877,6 +886,13 @@ func (x *PartRef) GetChunkSize() uint32 {
 func (x *PartRef) GetChecksum() []byte {
 	if x != nil {
 		return x.Checksum
+	}
+	return nil
+}
+
+func (x *PartRef) GetDomain() []byte {
+	if x != nil {
+		return x.Domain
 	}
 	return nil
 }
@@ -1047,6 +1063,7 @@ type Part struct {
 	Md5           []byte                 `protobuf:"bytes,5,opt,name=md5,proto3" json:"md5,omitempty"`
 	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"`
 	Checksum      *Checksum              `protobuf:"bytes,7,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	Domain        []byte                 `protobuf:"bytes,8,opt,name=domain,proto3" json:"domain,omitempty"` // as in Entry
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1126,6 +1143,13 @@ func (x *Part) GetMtime() int64 {
 func (x *Part) GetChecksum() *Checksum {
 	if x != nil {
 		return x.Checksum
+	}
+	return nil
+}
+
+func (x *Part) GetDomain() []byte {
+	if x != nil {
+		return x.Domain
 	}
 	return nil
 }
@@ -1339,7 +1363,7 @@ const file_bucket_proto_rawDesc = "" +
 	"\x10content_encoding\x18\x04 \x01(\tR\x0fcontentEncoding\x12)\n" +
 	"\x10content_language\x18\x05 \x01(\tR\x0fcontentLanguage\x12\x18\n" +
 	"\aexpires\x18\x06 \x01(\tR\aexpires\x12&\n" +
-	"\x04meta\x18\a \x03(\v2\x12.cairn.bucket.PairR\x04meta\"\xb9\x02\n" +
+	"\x04meta\x18\a \x03(\v2\x12.cairn.bucket.PairR\x04meta\"\xd1\x02\n" +
 	"\x05Entry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
@@ -1352,16 +1376,18 @@ const file_bucket_proto_rawDesc = "" +
 	"\aheaders\x18\b \x01(\v2\x15.cairn.bucket.HeadersR\aheaders\x124\n" +
 	"\tchecksums\x18\t \x03(\v2\x16.cairn.bucket.ChecksumR\tchecksums\x12\x1a\n" +
 	"\brevision\x18\n" +
-	" \x01(\x04R\brevision\"7\n" +
+	" \x01(\x04R\brevision\x12\x16\n" +
+	"\x06domain\x18\v \x01(\fR\x06domain\"7\n" +
 	"\bManifest\x12+\n" +
-	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\x80\x01\n" +
+	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\x98\x01\n" +
 	"\aPartRef\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x1d\n" +
 	"\n" +
 	"chunk_size\x18\x04 \x01(\rR\tchunkSize\x12\x1a\n" +
-	"\bchecksum\x18\x05 \x01(\fR\bchecksum\"H\n" +
+	"\bchecksum\x18\x05 \x01(\fR\bchecksum\x12\x16\n" +
+	"\x06domain\x18\x06 \x01(\fR\x06domain\"H\n" +
 	"\x06Intent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
@@ -1374,7 +1400,7 @@ const file_bucket_proto_rawDesc = "" +
 	"\talgorithm\x18\x05 \x01(\tR\talgorithm\x12\x1f\n" +
 	"\vfull_object\x18\x06 \x01(\bR\n" +
 	"fullObject\x12\x14\n" +
-	"\x05owner\x18\a \x01(\tR\x05owner\"\xbd\x01\n" +
+	"\x05owner\x18\a \x01(\tR\x05owner\"\xd5\x01\n" +
 	"\x04Part\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -1383,7 +1409,8 @@ const file_bucket_proto_rawDesc = "" +
 	"chunk_size\x18\x04 \x01(\rR\tchunkSize\x12\x10\n" +
 	"\x03md5\x18\x05 \x01(\fR\x03md5\x12\x14\n" +
 	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x122\n" +
-	"\bchecksum\x18\a \x01(\v2\x16.cairn.bucket.ChecksumR\bchecksum\"7\n" +
+	"\bchecksum\x18\a \x01(\v2\x16.cairn.bucket.ChecksumR\bchecksum\x12\x16\n" +
+	"\x06domain\x18\b \x01(\fR\x06domain\"7\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\"_\n" +
