@@ -102,7 +102,7 @@ func (w *world) mapChanged(why string, old, m *placement.Map) {
 
 // checkEnd checks what must hold when all is quiet.
 func (w *world) checkEnd() {
-	for _, check := range []func(){w.checkHistory, w.compareCopies, w.checkRefs, w.checkLeftovers, w.checkMonitors} {
+	for _, check := range []func(){w.checkHistory, w.compareCopies, w.checkRefs, w.checkChunks, w.checkLeftovers, w.checkMonitors} {
 		if len(w.fails) == 0 {
 			check()
 		}

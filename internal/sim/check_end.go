@@ -25,6 +25,7 @@ func (w *world) checkLiveness() {
 		}
 	}
 	w.fails = append(w.fails, w.unclean()...)
+	w.fails = append(w.fails, w.plane.unfinished()...)
 	for _, n := range w.osds {
 		if !n.alive {
 			continue

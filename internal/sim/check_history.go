@@ -35,7 +35,7 @@ func (w *world) record(client int, in input, call clock.Mono, out output) {
 // checkHistory decides whether what clients saw could have happened one after the other.
 // Where that takes too long to decide, it says nothing.
 func (w *world) checkHistory() {
-	for _, o := range w.objectNames() {
+	for _, o := range append(w.objectNames(), w.plane.names()...) {
 		h := w.history[o.key()]
 		// Operations that may or may not have happened make the search long. Most of them left no
 		// trace: if the history makes sense without those, it makes sense.

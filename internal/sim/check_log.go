@@ -49,6 +49,7 @@ func (w *world) commit(c *pgCheck, n *osd, id placement.PGID, term placement.Ter
 	c.chain = append(c.chain, e)
 	if pool := w.mons.st.Map().Pool(id.Pool); pool != nil && placement.PGOf(pool, string(e.Object)) == id {
 		c.latestOf(e)
+		w.plane.committed(n, id, e)
 	}
 	w.check.acked[request{e.Req.GetClient(), e.Req.GetSeq()}] = true
 	w.checkMembers(id, false)

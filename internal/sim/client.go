@@ -340,4 +340,5 @@ func (w *world) readAll() {
 			w.failf("%s cannot be read when all is quiet", in.key())
 		}
 	}
+	w.plane.readAll()
 }

@@ -124,4 +124,5 @@ func (w *world) heal() {
 		c.thaw()
 		c.left = min(c.left, 5)
 	}
+	w.plane.heal()
 }

@@ -108,9 +108,13 @@ func (w *world) vanish() bool {
 			}
 		}
 	}
+	if !w.plane.mayLose() {
+		return false
+	}
 	w.logf("%s is lost with its disk", n.id)
 	n.crash(false)
 	n.gone = true
+	w.plane.lost()
 	if w.chance(0.5) {
 		w.mons.down(n.id)
 	}

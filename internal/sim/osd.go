@@ -129,6 +129,9 @@ func (n *osd) start() {
 	n.session = newSession(w, &n.process, w.rand(0, 40*time.Millisecond), n.onMap)
 	n.boot()
 	n.later(w.rand(0, heartbeatEvery), n.beat)
+	if w.plane != nil {
+		w.plane.startCare(n)
+	}
 }
 
 // boot announces the incarnation until the monitors have it, and the map that says so is here.
@@ -200,6 +203,7 @@ func (n *osd) crash(refuses bool) {
 	}
 	w.logf("%s crashes", n.id)
 	n.die()
+	w.plane.ended(&n.process)
 	n.refuses = refuses
 	n.disk.onBatch = nil
 	n.hook()

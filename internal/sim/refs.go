@@ -30,7 +30,7 @@ type simRef struct {
 func (w *world) drawRefs() {
 	rng := rand.New(rand.NewPCG(w.o.Seed, 0x72656673))
 	w.refs = map[uint32]*simRef{}
-	w.k.refs = rng.IntN(4) == 0
+	w.k.refs = rng.IntN(4) == 0 && !w.o.Chunks // those are real ones
 }
 
 // numberOf is the number of a value.

@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag    = flag.Uint64("sim.seed", 0, "run only this seed, with a trace")
-	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 35, 7 with -short")
+	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 35, 7 with -short; TestChunks: 3, 1")
 	keepFlag    = flag.Bool("sim.keepgoing", false, "go on after a failure and list all of them")
 )
 
@@ -62,7 +62,7 @@ func (t *total) String() string {
 
 // runFor runs seeds from base on, so many at most, until the time is up, one world on each core. It stops at
 // the first failure unless it is told to go on.
-func runFor(base, most uint64, d time.Duration) *total {
+func runFor(base, most uint64, d time.Duration, options func(seed uint64) Options) *total {
 	var (
 		sum  total
 		next = make(chan uint64)
@@ -71,7 +71,7 @@ func runFor(base, most uint64, d time.Duration) *total {
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() { // until next is closed
 			for seed := range next {
-				sum.add(Run(Options{Seed: seed}))
+				sum.add(Run(options(seed)))
 			}
 		})
 	}
@@ -109,7 +109,9 @@ func TestSimulation(t *testing.T) {
 	if *secondsFlag != 0 {
 		base, most = uint64(time.Now().UnixNano())%1_000_000_000, math.MaxUint64
 	}
-	sum := runFor(base, most, d)
+	sum := runFor(base, most, d, func(seed uint64) Options {
+		return Options{Seed: seed, Chunks: *secondsFlag != 0 && seed%4 == 0}
+	})
 	t.Logf("from seed %d: %s", base, sum)
 	for _, r := range sum.failed {
 		t.Error(r.Err())

@@ -11,6 +11,9 @@ const (
 	DeliverEarly        // messages do not wait for their sender's map (R5)
 	BlindCare           // who works outboxes off does not look whether the object has the reference
 	IgnoreVoid          // a SET_REF does not look for void records
+	AckShardEarly       // an OSD answers before a shard is durable
+	EnterEarly          // a client makes a chunk's entry before its shards are durable
+	DropFirst           // a client drops references before what replaces them is durable
 )
 
 var slipNames = [...]string{
@@ -20,6 +23,9 @@ var slipNames = [...]string{
 	DeliverEarly:   "deliver before the map",
 	BlindCare:      "work outboxes off blindly",
 	IgnoreVoid:     "ignore void records",
+	AckShardEarly:  "ack a shard early",
+	EnterEarly:     "enter a chunk early",
+	DropFirst:      "drop references first",
 }
 
 func (s Slip) String() string { return slipNames[s] }

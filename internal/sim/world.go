@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairnstore/cairn/internal/clock"
+	"github.com/cairnstore/cairn/osd/chunkcare"
 	"github.com/cairnstore/cairn/osd/pg"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -14,15 +15,18 @@ import (
 // Options says which run to make.
 type Options struct {
 	Seed   uint64
-	Mutant pg.Mutant    // a rule of the protocol to break
-	Slip   Slip         // a rule of its driver to break
-	Trace  func(string) // gets what happens, line by line; nil: nobody wants to know
-	tune   func(*world) // for tests: changes what the seed has drawn
+	Mutant pg.Mutant        // a rule of the protocol to break
+	Slip   Slip             // a rule of its driver to break
+	Chunks bool             // there are chunks, with clients and care of their own, see plane
+	Care   chunkcare.Mutant // a rule of that care to break
+	Trace  func(string)     // gets what happens, line by line; nil: nobody wants to know
+	tune   func(*world)     // for tests: changes what the seed has drawn
 }
 
 // Result is what became of a run.
 type Result struct {
 	Seed      uint64
+	Chunks    bool
 	Fails     []string // what is wrong; empty: nothing
 	Mark      uint64   // of everything that happened: equal runs have equal marks
 	Ops       int      // operations of clients
@@ -37,7 +41,11 @@ func (r *Result) Err() error {
 	if len(r.Fails) == 0 {
 		return nil
 	}
-	return fmt.Errorf("seed %d: %s\nreplay: go test ./internal/sim -run TestSimulation -v -sim.seed=%d", r.Seed, strings.Join(r.Fails, "\n"), r.Seed)
+	test := "TestSimulation"
+	if r.Chunks {
+		test = "TestChunks"
+	}
+	return fmt.Errorf("seed %d: %s\nreplay: go test ./internal/sim -run %s -v -sim.seed=%d", r.Seed, strings.Join(r.Fails, "\n"), test, r.Seed)
 }
 
 // world is a whole cluster in one thread.
@@ -60,6 +68,7 @@ type world struct {
 	osds    []*osd
 	clients []*client
 
+	plane  *plane // nil without chunks
 	refs   map[uint32]*simRef
 	doubts []uint32 // references of which nobody knows whether they were made
 
@@ -95,8 +104,9 @@ func Run(o Options) Result {
 		w.readAll()
 	}
 	w.checkEnd()
+	w.plane.ended(nil)
 	return Result{
-		Seed: o.Seed, Fails: w.fails, Mark: w.mark, Ops: w.history.operations(), Undecided: w.check.undecided,
+		Seed: o.Seed, Chunks: o.Chunks, Fails: w.fails, Mark: w.mark, Ops: w.history.operations(), Undecided: w.check.undecided,
 		Steps: w.steps, Virtual: w.now.Sub(0), Faults: w.count,
 	}
 }
@@ -131,6 +141,9 @@ func newWorld(o Options) *world {
 	}
 	if w.k.refs {
 		w.addCare()
+	}
+	if o.Chunks {
+		w.addPlane()
 	}
 	return w
 }
@@ -209,7 +222,7 @@ func (w *world) busy() bool {
 			return true
 		}
 	}
-	return len(w.unclean()) > 0 || !w.allScrubbed()
+	return len(w.unclean()) > 0 || !w.allScrubbed() || w.plane.busy()
 }
 
 // unclean lists the PGs that are not active+clean, with what they say.
