@@ -64,6 +64,16 @@ func newID() (x id) {
 	return x
 }
 
+// newUploadID makes ids that sort by the time of their making: uploads of the same
+// key are listed in the order in which they began.
+func newUploadID(now time.Time) id {
+	x := newID()
+	var us [8]byte
+	binary.BigEndian.PutUint64(us[:], uint64(now.UnixMicro()))
+	copy(x[:], us[1:]) // 56 bits of microseconds last for 2,000 years
+	return x
+}
+
 func (x id) String() string { return hex.EncodeToString(x[:]) }
 
 func parseID(s string) (x id, ok bool) {

@@ -41,9 +41,10 @@ func (b *Bucket) CreateUpload(ctx context.Context, key string, in UploadInput) (
 	if err != nil {
 		return "", keyErr("create upload", b, key, err)
 	}
-	x := newID()
+	now := b.svc.o.Now()
+	x := newUploadID(now)
 	raw := encode(&bucketpb.Upload{
-		Id: x[:], Key: key, Started: b.svc.o.Now().UnixNano(), Headers: headers,
+		Id: x[:], Key: key, Started: now.UnixNano(), Headers: headers,
 		Algorithm: in.Algorithm, FullObject: in.FullObject, Owner: in.Owner,
 	})
 	// The index first: after a crash the upload is listed and can be aborted.
