@@ -26,7 +26,7 @@ type ban struct{ pkg, why string }
 
 // pure lists the folders whose code computes and nothing else: the same input
 // gives the same output, in the cluster, in a test and in the simulator.
-var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "osd/scrub", "client/core", "internal/clock", "internal/codec", "internal/chunk", "internal/sim"}
+var pure = []string{"placement", "mon/fsm", "osd/pg", "osd/objop", "osd/scrub", "client/core", "internal/clock", "internal/codec", "internal/chunk", "internal/sim", "gateways/s3/policy", "gateways/s3/acl"}
 
 // noIO is what a pure package stays away from; TestPure adds the functions of
 // package time that look at a clock.
@@ -170,7 +170,12 @@ var rules = []rule{
 			bans(twoDaemons, own+"cmd", own+"tools", own+"internal/node", own+"internal/testcluster")),
 	},
 	{
-		name: "gateways", dirs: []string{"gateways"}, except: []string{"gateways/admin"}, tests: true,
+		name: "access", dirs: []string{"gateways/s3/policy", "gateways/s3/acl"},
+		allow: []string{"net/netip"}, // addresses as values
+		deny:  with(bans("policies and access control lists are functions of what they are given: they know no request, bucket or user record", own), noIO),
+	},
+	{
+		name: "gateways", dirs: []string{"gateways"}, except: []string{"gateways/admin", "gateways/s3/policy", "gateways/s3/acl"}, tests: true,
 		allow: []string{own + "internal/wire/wirepb"}, // the record of a user, as the monitors keep it
 		deny: with(bans("a gateway translates a protocol to the object client: it holds no truth and knows no daemon", own+"mon", own+"osd"),
 			bans("a gateway uses buckets, images and trees, never messages or placement", own+"internal/wire", own+"placement"),
