@@ -46,6 +46,22 @@ func ErrorOf(code wirepb.Code) error {
 	return ErrInternal
 }
 
+// CodeOf returns the wire code of an error of this package: for who passes it on to others.
+func CodeOf(err error) wirepb.Code {
+	if err == nil {
+		return wirepb.Code_OK
+	}
+	for _, code := range []wirepb.Code{
+		wirepb.Code_NOT_FOUND, wirepb.Code_EXISTS, wirepb.Code_CONFLICT, wirepb.Code_INVALID, wirepb.Code_NO_SPACE, wirepb.Code_CORRUPT,
+		wirepb.Code_IO_ERROR, wirepb.Code_NOT_PERMITTED, wirepb.Code_UNSUPPORTED, wirepb.Code_TIMED_OUT, wirepb.Code_TRY_LATER,
+	} {
+		if errors.Is(err, ErrorOf(code)) {
+			return code
+		}
+	}
+	return wirepb.Code_INTERNAL
+}
+
 // Writes reports whether the Op may change its object.
 func (o *Op) Writes() bool {
 	for _, op := range o.ops {

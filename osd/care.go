@@ -3,6 +3,7 @@ package osd
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/cairnstore/cairn/internal/wire"
@@ -88,7 +89,11 @@ func (d *OSD) onChunkCare(c *wire.Conn, m *wire.Message, r *wirepb.ChunkCare) {
 		defer d.wg.Done()
 		v, err := (*care).Ask(d.ctx, r)
 		if err != nil {
-			c.ReplyError(m, wirepb.Code_INVALID, "%v", err)
+			var we *wire.Error
+			if !errors.As(err, &we) {
+				we = &wire.Error{Code: wirepb.Code_INTERNAL, Text: err.Error()}
+			}
+			c.ReplyError(m, we.Code, "%s", we.Text)
 			return
 		}
 		reply(c, m, v)

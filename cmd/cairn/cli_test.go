@@ -53,7 +53,20 @@ func newCluster(t *testing.T) *cluster {
 				case "status":
 					return json.RawMessage(`{"pgs":4,"looked":4,"chunks":{"chunks":9,"bytes":1048576},"runs":3,"last":{"what":"audit","pgs":4,"errors":[],
 						"work":{"leaked":2,"healed":1},"chunks":{"chunks":9}},"problems":[{"kind":"dangling","pool":1,"object":"a\u0007b","text":"it is gone"}]}`), nil
-				case "gc", "audit", "repair":
+				case "chunks":
+					if q.After == "" && q.Shard == 0 {
+						return json.RawMessage(`{"chunks":[{"chunk":"blake3:0a","pgid":"1.0","bytes":1048576,"stored_bytes":524288,"redundancy":"4:2:rs","holders":[1,2,-1],
+							"references":512,"more_references":true,"lost":"bytes","condemned":"2026-11-23T10:00:00Z"}],"after":"blake3:0a"}`), nil
+					}
+					return json.RawMessage(`{"chunks":[]}`), nil
+				case "chunk", "verify-chunk":
+					verdict := ""
+					if q.What != "chunk" {
+						verdict = fmt.Sprintf(`,"verdict":{"ok":%v,"readable":2,"needed":1,"together":true,"parity":true,"fingerprint":"right"}`, strings.HasPrefix(q.Chunk, "own"))
+					}
+					return json.RawMessage(`{"chunk":"c","pgid":"1.0","holders":[1],"tenant":"acme","refs":[{"pool":1,"object":"a\u0007b","since":"2026-11-23T10:00:00Z"}],
+						"shards":[{"shard":0,"osd":1,"state":"good"}]` + verdict + `}`), nil
+				case "gc", "audit", "repair", "verify":
 					return json.RawMessage(`{"osd":0,"run":3}`), nil
 				}
 				return json.RawMessage(fmt.Sprintf(`{"pgs":2,"pending":%d,"objects":5,"settled":3,"chunks":7,"bytes":1048576}`, max(q.MinAgeNs, 0)/1e9)), nil

@@ -45,8 +45,8 @@ const exitCodesText = `Every command exits with one of these codes:
        meanwhile, lacks --confirm, or the token is wrong
    10  health --check only: HEALTH_WARN
    11  health --check only: HEALTH_ERR
-   20  objectstore only: damage was found, in the store or in the file, or is left
-       after a repair
+   20  objectstore and chunk verify only: damage was found, in the store, in the
+       file or in the chunk, or is left after a repair
    21  objectstore fsck --repair only: damage was found, and all of it repaired
    22  objectstore only: the store cannot be opened: there is none, its format is
        newer, or too much of it is damaged

@@ -34,6 +34,7 @@ func commands() []func(*env) *cobra.Command {
 		newConfigCommand,
 		newAuditCommand,
 		newDedupCommand,
+		newChunkCommand,
 		newGCCommand,
 		func(*env) *cobra.Command { return crushtool.NewCommand() },
 		newMonDaemonCommand,

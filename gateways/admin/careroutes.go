@@ -20,6 +20,7 @@ var careKinds = []struct{ what, about string }{
 	{api.CareGC, "delete chunks that nobody has referred to for two GC intervals"},
 	{api.CareAudit, "compare both sides of all references to chunks, heal what can be, and report the rest"},
 	{api.CareRepair, "read all shards of chunks, and make those again that are missing or damaged"},
+	{api.CareVerify, "read all shards of chunks, hold their bytes against the fingerprints, and only tell what is wrong"},
 }
 
 func (s *Server) careRoutes() {

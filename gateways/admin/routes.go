@@ -78,6 +78,7 @@ func (s *Server) routes() {
 	s.scrubRoutes()
 	s.settleRoutes()
 	s.careRoutes()
+	s.chunkRoutes()
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()

@@ -105,6 +105,20 @@ func TestRequests(t *testing.T) {
 		}
 		if q := h.GetChunkCare(); q != nil {
 			switch {
+			case q.What == "chunks" && q.Shard == 0 && q.After == "" && q.Chunk == "" && q.Limit == 2:
+				return json.RawMessage(`{"chunks":[{"chunk":"a","holders":[]},{"chunk":"b","holders":[]}],"after":"b"}`), nil
+			case q.What == "chunks" && q.Shard == 0 && q.After == "b" && q.Limit == 3:
+				return json.RawMessage(`{"chunks":[{"chunk":"c","holders":[]}]}`), nil
+			case q.What == "chunks" && q.Shard > 0:
+				return json.RawMessage(`{"chunks":[]}`), nil
+			case q.What == "chunks":
+				return nil, &wire.Error{Code: wirepb.Code_INVALID, Text: "no beginning of a fingerprint"}
+			case q.What == "chunk" && strings.HasPrefix(q.Chunk, "own:"):
+				return nil, &wire.Error{Code: wirepb.Code_NOT_FOUND, Text: "chunk " + q.Chunk}
+			case q.What == "chunk":
+				return json.RawMessage(`{"chunk":"c","holders":[1,-1],"refs":[{"nonce":"n","pool":1,"object":"o"}]}`), nil
+			case q.What == "verify-chunk":
+				return json.RawMessage(`{"chunk":"c","holders":[1,2],"verdict":{"ok":true}}`), nil
 			case q.What == "status" && to == 0:
 				return json.RawMessage(`{"pgs":4,"looked":3,"work":{"leaked":2},"chunks":{"chunks":9},"problems":[{"kind":"dangling","pool":1,"object":"a","text":"gone"}],"runs":5,"last":{"what":"audit","pgs":4,"errors":[],"work":{"leaked":2}}}`), nil
 			case q.What == "audit" && to == 0 && q.MinAgeNs == 90e9 && q.Pool > 0, q.What == "gc" && to == 0 && q.MinAgeNs == -1 && q.Pool == 0:
@@ -242,6 +256,17 @@ func TestRequests(t *testing.T) {
 		{"POST", "/chunks/care/gc", `{"pool":"nope"}`, 404, "cairn pool ls"},
 		{"POST", "/chunks/care/audit", `{"min_age_seconds":-1}`, 422, "expected number >= 0"},
 		{"POST", "/chunks/care/nothing", `{}`, 404, ""},
+		{"GET", "/pools/rbd/chunks?limit=2", "", 200, `{"chunks":[{"chunk":"a",`},
+		{"GET", "/pools/rbd/chunks?limit=2", "", 200, `"after":"1.0/b"}`},
+		{"GET", "/pools/rbd/chunks?pg=1.0&limit=3&after=1.0/b", "", 200, `{"chunks":[{"chunk":"c",`},
+		{"GET", "/pools/rbd/chunks?after=7.0/b", "", 422, "what the last page said"},
+		{"GET", "/pools/rbd/chunks?prefix=x", "", 422, "no beginning of a fingerprint"},
+		{"GET", "/pools/rbd/chunks?pg=1", "", 422, "1"},
+		{"GET", "/pools/nope/chunks", "", 404, "cairn pool ls"},
+		{"GET", "/pools/rbd/chunks/x", "", 422, "is no fingerprint"},
+		{"GET", "/pools/rbd/chunks/blake3:0a00000000000000000000000000000000000000000000000000000000000000", "", 200, `"refs":[{"nonce":"n","pool":1,"object":"o",`},
+		{"GET", "/pools/rbd/chunks/own:0000000000000000000000000000000000000000000000000000000000000000", "", 404, "own:"},
+		{"POST", "/pools/rbd/chunks/blake3:0a00000000000000000000000000000000000000000000000000000000000000/verify", "", 200, `"verdict":{"ok":true,`},
 		{"POST", "/pools/rbd/settle", `{}`, 422, "makes no chunks"},
 		{"PUT", "/pools/ec/settings/chunks", `{"value":"none"}`, 200, `"chunks":"none"}`},
 		{"DELETE", "/pools/ec?confirm=ec", "", 204, ""},
@@ -365,7 +390,8 @@ func TestOpenAPI(t *testing.T) {
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
 		get/users post/users get/users/{name} delete/users/{name}
-		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair
+		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair post/chunks/care/verify
+		get/pools/{name}/chunks get/pools/{name}/chunks/{chunk} post/pools/{name}/chunks/{chunk}/verify
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/cairnstore/cairn/internal/chunk/count"
+	"github.com/cairnstore/cairn/internal/chunk/report"
 )
 
 // The kinds of work on chunks that can be asked for.
@@ -12,13 +12,14 @@ const (
 	CareGC     = "gc"     // take dropped references out of the index, and delete what nobody has referred to for two GC intervals
 	CareAudit  = "audit"  // compare both sides of all references, and find shards that no chunk has
 	CareRepair = "repair" // read all shards, make those again that are missing or damaged, and move those in the wrong place
+	CareVerify = "verify" // read all shards, and only tell what is wrong
 )
 
 // ChunkWork counts what the OSDs' care for chunks has done.
-type ChunkWork = count.ChunkWork
+type ChunkWork = report.ChunkWork
 
 // ChunkStat is what the last look at the index found.
-type ChunkStat = count.ChunkStat
+type ChunkStat = report.ChunkStat
 
 // ChunkProblem is something about a chunk that people should know of.
 type ChunkProblem struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/minio/crc64nvme"
 	"github.com/zeebo/blake3"
@@ -21,6 +22,12 @@ const ClusterDomain = ""
 // holders as with r. Whoever wants more must not share with those who want less; 4:2:rs and replica:3 share.
 func Domain(of string, r placement.Redundancy) string {
 	return of + "\x00" + strconv.Itoa(int(r.M))
+}
+
+// TenantOf returns whose a domain is, the first argument of Domain.
+func TenantOf(domain string) string {
+	of, _, _ := strings.Cut(domain, "\x00")
+	return of
 }
 
 // domainContext keeps these digests apart from all others that are made of the same bytes anywhere.

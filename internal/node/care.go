@@ -3,12 +3,14 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/osd"
 	"github.com/cairnstore/cairn/osd/chunkcare"
@@ -107,9 +109,26 @@ func (g careGroups) Led() []chunkcare.Led {
 type careHook struct{ c *chunkcare.Care }
 
 func (h careHook) Ask(ctx context.Context, r *wirepb.ChunkCare) (any, error) {
+	v, err := h.ask(ctx, r)
+	if err != nil {
+		return nil, &wire.Error{Code: client.CodeOf(err), Text: err.Error()}
+	}
+	return v, nil
+}
+
+func (h careHook) ask(ctx context.Context, r *wirepb.ChunkCare) (any, error) {
 	pool, age := placement.PoolID(r.Pool), time.Duration(r.MinAgeNs)
-	if r.What == chunkcare.AskStatus || r.What == chunkcare.AskSettle {
+	switch r.What {
+	case chunkcare.AskStatus, chunkcare.AskSettle:
 		return h.c.Ask(ctx, r.What, pool, age)
+	case chunkcare.AskChunks:
+		return h.c.ListChunks(ctx, placement.PGID{Pool: pool, Shard: r.Shard}, r.Chunk, r.After, int(r.Limit))
+	case chunkcare.AskChunk, chunkcare.AskVerifyChunk:
+		fp, err := chunk.ParseFingerprint(r.Chunk)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", client.ErrInvalid, err)
+		}
+		return h.c.ShowChunk(ctx, pool, fp, r.What == chunkcare.AskVerifyChunk)
 	}
 	return h.c.Begin(r.What, pool, age) // which may take long: who asked looks at the status
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon"
+	"github.com/cairnstore/cairn/osd/chunkcare"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -154,7 +155,11 @@ func (n *Mon) osdCall(ctx context.Context, to placement.OSDID, h *wirepb.Header)
 	if o == nil || !o.Up {
 		return nil, fmt.Errorf("%s is down: %w", to, api.ErrTryLater)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	patience := 5 * time.Second
+	if h.GetChunkCare().GetWhat() == chunkcare.AskVerifyChunk {
+		patience = 30 * time.Second // other OSDs read shards
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, err := n.peers.Call(ctx, o.Addr, &wire.Message{Header: h})
 	if err != nil {

@@ -93,6 +93,29 @@ func TestCare(t *testing.T) {
 		}
 	}
 
+	rest, err := api.NewClient(api.ClientOptions{Addrs: c.AdminAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rest.Close()
+	var listed []api.Chunk
+	until("all chunks to be listed", func() (bool, error) { // the OSDs' care may be on its way still
+		listed = nil
+		for f := (api.ChunkFilter{Limit: 7}); ; {
+			page, err := rest.Chunks(ctx, "data", f)
+			if err != nil {
+				return false, err
+			}
+			listed = append(listed, page.Chunks...)
+			if f.After = page.After; f.After == "" {
+				return len(listed) == 40, fmt.Errorf("%d chunks", len(listed))
+			}
+		}
+	})
+	if x, err := rest.ChunkVerify(ctx, "data", listed[3].Chunk); err != nil || !x.Verdict.OK || x.Verdict.Readable != 3 || len(x.Refs) == 0 {
+		t.Fatalf("verify: %v %+v", err, x)
+	}
+
 	drained := c.OSD(4).ID()
 	if n, err := held(drained); err != nil || n == 0 {
 		t.Fatalf("%s holds %d shards: %v", drained, n, err)

@@ -46,7 +46,7 @@ func TestShardsMoveApart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if ok, err := w.care.relocate(ctx, e, layout); err != nil || !ok {
+	if ok, err := w.care.relocate(ctx, e, layout, make([]bool, len(layout.Holders))); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
 	look := func(why string, misplaced int64, want ...placement.OSDID) {

@@ -265,11 +265,10 @@ func (c *Care) leave(ctx context.Context, e *entry, h Held) error {
 	if c.o.Mutant == OrphanUnmarked {
 		return c.dropOwn(ctx, h)
 	}
-	k := mark{at: c.o.Clock.Wall().UnixNano()}
-	if o := c.o.Cluster.Map().OSD(c.o.Self); o != nil {
-		k.incarnation = o.Incarnation
+	if c.othersMark(e) {
+		return nil // next time
 	}
-	value := k.bytes(e.version)
+	value := c.markOf(e, c.o.Self)
 	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), e.unmoved(new(client.Op)).SetAttr(leavingName(c.o.Self), value))
 	if gone(err) {
 		return nil // next time

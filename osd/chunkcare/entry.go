@@ -111,7 +111,8 @@ const (
 	// there: it is the version of the entry that who did it had read. Whoever finds it as it was has missed nothing.
 	movedAttr = "moved"
 	// leavingAttr and an OSD's id: that OSD drops such a shard. Until it has, nobody may enter it as a holder: the shard
-	// that was stored for that would be dropped. Only the OSD itself drops such shards and ends the mark.
+	// that was stored for that would be dropped. The OSD itself drops such shards and ends the mark, or a repair that took from it
+	// a shard that is not of the chunk.
 	leavingAttr = "leaving."
 )
 
@@ -127,6 +128,29 @@ func (m mark) bytes(version uint64) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, m.incarnation)
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.at))
 	return binary.LittleEndian.AppendUint64(b, version)
+}
+
+// markOf is a mark for an OSD.
+func (c *Care) markOf(e *entry, id placement.OSDID) []byte {
+	k := mark{at: c.o.Clock.Wall().UnixNano()}
+	if o := c.o.Cluster.Map().OSD(id); o != nil {
+		k.incarnation = o.Incarnation
+	}
+	return k.bytes(e.version)
+}
+
+// othersMark reports whether somebody else has begun, not long ago, to drop a shard of the entry from this OSD: a repair that
+// found it to be of something else.
+func (c *Care) othersMark(e *entry) bool {
+	m := c.o.Cluster.Map()
+	k, ok := e.leaving[c.o.Self]
+	o := m.OSD(c.o.Self)
+	if !ok || o == nil || o.Incarnation != k.incarnation || k.at < c.o.Clock.Wall().Add(-c.o.Settings(m).OrphanAge).UnixNano() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.marks[e.at()] == nil
 }
 
 func leavingName(id placement.OSDID) string { return leavingAttr + strconv.Itoa(int(id)) }
@@ -155,6 +179,14 @@ func (e *entry) unmoved(op *client.Op) *client.Op {
 		op.CmpAttr(movedAttr, e.moved)
 	}
 	return op.SetAttr(movedAttr, binary.LittleEndian.AppendUint64(nil, e.version))
+}
+
+// closely is how closely an entry is looked at, if others are so: one that is damaged is always read, until it is seen not to be.
+func (e *entry) closely(how level) level {
+	if e.damaged {
+		return deep
+	}
+	return how
 }
 
 func (e *entry) at() at { return at{e.pool, e.fp} }

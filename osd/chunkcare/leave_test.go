@@ -59,7 +59,7 @@ func TestLeavingUntilAnswered(t *testing.T) {
 		}
 		layout.Holders[i] = id
 	}
-	if ok, err := w.care.relocate(ctx, e, layout); err != nil || !ok {
+	if ok, err := w.care.relocate(ctx, e, layout, make([]bool, len(layout.Holders))); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
 	c, err := New(Options{Self: self, Cluster: w, Shards: ownShards{w}, Groups: w, Clock: w, Parallel: 1, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})

@@ -2,14 +2,13 @@ package chunkcare
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/chunk/ec"
-	"github.com/cairnstore/cairn/internal/chunk/pack"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -38,7 +37,8 @@ type verdict struct {
 	stays  []bool // lost ones: the OSD may have it again
 	apart  []bool // misplaced ones: only because their failure domain has another shard
 	bad    string // shards can be read but are not of the chunk's bytes: why
-	whole  bool   // all shards have been read
+	whole  bool   // the bytes have been read and are right
+	odd    []bool // lost ones: their OSD has bytes of something else
 }
 
 func (v *verdict) count(s state) (n int) {
@@ -69,7 +69,7 @@ func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) 
 	m := c.o.Cluster.Map()
 	n := len(e.layout.Holders)
 	cands := c.tableOf().ChunkCandidates(e.pg, n) // without any, any OSD will do
-	v := verdict{shards: make([]state, n), stays: make([]bool, n), apart: make([]bool, n)}
+	v := verdict{shards: make([]state, n), stays: make([]bool, n), apart: make([]bool, n), odd: make([]bool, n)}
 	for i, h := range e.layout.Holders {
 		o := m.OSD(h)
 		switch {
@@ -100,7 +100,7 @@ func (c *Care) judge(ctx context.Context, e *entry, how level) (verdict, error) 
 		}
 	}
 	c.crowded(e, &v, cands)
-	if how == deep && v.count(lost)+v.count(away) == 0 {
+	if how == deep && n-v.count(lost)-v.count(away) >= int(e.layout.Redundancy.K) {
 		return v, c.compare(ctx, e, &v)
 	}
 	return v, nil
@@ -149,43 +149,8 @@ func (c *Care) crowded(e *entry, v *verdict, cands []placement.HolderCandidate) 
 	}
 }
 
-// compare reads all shards of an entry, which can be read, and finds out whether they belong together, can be unpacked, and
-// have the bytes that the chunk is named for.
-func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
-	shards := make([][]byte, len(e.layout.Holders))
-	for i, h := range e.layout.Holders {
-		var err error
-		if shards[i], err = c.o.Shards.Get(ctx, h, e.shard(i)); err != nil {
-			return ctx.Err() // it has been moved or deleted, or its OSD has just gone: a matter for the next time
-		}
-	}
-	v.whole = true
-	coder, err := ec.New(e.layout.Redundancy)
-	if err != nil {
-		return err
-	}
-	if ok, err := coder.Verify(shards); err != nil || !ok {
-		v.bad = "its shards can all be read, but do not belong together"
-		if err != nil {
-			v.bad += ": " + err.Error()
-		}
-		return nil
-	}
-	stored, err := coder.Join(nil, shards, int(e.layout.Stored))
-	if err == nil {
-		stored, err = pack.Unpack(e.layout.Packing, stored, int(e.layout.Size), nil)
-	}
-	if err != nil {
-		v.bad = "its bytes cannot be restored: " + err.Error()
-		return nil
-	}
-	if err := e.fp.Verify(e.domain, stored); errors.Is(err, chunk.ErrOtherBytes) {
-		v.bad = "its shards can all be read and belong together, but " + err.Error()
-	}
-	return nil
-}
-
-// mend puts shards of an entry where they should be. It reports how many are good afterwards that were not before.
+// mend puts shards of an entry where they should be. It reports how many are good afterwards that were not before. One that is
+// wrong and finds no other place is nobody's from then on, and is dropped: the next try makes it again.
 func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 	shards, err := c.gather(ctx, e, v)
 	if err != nil || shards == nil {
@@ -201,7 +166,7 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 	}
 	var spare []placement.OSDID // to be tried next
 	free := 0                   // the first of them: in failure domains of their own
-	mended := 0
+	mended, freed := 0, false
 	for i, s := range v.shards {
 		if s != lost && s != misplaced {
 			continue
@@ -229,15 +194,18 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 			}
 			layout.Holders[i], ok = to, true
 		}
-		if ok {
+		switch {
+		case ok:
 			mended++
+		case v.odd[i]:
+			layout.Holders[i], freed = placement.NoOSD, true
 		}
 	}
-	if mended == 0 {
+	if mended == 0 && !freed {
 		return 0, nil
 	}
 	if !slices.Equal(layout.Holders, e.layout.Holders) {
-		if ok, err := c.relocate(ctx, e, layout); err != nil || !ok {
+		if ok, err := c.relocate(ctx, e, layout, v.odd); err != nil || !ok {
 			return 0, err // what was stored is found as orphans, unless it is tried again
 		}
 	}
@@ -253,6 +221,7 @@ func (c *Care) mend(ctx context.Context, e *entry, v *verdict) (int, error) {
 	c.count(func(w *Work) {
 		for i, h := range layout.Holders {
 			switch {
+			case h == placement.NoOSD:
 			case v.shards[i] == lost && (h != e.layout.Holders[i] || v.stays[i]):
 				w.Repaired++
 				w.RepairedBytes += int64(len(shards[i]))
@@ -359,11 +328,34 @@ func (c *Care) room(ctx context.Context, e *entry, v *verdict, holders, avoid []
 	return append(free, other...), len(free), nil
 }
 
-// relocate enters new holders of a chunk, if nothing but its references has changed.
-func (c *Care) relocate(ctx context.Context, e *entry, layout chunk.Layout) (bool, error) {
-	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), e.unmoved(new(client.Op)).SetAttr(chunk.LayoutAttr, layout.Append(nil)))
+// relocate enters new holders of a chunk, if nothing but its references has changed. Shards that are odd are dropped from where they
+// were: objects' references still lead there.
+func (c *Care) relocate(ctx context.Context, e *entry, layout chunk.Layout, odd []bool) (bool, error) {
+	op := e.unmoved(new(client.Op)).SetAttr(chunk.LayoutAttr, layout.Append(nil))
+	marks := map[int][]byte{}
+	for i, was := range e.layout.Holders {
+		if odd[i] && layout.Holders[i] != was {
+			marks[i] = c.markOf(e, was)
+			op.SetAttr(leavingName(was), marks[i])
+		}
+	}
+	_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), op)
 	if err != nil && !gone(err) {
 		return false, fmt.Errorf("enter the holders of chunk %s: %w", e.fp, err)
 	}
-	return err == nil, nil
+	if err != nil {
+		return false, nil
+	}
+	for _, i := range slices.Sorted(maps.Keys(marks)) {
+		was := e.layout.Holders[i]
+		if err := c.o.Shards.Drop(ctx, was, []ShardID{e.shard(i)}); err != nil {
+			c.log.Debug("shard that is not of its chunk not dropped; its OSD does so later", "shard", e.shard(i), "osd", was, "err", err)
+			continue // it may yet be: the mark stays
+		}
+		_, err := c.o.Cluster.Do(ctx, e.pool, e.fp.IndexName(), new(client.Op).CmpAttr(leavingName(was), marks[i]).RmAttr(leavingName(was)))
+		if err != nil && !gone(err) {
+			return true, fmt.Errorf("entry of chunk %s: %w", e.fp, err)
+		}
+	}
+	return true, nil
 }

@@ -107,8 +107,9 @@ func (c *Care) answerAll(ctx context.Context) {
 }
 
 func checkAsk(what string) error {
-	if what != AskRepair && what != AskGC && what != AskAudit {
-		return fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s, %s or %s", client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit, AskSettle)
+	if what != AskRepair && what != AskGC && what != AskAudit && what != AskVerify {
+		return fmt.Errorf("care for chunks: %w: there is no %q; want %s, %s, %s, %s, %s or %s",
+			client.ErrInvalid, what, AskStatus, AskRepair, AskGC, AskAudit, AskVerify, AskSettle)
 	}
 	return nil
 }
@@ -317,6 +318,14 @@ const (
 	AskRepair = "repair"
 	AskGC     = "gc"
 	AskAudit  = "audit"
+	AskVerify = "verify"
+)
+
+// What else a message to the care can ask: ListChunks, and ShowChunk without and with verify.
+const (
+	AskChunks      = "chunks"
+	AskChunk       = "chunk"
+	AskVerifyChunk = "verify-chunk"
 )
 
 // Ask has work done now, for the PGs of one pool or, with 0, of all. It waits until it is done. age is how old what is
@@ -388,6 +397,8 @@ func (c *Care) asked(ctx context.Context, what string, g *group, set Settings, a
 	switch what {
 	case AskRepair:
 		return c.survey(ctx, g, &sweep{how: deep}, where)
+	case AskVerify:
+		return c.survey(ctx, g, &sweep{how: deep, only: true}, where)
 	case AskAudit:
 		return errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where), c.objectsOf(ctx, g))
 	}

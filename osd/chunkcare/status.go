@@ -4,15 +4,15 @@ import (
 	"slices"
 
 	"github.com/cairnstore/cairn/internal/chunk"
-	"github.com/cairnstore/cairn/internal/chunk/count"
+	"github.com/cairnstore/cairn/internal/chunk/report"
 	"github.com/cairnstore/cairn/placement"
 )
 
 // Work counts what has been done since the start.
-type Work = count.ChunkWork
+type Work = report.ChunkWork
 
 // Stat is what the last complete look at the entries of PGs found.
-type Stat = count.ChunkStat
+type Stat = report.ChunkStat
 
 // Problem is something that people should know of, by name.
 type Problem struct {

@@ -18,6 +18,7 @@ import (
 // sweep is one look at all entries of a PG.
 type sweep struct {
 	how   level
+	only  bool          // nothing is repaired
 	audit bool          // back-references older than age are held against the objects
 	age   time.Duration // of what may be taken for left behind
 
@@ -109,8 +110,8 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 	switch {
 	case !left:
 		how = min(how, light)
-	case e.damaged: // until it is seen not to be
-		how = deep
+	default:
+		how = e.closely(how)
 	}
 	v, err := c.judge(ctx, e, how)
 	if err != nil {
@@ -209,6 +210,9 @@ func (c *Care) mendAll(ctx context.Context, s *sweep) error {
 	})
 	jobs := s.jobs
 	s.jobs = nil
+	if s.only {
+		return nil
+	}
 	return c.most(ctx, len(jobs), func(i int) error {
 		// Again if somebody changed the holders meanwhile.
 		for range mendTries {
@@ -216,7 +220,7 @@ func (c *Care) mendAll(ctx context.Context, s *sweep) error {
 			if err != nil || e == nil {
 				return err
 			}
-			v, err := c.judge(ctx, e, max(s.how, light))
+			v, err := c.judge(ctx, e, e.closely(max(s.how, light)))
 			if err != nil {
 				return err
 			}

@@ -35,6 +35,9 @@ func ChunkRuns(w io.Writer, r ChunkRun) error {
 	case api.CareAudit:
 		left := max(0, work.Leaked+work.Dangling-work.Healed)
 		fmt.Fprintf(&b, "leaked: %d\ndangling: %d\nhealed: %d\nnot healed: %d\norphaned shards dropped: %d, %s\n", work.Leaked, work.Dangling, work.Healed, left, work.Orphans, Bytes(work.OrphanBytes))
+	case api.CareVerify:
+		fmt.Fprintf(&b, "damaged: %d chunks\nunreadable: %d chunks\ndegraded: %d chunks lack %d shards\nnot verifiable: %d chunks\n",
+			stat.Damaged, stat.Missing, stat.Degraded, stat.DegradedShards, stat.Unverifiable)
 	case api.CareRepair:
 		fmt.Fprintf(&b, "repaired: %d shards, %s\nmoved: %d shards, %s\ndegraded: %d chunks\nunreadable: %d chunks\ndamaged: %d chunks\n",
 			work.Repaired, Bytes(work.RepairedBytes), work.Moved, Bytes(work.MovedBytes), stat.Degraded, stat.Missing, stat.Damaged)

@@ -4,7 +4,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/cairnstore/cairn/internal/chunk/count"
+	"github.com/cairnstore/cairn/internal/chunk/report"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -18,7 +18,7 @@ func fill(p any, n int64) {
 
 // TestChunkCounts: no figure is left out on the wire, nor when they are added.
 func TestChunkCounts(t *testing.T) {
-	var w, w3 count.ChunkWork
+	var w, w3 report.ChunkWork
 	fill(&w, 1)
 	fill(&w3, 3)
 	if got := wirepb.ChunkWorkOf(w).Counts(); got != w {
@@ -30,10 +30,10 @@ func TestChunkCounts(t *testing.T) {
 	if sum != w3 {
 		t.Errorf("three times %+v is %+v", w, sum)
 	}
-	if got := w3.Since(w3); got != (count.ChunkWork{}) {
+	if got := w3.Since(w3); got != (report.ChunkWork{}) {
 		t.Errorf("nothing since is %+v", got)
 	}
-	var s, s2 count.ChunkStat
+	var s, s2 report.ChunkStat
 	fill(&s, 1)
 	fill(&s2, 2)
 	m := &wirepb.ChunkStat{}

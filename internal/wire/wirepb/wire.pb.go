@@ -7582,12 +7582,17 @@ func (x *ShardListed) GetMore() bool {
 }
 
 // ChunkCare asks an OSD about its care for the chunks of the PGs that it leads, or has it done now: what is status, repair,
-// gc or audit. pool 0: all pools. The reply is a PGQueryStateReply.
+// gc, audit or verify. pool 0: all pools. Or it asks what the index says: chunks (those of a PG), chunk, verify-chunk (one).
+// The reply is a PGQueryStateReply.
 type ChunkCare struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
 	Pool          uint32                 `protobuf:"varint,2,opt,name=pool,proto3" json:"pool,omitempty"`
 	MinAgeNs      int64                  `protobuf:"varint,3,opt,name=min_age_ns,json=minAgeNs,proto3" json:"min_age_ns,omitempty"`
+	Shard         uint32                 `protobuf:"varint,4,opt,name=shard,proto3" json:"shard,omitempty"` // chunks: of the PG
+	Chunk         string                 `protobuf:"bytes,5,opt,name=chunk,proto3" json:"chunk,omitempty"`  // its fingerprint; of chunks, how it begins
+	After         string                 `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`  // chunks: those behind this one
+	Limit         uint32                 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"` // chunks: so many at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7639,6 +7644,34 @@ func (x *ChunkCare) GetPool() uint32 {
 func (x *ChunkCare) GetMinAgeNs() int64 {
 	if x != nil {
 		return x.MinAgeNs
+	}
+	return 0
+}
+
+func (x *ChunkCare) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ChunkCare) GetChunk() string {
+	if x != nil {
+		return x.Chunk
+	}
+	return ""
+}
+
+func (x *ChunkCare) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ChunkCare) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
 	}
 	return 0
 }
@@ -8503,12 +8536,16 @@ const file_wire_proto_rawDesc = "" +
 	"\x03ids\x18\x01 \x03(\v2\x13.cairn.wire.ShardIDR\x03ids\x12\x14\n" +
 	"\x05sizes\x18\x02 \x03(\x04R\x05sizes\x12\x16\n" +
 	"\x06stored\x18\x03 \x03(\x03R\x06stored\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"Q\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\"\xa9\x01\n" +
 	"\tChunkCare\x12\x12\n" +
 	"\x04what\x18\x01 \x01(\tR\x04what\x12\x12\n" +
 	"\x04pool\x18\x02 \x01(\rR\x04pool\x12\x1c\n" +
 	"\n" +
-	"min_age_ns\x18\x03 \x01(\x03R\bminAgeNs\"\x8a\x02\n" +
+	"min_age_ns\x18\x03 \x01(\x03R\bminAgeNs\x12\x14\n" +
+	"\x05shard\x18\x04 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05chunk\x18\x05 \x01(\tR\x05chunk\x12\x14\n" +
+	"\x05after\x18\x06 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\a \x01(\rR\x05limit\"\x8a\x02\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +

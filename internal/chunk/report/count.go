@@ -1,6 +1,6 @@
-// Package count has what is counted of chunks: what the care for them did and found. OSDs, the REST interface and commands
+// Package report has what OSDs tell of chunks: what the care for them did and found, and what it knows of one. OSDs, the REST interface and commands
 // use the same types; wirepb has their encoding for the wire.
-package count
+package report
 
 // ChunkWork counts what the care for chunks has done.
 type ChunkWork struct {
