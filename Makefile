@@ -9,6 +9,7 @@
 #   STORE=1        make bench: only the store
 #   OBJECT=1       make bench: a cluster of processes instead
 #   SECONDS=60     make sim, make outage, make bench STORE=1: how long; OBJECT=1: each measurement (10)
+#   SEED=7         make chunkmodes: the same data and victims again
 #   REPS=3         make bench OBJECT=1: measurements of each row
 #   CEPH=DIR       make bench OBJECT=1: a running Ceph cluster to alternate with
 #   PKG=./...      make test-short, race, bench: which packages
@@ -39,7 +40,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim gc outage powercut torture failover idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim gc outage powercut torture failover chunkmodes idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -78,6 +79,9 @@ torture: ## kill KILLS processes of a cluster that clients work on, with and wit
 
 failover: ## print how long a cluster does not serve when daemons go away
 	$(GO) run ./tools/torture/cmd failover
+
+chunkmodes: ## 12 OSDs; for each way to keep chunks: measure its space, lose as many holders as it stands, read, repair, scrub, audit
+	$(GO) run ./tools/torture/cmd chunkmodes $(if $(SEED),--seed $(SEED))
 
 idle: ## print the memory and CPU that an idle cluster uses
 	$(GO) run ./tools/torture/cmd idle

@@ -166,6 +166,10 @@ func content(s *store.Disk, k store.Key, size uint64) ([]byte, error) {
 	}
 }
 
+// scrubPatience is when DeepScrub asks again: a primary that hands over, as it does to an OSD that has returned, forgets that
+// it was asked.
+const scrubPatience = 2 * time.Second
+
 // DeepScrub has every PG scrubbed with all its data, and waits until that is done. The
 // error names PGs in which something was wrong.
 func (c *Cluster) DeepScrub(ctx context.Context) (pgs int, err error) {
@@ -174,19 +178,32 @@ func (c *Cluster) DeepScrub(ctx context.Context) (pgs int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, pg := range all {
-		err := c.until(ctx, "PG "+pg.PGID+" to take a deep scrub", func() error {
-			_, err := c.API.PGScrub(ctx, pg.PGID, api.DeepScrub)
+	ask := func(pg string) error {
+		return c.until(ctx, "PG "+pg+" to take a deep scrub", func() error {
+			_, err := c.API.PGScrub(ctx, pg, api.DeepScrub)
 			return err
 		})
-		if err != nil {
+	}
+	for _, pg := range all {
+		if err := ask(pg.PGID); err != nil {
 			return 0, err
 		}
 	}
+	asked := time.Now()
 	err = c.until(ctx, "all deep scrubs to end", func() error {
 		all, err = c.API.PGs(ctx, api.PGFilter{})
 		if err != nil {
 			return err
+		}
+		if time.Since(asked) > scrubPatience {
+			asked = time.Now()
+			for _, pg := range all {
+				if pg.LastDeepScrub < began {
+					if err := ask(pg.PGID); err != nil {
+						return err
+					}
+				}
+			}
 		}
 		for _, pg := range all {
 			if pg.LastDeepScrub < began {

@@ -7,7 +7,7 @@
 // Cluster starts the processes of one cluster, as root each on a host of its own
 // (package lab), else on loopback, and keeps their addresses and directories across
 // restarts. Workload is the clients with their models. Run puts both together with a
-// seeded plan of blows. StaleReads and Failovers are scenarios of their own. The tests
+// seeded plan of blows. StaleReads, Failovers and ChunkModes are scenarios of their own. The tests
 // of this package use them, and so does `make torture MINUTES=N`.
 //
 // A seed repeats the plan of blows and what the clients want to do, but not how
