@@ -58,6 +58,9 @@ const (
 	OrphanNoVoid           // shards nobody knows of are dropped, though an entry may be about to be made of them
 	AuditNoVoid            // references no object has are removed, though an object may be about to have them
 	OrphanUnmarked         // a shard that was moved is dropped, though it may be about to be moved back
+	CondemnBlind           // entries are condemned though somebody may have begun to refer to them
+	SettleBlind            // references are set though the object may have been written since its bytes were read
+	SettleAbandon          // references of which nobody knows whether they were set are given up
 )
 
 // limits of what is kept in memory.

@@ -25,30 +25,10 @@ func content(n int) []byte {
 func (a *actor) put(object string, slot, n int) {
 	w := a.w
 	data := content(n)
-	fp := chunk.Of(chunk.BLAKE3, chunk.ClusterDomain, data)
-	entry := fp.IndexName()
-	shards := worldShards{w, func() *actor { return a }}
 	for tries := 0; tries < 20 && !a.dead; tries++ {
-		ref := chunk.Ref{Chunk: fp, Nonce: w.nonce()}
-		back := chunk.BackRef{Nonce: ref.Nonce, Pool: worldPool, Object: object, At: w.now.UnixNano()}
-		res, err := a.ask(entry, new(client.Op).AssertExists().GetAttr(chunk.LayoutAttr).OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr), nil)
-		switch {
-		case err == nil:
-			if ref.Layout, err = chunk.DecodeLayout(res.Items[1].Data); err != nil {
-				w.fail("layout of %s: %v", fp, err)
-				return
-			}
-		case !errors.Is(err, client.ErrNotFound):
+		ref, err := a.makeChunk(object, data)
+		if err != nil {
 			return
-		default:
-			l, ok := a.store(shards, fp, data, &back)
-			if l.Gen == 0 {
-				return
-			}
-			if !ok {
-				continue
-			}
-			ref.Layout = l
 		}
 		off := uint64(slot * slotBytes)
 		if w.breaks == dropFirst {
@@ -61,12 +41,51 @@ func (a *actor) put(object string, slot, n int) {
 		case err == nil:
 			return
 		}
-		// It was refused: the reference is not needed.
-		if _, err := a.ask(entry, new(client.Op).AssertExists().OmapRm(back.Key()), nil); err != nil {
+		if a.abandon(object, &ref) != nil { // it was refused: the reference is not needed
 			return
 		}
 	}
 }
+
+// makeChunk has data stored as a chunk that knows that an object is going to refer to it, or finds it stored.
+func (a *actor) makeChunk(object string, data []byte) (ref chunk.Ref, err error) {
+	w := a.w
+	fp := chunk.Of(chunk.BLAKE3, worldDomain, data)
+	entry := fp.IndexName()
+	shards := worldShards{w, a.self}
+	for tries := 0; tries < 20 && !a.dead; tries++ {
+		ref = chunk.Ref{Range: chunk.Range{To: uint64(len(data))}, Chunk: fp, Nonce: w.nonce()}
+		back := chunk.BackRef{Nonce: ref.Nonce, Pool: worldPool, Object: object, At: w.now.UnixNano()}
+		res, err := a.ask(entry, new(client.Op).AssertExists().GetAttr(chunk.LayoutAttr).OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr), nil)
+		switch {
+		case err == nil:
+			if ref.Layout, err = chunk.DecodeLayout(res.Items[1].Data); err != nil {
+				w.fail("layout of %s: %v", fp, err)
+			}
+			return ref, err
+		case !errors.Is(err, client.ErrNotFound):
+			return ref, err
+		}
+		l, ok := a.store(shards, fp, data, &back)
+		if l.Gen == 0 {
+			return ref, client.ErrTryLater
+		}
+		if ok {
+			ref.Layout = l
+			return ref, nil
+		}
+	}
+	return ref, client.ErrTryLater
+}
+
+// abandon takes back a reference that no object has.
+func (a *actor) abandon(object string, r *chunk.Ref) error {
+	back := chunk.BackRef{Nonce: r.Nonce, Pool: worldPool, Object: object}
+	_, err := a.ask(r.Chunk.IndexName(), new(client.Op).AssertExists().OmapRm(back.Key()), nil)
+	return err
+}
+
+func (a *actor) self(context.Context) *actor { return a }
 
 // store stores a chunk. ok is false if that is to be tried again; no generation: it is not.
 func (a *actor) store(shards worldShards, fp chunk.Fingerprint, data []byte, back *chunk.BackRef) (l chunk.Layout, ok bool) {
@@ -101,7 +120,8 @@ func (a *actor) store(shards worldShards, fp chunk.Fingerprint, data []byte, bac
 	if w.breaks != earlyAck && !putAll() {
 		return chunk.Layout{}, false // what was stored is an orphan
 	}
-	op := new(client.Op).AssertAbsent().AssertNoRecord(chunk.VoidChunkName(l.Gen, fp)).SetAttr(chunk.LayoutAttr, l.Append(nil)).OmapSet(back.Key(), back.Value())
+	op := new(client.Op).AssertAbsent().AssertNoRecord(chunk.VoidChunkName(l.Gen, fp)).SetAttr(chunk.LayoutAttr, l.Append(nil)).
+		SetAttr(chunk.DomainAttr, chunk.EncodeDomain(worldDomain)).OmapSet(back.Key(), back.Value())
 	_, err = a.ask(fp.IndexName(), op, nil)
 	switch {
 	case err == nil:
@@ -119,7 +139,7 @@ func (a *actor) store(shards worldShards, fp chunk.Fingerprint, data []byte, bac
 
 // dropOld is what a client must not do: it takes references out of entries that the object still has.
 func (a *actor) dropOld(object string, slot int) {
-	refs, err := worldCluster{a.w, func() *actor { return a }}.Refs(context.Background(), worldPool, object)
+	refs, err := worldCluster{a.w, a.self}.Refs(context.Background(), worldPool, object)
 	if err != nil {
 		return
 	}
@@ -244,7 +264,7 @@ func (a *actor) get(object string) {
 // fetch reads a chunk. lost says that it is not there, as opposed to that it could not be read now.
 func (a *actor) fetch(r *chunk.Ref) (data []byte, lost bool) {
 	w := a.w
-	shards := worldShards{w, func() *actor { return a }}
+	shards := worldShards{w, a.self}
 	l := r.Layout
 	for range 8 {
 		have, pieces := 0, make([][]byte, len(l.Holders))

@@ -223,8 +223,11 @@ func (c *Care) condemn(ctx context.Context, a at, version uint64) error {
 	if _, err := c.o.Cluster.Do(ctx, a.pool, record, new(client.Op).Create(false)); err != nil {
 		return fmt.Errorf("condemn chunk %s: %w", a.fp, err)
 	}
-	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(),
-		new(client.Op).AssertVersion(version).SetAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(now))))
+	op := new(client.Op).AssertVersion(version)
+	if c.o.Mutant == CondemnBlind {
+		op = new(client.Op).AssertExists()
+	}
+	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), op.SetAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(now))))
 	switch {
 	case gone(err):
 		return nil // it changed meanwhile; the record has it looked at again

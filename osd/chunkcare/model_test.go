@@ -43,6 +43,8 @@ func (w *world) event() {
 	}
 	if x := w.rng.IntN(100); x < 12 {
 		w.care(w.anyOSD(), 1+w.rng.IntN(3))
+	} else if x < 13 {
+		w.settles(w.anyOSD())
 	}
 }
 
@@ -69,12 +71,7 @@ func (w *world) lose() {
 		}
 	})
 	delete(w.stores, id)
-	if a := w.caring[id]; a != nil {
-		w.crash(a)
-		w.actors = slices.DeleteFunc(w.actors, func(x *actor) bool { return x == a })
-		delete(w.caring, id)
-	}
-	w.collect(w.cares[id])
+	w.endCare(id)
 	delete(w.cares, id)
 	for i, l := range w.leads {
 		if l == id {
@@ -95,7 +92,7 @@ func (w *world) phantom() {
 	r := res.Items[0].Refs[0]
 	name := chunk.OutboxName(9, w.rng.Uint64(), object)
 	list := chunk.AppendDropped(nil, []chunk.Dropped{{Chunk: r.Chunk, Nonce: r.Nonce}})
-	if _, err := w.exec(name, new(client.Op).WriteFull(list), nil); err != nil {
+	if _, err := w.exec(name, new(client.Op).WriteFull(list).At(w.now), nil); err != nil {
 		w.fail("outbox record: %v", err)
 	}
 }
@@ -207,7 +204,7 @@ func (w *world) verify() {
 			return
 		}
 		odd := slices.ContainsFunc(res.Items[0].KVs, func(kv client.KV) bool {
-			return kv.Key != chunk.LayoutAttr && kv.Key != movedAttr && !strings.HasPrefix(kv.Key, leavingAttr) // a crash leaves those
+			return kv.Key != chunk.LayoutAttr && kv.Key != chunk.DomainAttr && kv.Key != movedAttr && !strings.HasPrefix(kv.Key, leavingAttr) // a crash leaves those
 		})
 		if odd || len(res.Items[1].KVs) == 0 {
 			w.fail("entry of chunk %s is left with %d references and the attributes %v", fp, len(res.Items[1].KVs), res.Items[0].KVs)
@@ -293,10 +290,12 @@ func TestModel(t *testing.T) {
 		all.leaked += w.leaked
 		all.dangled += w.dangled
 		all.deleted += w.deleted
+		all.settledChunks += w.settledChunks
+		all.conflicts += w.conflicts
 		all.repaired += w.repaired
 	}
-	t.Logf("%d operations, %d crashes: %d chunks deleted, %d shards repaired; leaked %d, all healed, none left; dangling %d",
-		all.ops, all.crashes, all.deleted, all.repaired, all.leaked, all.dangled)
+	t.Logf("%d operations, %d crashes: %d chunks deleted, %d shards repaired, %d chunks made by settling, which writes interrupted %d times; leaked %d, all healed, none left; dangling %d",
+		all.ops, all.crashes, all.deleted, all.repaired, all.settledChunks, all.conflicts, all.leaked, all.dangled)
 }
 
 // TestModelMutants breaks one rule of safety at a time: the model must notice each.
@@ -308,12 +307,15 @@ func TestModelMutants(t *testing.T) {
 		client clientMutant
 	}{
 		{"GC deletes without a condition", 4, GCUnconditional, proper},
-		{"GC without epochs", 5, GCNoEpoch, proper},
+		{"chunks are condemned without a condition", 1, CondemnBlind, proper},
+		{"GC without epochs", 7, GCNoEpoch, proper},
 		{"the outbox is believed", 1, OutboxBlind, proper},
 		{"a shard counts before it is durable", 1, CountEarly, proper},
 		{"orphans without void records", 4, OrphanNoVoid, proper},
 		{"audit without void records", 1, AuditNoVoid, proper},
-		{"an OSD drops a shard that is about to be its", 3, OrphanUnmarked, proper},
+		{"an OSD drops a shard that is about to be its", 6, OrphanUnmarked, proper},
+		{"settling does not look whether the object was written meanwhile", 1, SettleBlind, proper},
+		{"settling gives up what may be set", 7, SettleAbandon, proper},
 		{"references dropped before the new one is durable", 13, None, dropFirst},
 		{"a chunk is entered before its shards are durable", 1, None, earlyAck},
 	} {

@@ -191,7 +191,10 @@ func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *
 		return 0, nil, err
 	}
 	defer res.Release()
-	set := new(client.Op).AssertVersion(version).At(mtime)
+	set := new(client.Op).At(mtime)
+	if c.o.Mutant != SettleBlind {
+		set.AssertVersion(version)
+	}
 	for i, p := range parts {
 		data := res.Items[1+i].Data
 		if uint64(len(data)) != p.Len() {
@@ -215,7 +218,7 @@ func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *
 	}
 	out, err := ch.Do(ctx, object, set)
 	if err != nil {
-		if !is(err, client.ErrTimeout, client.ErrClosed, client.ErrInternal) {
+		if !is(err, client.ErrTimeout, client.ErrClosed, client.ErrInternal) || c.o.Mutant == SettleAbandon {
 			ch.AbandonChunks(ctx, object, refs) // certainly not set
 		}
 		return 0, nil, err

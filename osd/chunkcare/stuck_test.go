@@ -24,7 +24,10 @@ type repairWorld struct {
 	m     *placement.Map
 	now   time.Time
 	stuck string // an object that cannot be reached
-	care  *Care
+
+	unclean bool // the PG lacks copies
+
+	care *Care
 
 	policy *client.ChunkPolicy // of writes, nil: the pool's
 }
@@ -55,7 +58,7 @@ func newRepairWorld(t *testing.T, redundancy string, osds int) *repairWorld {
 
 func (w *repairWorld) Map() *placement.Map { return w.m }
 func (w *repairWorld) Wall() time.Time     { return w.now }
-func (w *repairWorld) Led() []Led          { return []Led{{ID: placement.PGID{Pool: 1}, Clean: true}} }
+func (w *repairWorld) Led() []Led          { return []Led{{ID: placement.PGID{Pool: 1}, Clean: !w.unclean}} }
 
 // Do implements Cluster.
 func (w *repairWorld) Do(ctx context.Context, _ placement.PoolID, name string, op *client.Op) (*client.Result, error) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
@@ -48,25 +47,27 @@ const (
 	earlyAck               // a chunk is entered into the index before its shards are durable
 )
 
-var errCrashed = errors.New("crashed")
+// errCrashed is what who has crashed is told of everything.
+var errCrashed = fmt.Errorf("crashed: %w", client.ErrClosed)
 
 // failure is why the world ended.
 type failure string
 
 type world struct {
-	rng    *rand.Rand
-	mutant Mutant
-	breaks clientMutant
-	now    time.Time
-	m      *placement.Map
-	table  *placement.Table
-	pool   *clienttest.Pool
-	stores map[placement.OSDID]map[ShardID]stored
-	leads  []placement.OSDID // by PG
-	model  map[string][]byte // what objects should hold
-	actors []*actor
-	cares  map[placement.OSDID]*Care
-	caring map[placement.OSDID]*actor
+	rng      *rand.Rand
+	mutant   Mutant
+	breaks   clientMutant
+	now      time.Time
+	m        *placement.Map
+	table    *placement.Table
+	pool     *clienttest.Pool
+	stores   map[placement.OSDID]map[ShardID]stored
+	leads    []placement.OSDID // by PG
+	model    map[string][]byte // what objects should hold
+	actors   []*actor
+	cares    map[placement.OSDID]*Care
+	caring   map[placement.OSDID]*actor
+	settlers map[placement.OSDID]*actor
 
 	failed    failure
 	calm      bool // nobody crashes, and nothing is lost on its way
@@ -79,7 +80,9 @@ type world struct {
 	leaked    int64
 	repaired  int64
 	deleted   int64
-	byPG      map[string]placement.PGID
+
+	settledChunks, conflicts int64
+	byPG                     map[string]placement.PGID
 }
 
 type stored struct {
@@ -98,17 +101,19 @@ type actor struct {
 	born  time.Time
 	until time.Time // it sleeps
 	must  time.Time // it is done by then, or crashes
+	keeps bool      // its operations say what time it was
 }
 
 func newWorld(seed uint64, mutant Mutant, breaks clientMutant) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 23)), mutant: mutant, breaks: breaks, now: time.Unix(1_700_000_000, 0),
 		pool: clienttest.NewPool("model"), stores: map[placement.OSDID]map[ShardID]stored{}, model: map[string][]byte{},
-		cares: map[placement.OSDID]*Care{}, caring: map[placement.OSDID]*actor{}, settled: true,
+		cares: map[placement.OSDID]*Care{}, caring: map[placement.OSDID]*actor{},
+		settlers: map[placement.OSDID]*actor{}, settled: true,
 		deletedAt: map[chunk.Fingerprint]time.Time{}, byPG: map[string]placement.PGID{},
 	}
 	w.m = &placement.Map{Epoch: 1, Crush: crush.NewDefault(), Pools: []placement.Pool{{
-		ID: worldPool, Name: "p", Size: 3, MinSize: 2, PGNum: 4, PGNumTarget: 4, FirstPGNum: 4,
+		ID: worldPool, Name: "p", Size: 3, MinSize: 2, PGNum: 4, PGNumTarget: 4, FirstPGNum: 4, Chunks: worldPolicy(seed),
 	}}, NextPool: 2}
 	for range worldOSDs {
 		w.addOSD()
@@ -145,9 +150,11 @@ func (w *world) addOSD() {
 
 func (w *world) newCare(id placement.OSDID) {
 	c, err := New(Options{
-		Self: id, Clock: w, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Parallel: 1, Page: 1 + w.rng.IntN(40),
+		Self: id, Clock: w, Log: slog.New(slog.DiscardHandler), Parallel: 1, Page: 1 + w.rng.IntN(40),
 		Groups: leading{w, id}, Settings: func(*placement.Map) Settings { return worldSettings }, Mutant: w.mutant,
 		Cluster: worldCluster{w, w.careOf(id)}, Shards: worldShards{w, w.careOf(id)},
+		Chunks:      func(placement.PoolID) (Chunker, error) { return worldChunker{w, w.settlers[id]}, nil },
+		SettleRules: func(*placement.Map) SettleRules { return worldSettling },
 	})
 	if err != nil {
 		panic(err)
@@ -156,8 +163,13 @@ func (w *world) newCare(id placement.OSDID) {
 }
 
 // careOf finds the actor that an OSD's care runs as.
-func (w *world) careOf(id placement.OSDID) func() *actor {
-	return func() *actor { return w.caring[id] }
+func (w *world) careOf(id placement.OSDID) func(context.Context) *actor {
+	return func(ctx context.Context) *actor {
+		if isSettling(ctx) {
+			return w.settlers[id]
+		}
+		return w.caring[id]
+	}
 }
 
 func (w *world) anyOSD() placement.OSDID {
@@ -260,20 +272,47 @@ func (w *world) turn() bool {
 		for _, id := range w.upOSDs() {
 			if w.caring[id] == a {
 				delete(w.caring, id)
-				if crash {
-					w.collect(w.cares[id])
-					w.editMap(func(m *placement.Map) { m.OSD(id).Incarnation++ })
-					w.newCare(id) // it knows nothing any more
-				}
+			} else if w.settlers[id] == a {
+				delete(w.settlers, id)
+			} else {
+				continue
+			}
+			if crash {
+				w.restart(id)
 			}
 		}
 	}
 	return true
 }
 
+// restart begins another life of an OSD's care.
+func (w *world) restart(id placement.OSDID) {
+	w.endCare(id)
+	w.editMap(func(m *placement.Map) { m.OSD(id).Incarnation++ })
+	w.newCare(id) // it knows nothing any more
+}
+
+// endCare crashes what runs of an OSD's care.
+func (w *world) endCare(id placement.OSDID) {
+	for _, of := range []map[placement.OSDID]*actor{w.caring, w.settlers} {
+		a := of[id]
+		if a == nil {
+			continue
+		}
+		w.crash(a)
+		w.actors = slices.DeleteFunc(w.actors, func(x *actor) bool { return x == a })
+		w.lostAt = slices.DeleteFunc(w.lostAt, func(x *actor) bool { return x == a })
+		delete(of, id)
+	}
+	w.collect(w.cares[id])
+}
+
 // collect takes over what a care counted.
 func (w *world) collect(c *Care) {
 	s := c.Status().Work
+	st := c.SettleStatus(0)
+	w.settledChunks += st.Chunks
+	w.conflicts += st.Conflicts
 	w.dangled += s.Dangling
 	w.leaked += s.Leaked
 	w.repaired += s.Repaired
@@ -287,7 +326,6 @@ func (w *world) exec(name string, op *client.Op, effect func()) (*client.Result,
 	if placement.IsRecord(name) {
 		op.AsRecord()
 	}
-	op.At(w.now)
 	req, _ := op.Request(name)
 	var before []byte
 	sets, removes := false, false
@@ -310,6 +348,8 @@ func (w *world) exec(name string, op *client.Op, effect func()) (*client.Result,
 	}
 	if removes {
 		w.deletedAt[fp] = w.now
+	} else if isEntry {
+		w.checkCondemned(fp, name)
 	}
 	if effect != nil {
 		effect()
@@ -323,6 +363,14 @@ func (w *world) layoutOf(name string) []byte {
 		return nil
 	}
 	return bytes.Clone(res.Items[0].Data)
+}
+
+// checkCondemned makes sure that no entry is condemned while somebody refers to the chunk: GC would not wait when it is let go of.
+func (w *world) checkCondemned(fp chunk.Fingerprint, name string) {
+	res, err := w.pool.Do(context.Background(), name, new(client.Op).GetAttr(chunk.CondemnedAttr).OmapList("", "", 1).AsRecord())
+	if err == nil && res.Items[0].Found && len(res.Items[1].KVs) > 0 {
+		w.fail("chunk %s is condemned, and there is a reference to it", fp)
+	}
 }
 
 // checkLayout makes sure that holders that are entered have the shard: durable first, then counted.
@@ -356,6 +404,9 @@ func (a *actor) ask(name string, op *client.Op, effect func()) (*client.Result, 
 		return nil, err
 	}
 	w := a.w
+	if !a.keeps {
+		op.At(w.now)
+	}
 	if !w.calm && op.Writes() {
 		switch w.rng.IntN(120) {
 		case 0: // on its way; nobody waits for it any more
@@ -376,17 +427,17 @@ func (a *actor) ask(name string, op *client.Op, effect func()) (*client.Result, 
 
 type worldCluster struct {
 	w  *world
-	by func() *actor
+	by func(context.Context) *actor
 }
 
 func (c worldCluster) Map() *placement.Map { return c.w.m }
 
-func (c worldCluster) Do(_ context.Context, _ placement.PoolID, name string, op *client.Op) (*client.Result, error) {
-	return c.by().ask(name, op, nil)
+func (c worldCluster) Do(ctx context.Context, _ placement.PoolID, name string, op *client.Op) (*client.Result, error) {
+	return c.by(ctx).ask(name, op, nil)
 }
 
-func (c worldCluster) Refs(_ context.Context, _ placement.PoolID, object string) ([]chunk.Ref, error) {
-	res, err := c.by().ask(object, new(client.Op).ReadRefs(0, 1000), nil)
+func (c worldCluster) Refs(ctx context.Context, _ placement.PoolID, object string) ([]chunk.Ref, error) {
+	res, err := c.by(ctx).ask(object, new(client.Op).ReadRefs(0, 1000), nil)
 	if errors.Is(err, client.ErrNotFound) {
 		return nil, nil
 	}
@@ -396,8 +447,8 @@ func (c worldCluster) Refs(_ context.Context, _ placement.PoolID, object string)
 	return res.Items[0].Refs, nil
 }
 
-func (c worldCluster) List(_ context.Context, id placement.PGID, kind placement.RecordKind, after string, limit int) ([]string, bool, error) {
-	if err := c.by().step(); err != nil {
+func (c worldCluster) List(ctx context.Context, id placement.PGID, kind placement.RecordKind, after string, limit int) ([]string, bool, error) {
+	if err := c.by(ctx).step(); err != nil {
 		return nil, false, err
 	}
 	names, more := c.w.list(id, kind, after, limit)
@@ -432,8 +483,8 @@ func (w *world) pgOf(name string) placement.PGID {
 	return id
 }
 
-func (c worldCluster) Place(_ context.Context, id placement.PGID, count int, avoid []placement.OSDID) ([]placement.OSDID, error) {
-	if err := c.by().step(); err != nil {
+func (c worldCluster) Place(ctx context.Context, id placement.PGID, count int, avoid []placement.OSDID) ([]placement.OSDID, error) {
+	if err := c.by(ctx).step(); err != nil {
 		return nil, err
 	}
 	return c.w.place(id, count, avoid), nil
@@ -447,12 +498,12 @@ func (w *world) place(id placement.PGID, count int, avoid []placement.OSDID) []p
 
 type worldShards struct {
 	w  *world
-	by func() *actor
+	by func(context.Context) *actor
 }
 
 // reach gives way, and finds the store.
-func (s worldShards) reach(at placement.OSDID) (map[ShardID]stored, error) {
-	if err := s.by().step(); err != nil {
+func (s worldShards) reach(ctx context.Context, at placement.OSDID) (map[ShardID]stored, error) {
+	if err := s.by(ctx).step(); err != nil {
 		return nil, err
 	}
 	st := s.w.stores[at]
@@ -462,8 +513,8 @@ func (s worldShards) reach(at placement.OSDID) (map[ShardID]stored, error) {
 	return st, nil
 }
 
-func (s worldShards) Put(_ context.Context, at placement.OSDID, id ShardID, data []byte) error {
-	st, err := s.reach(at)
+func (s worldShards) Put(ctx context.Context, at placement.OSDID, id ShardID, data []byte) error {
+	st, err := s.reach(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -473,8 +524,8 @@ func (s worldShards) Put(_ context.Context, at placement.OSDID, id ShardID, data
 	return nil
 }
 
-func (s worldShards) Get(_ context.Context, at placement.OSDID, id ShardID) ([]byte, error) {
-	st, err := s.reach(at)
+func (s worldShards) Get(ctx context.Context, at placement.OSDID, id ShardID) ([]byte, error) {
+	st, err := s.reach(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -490,8 +541,8 @@ func (s worldShards) Stat(ctx context.Context, at placement.OSDID, id ShardID, _
 	return Held{ID: id, Size: int64(len(data))}, err
 }
 
-func (s worldShards) Drop(_ context.Context, at placement.OSDID, ids []ShardID) error {
-	st, err := s.reach(at)
+func (s worldShards) Drop(ctx context.Context, at placement.OSDID, ids []ShardID) error {
+	st, err := s.reach(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -501,8 +552,8 @@ func (s worldShards) Drop(_ context.Context, at placement.OSDID, ids []ShardID) 
 	return nil
 }
 
-func (s worldShards) List(_ context.Context, at placement.OSDID, pool placement.PoolID, after *ShardID, limit int) ([]Held, bool, error) {
-	st, err := s.reach(at)
+func (s worldShards) List(ctx context.Context, at placement.OSDID, pool placement.PoolID, after *ShardID, limit int) ([]Held, bool, error) {
+	st, err := s.reach(ctx, at)
 	if err != nil {
 		return nil, false, err
 	}
