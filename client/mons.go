@@ -79,10 +79,17 @@ type ServiceBeacon struct {
 	Leaving bool
 }
 
-// Beacon sends a service beacon to the monitors. A service does so every few seconds.
+func (s ChunkStats) message() *wirepb.ServiceChunks {
+	return &wirepb.ServiceChunks{
+		Written: uint64(s.Written), Shared: uint64(s.Shared), LostRaces: uint64(s.LostRaces), Local: uint64(s.Local), Replaced: uint64(s.Replaced),
+		Read: uint64(s.Read), Rebuilt: uint64(s.Rebuilt), Hedged: uint64(s.Hedged), BadShards: uint64(s.BadShards), Moved: uint64(s.Moved), Reread: uint64(s.Reread),
+	}
+}
+
+// Beacon sends a service beacon to the monitors, with what the Client has done with chunks. A service does so every few seconds.
 func (c *Client) Beacon(ctx context.Context, b ServiceBeacon) error {
 	_, err := c.monCall(ctx, &wirepb.Header{Body: &wirepb.Header_ServiceBeacon{ServiceBeacon: &wirepb.ServiceBeacon{
-		Kind: b.Kind, Name: b.Name, Addr: b.Addr, Leaving: b.Leaving,
+		Kind: b.Kind, Name: b.Name, Addr: b.Addr, Leaving: b.Leaving, Chunks: c.ChunkStats().message(),
 	}}})
 	if err != nil {
 		return fmt.Errorf("beacon of %s.%s: %w", b.Kind, b.Name, err)

@@ -294,7 +294,7 @@ func (w *watch) beacon(now time.Time, m *placement.Map, b *wirepb.ServiceBeacon)
 		return nil
 	}
 	if _, known := w.services[k]; known || len(w.services) < servicesMax {
-		w.services[k] = api.ServiceStatus{Kind: b.Kind, Name: b.Name, Addr: b.Addr, At: now}
+		w.services[k] = api.ServiceStatus{Kind: b.Kind, Name: b.Name, Addr: b.Addr, At: now, Chunks: b.Chunks}
 	}
 	if listed {
 		return nil

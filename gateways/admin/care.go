@@ -18,6 +18,7 @@ var chunkGauges = []struct {
 	{desc("chunk_stored_bytes", "What is left of them after compression.", "pool"), func(s *api.ChunkStat) int64 { return s.Stored }},
 	{desc("chunk_physical_bytes", "Bytes of all shards of the pool's chunks, by the chunk index.", "pool"), func(s *api.ChunkStat) int64 { return s.Physical }},
 	{desc("chunk_references", "References to the pool's chunks.", "pool"), func(s *api.ChunkStat) int64 { return s.References }},
+	{desc("chunk_referenced_bytes", "Bytes of the pool's chunks, each as often as it is referred to: by chunk_bytes, the dedup ratio.", "pool"), func(s *api.ChunkStat) int64 { return s.Referenced }},
 	{desc("chunks_condemned", "Chunks that nobody refers to, and which are about to be deleted.", "pool"), func(s *api.ChunkStat) int64 { return s.Condemned }},
 	{desc("chunks_degraded", "Chunks that lack shards.", "pool"), func(s *api.ChunkStat) int64 { return s.Degraded }},
 	{desc("chunk_shards_missing", "Shards that they lack.", "pool"), func(s *api.ChunkStat) int64 { return s.DegradedShards }},

@@ -180,13 +180,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descPoolObjects, float64(p.Stats.Objects), p.Name)
 		gauge(descPoolAvail, float64(p.Stats.MaxAvail), p.Name)
 	}
-	kinds := map[string]int{}
-	for _, svc := range v.Services {
-		kinds[svc.Kind]++
-	}
-	for kind, n := range kinds {
-		gauge(descServices, float64(n), kind)
-	}
+	v.collectGateways(ch)
+	c.s.usages.collect(ch)
 }
 
 // send passes a value on.

@@ -58,6 +58,7 @@ type Server struct {
 	since     since
 	tracker   tracker
 	tables    tableCache
+	usages    usages
 	transport *http.Transport
 	handler   http.Handler
 	api       huma.API
@@ -153,8 +154,9 @@ func (s *Server) Serve(ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	srv := s.http
-	s.wg.Add(1)
-	go s.watch() // stopped by Close
+	s.wg.Add(2)
+	go s.watch()        // stopped by Close
+	go s.sampleUsages() // likewise
 	s.mu.Unlock()
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin server on %s: %w", ln.Addr(), err)

@@ -76,4 +76,5 @@ type OSDRates struct{ ReadOps, WriteOps, ReadBytes, WriteBytes, RecoveredObjects
 type ServiceStatus struct {
 	Kind, Name, Addr string
 	At               time.Time
+	Chunks           *wirepb.ServiceChunks // what it has done with them; nil: it does not say
 }

@@ -170,6 +170,7 @@ func (c *Care) tally(e *entry, v *verdict, s *sweep) {
 		st.Stored += int64(e.layout.Stored)
 		st.Physical += int64(e.layout.ShardSize()) * int64(n-missing)
 		st.References += int64(len(e.refs))
+		st.Referenced += int64(e.layout.Size) * int64(len(e.refs))
 		st.Misplaced += int64(moves)
 		if n-readable > 0 {
 			st.Degraded++

@@ -66,7 +66,7 @@ func ChunkCare(w io.Writer, c api.ChunkCare) error {
 	var b strings.Builder
 	s, k := &c.Chunks, &c.Work
 	fmt.Fprintf(&b, "chunks:     %d, %s; stored %s, with all shards %s\n", s.Chunks, Bytes(s.Bytes), Bytes(s.Stored), Bytes(s.Physical))
-	fmt.Fprintf(&b, "references: %d; %d chunks without any are condemned\n", s.References, s.Condemned)
+	fmt.Fprintf(&b, "references: %d, deduplication %.2f; %d chunks without any are condemned\n", s.References, s.DedupRatio(), s.Condemned)
 	fmt.Fprintf(&b, "degraded:   %d chunks lack %d shards; %d shards to be moved\n", s.Degraded, s.DegradedShards, s.Misplaced)
 	fmt.Fprintf(&b, "unreadable: %d; damaged: %d; dangling references: %d\n", s.Missing, s.Damaged, s.Dangling)
 	fmt.Fprintf(&b, "looked at:  %d of %d PGs\n", c.Looked, c.PGs)

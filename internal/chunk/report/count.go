@@ -50,6 +50,7 @@ type ChunkStat struct {
 	Stored         int64 `json:"stored_bytes" doc:"What is left of them after compression"`
 	Physical       int64 `json:"physical_bytes" doc:"Of all their shards"`
 	References     int64 `json:"references" doc:"To them; of a chunk with very many, some"`
+	Referenced     int64 `json:"referenced_bytes" doc:"Of the chunks, each as often as it is referred to"`
 	Condemned      int64 `json:"condemned" doc:"Chunks that nobody refers to"`
 	Degraded       int64 `json:"degraded" doc:"Chunks that lack shards"`
 	DegradedShards int64 `json:"degraded_shards" doc:"The shards they lack"`
@@ -60,11 +61,19 @@ type ChunkStat struct {
 	Unverifiable   int64 `json:"unverifiable" doc:"Chunks of older versions, whose bytes cannot be held against their fingerprints"`
 }
 
+// DedupRatio is how many times as many bytes are referred to as there are different ones; 1 without chunks.
+func (s *ChunkStat) DedupRatio() float64 {
+	if s.Bytes <= 0 {
+		return 1
+	}
+	return float64(s.Referenced) / float64(s.Bytes)
+}
+
 // fields lists all of them.
-func (s *ChunkStat) fields() [13]*int64 {
+func (s *ChunkStat) fields() [14]*int64 {
 	return [...]*int64{
 		&s.Chunks, &s.Bytes, &s.Stored, &s.Physical, &s.References, &s.Condemned, &s.Degraded, &s.DegradedShards, &s.Misplaced,
-		&s.Missing, &s.Damaged, &s.Dangling, &s.Unverifiable,
+		&s.Missing, &s.Damaged, &s.Dangling, &s.Unverifiable, &s.Referenced,
 	}
 }
 

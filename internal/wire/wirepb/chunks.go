@@ -6,7 +6,7 @@ import "github.com/cairnstore/cairn/internal/chunk/report"
 func (m *ChunkStat) SetCounts(s report.ChunkStat) {
 	m.Chunks, m.References, m.Bytes, m.Stored, m.Physical, m.Condemned = s.Chunks, s.References, s.Bytes, s.Stored, s.Physical, s.Condemned
 	m.Degraded, m.Lacking, m.Misplaced, m.Missing, m.Damaged = s.Degraded, s.DegradedShards, s.Misplaced, s.Missing, s.Damaged
-	m.Dangling, m.Unverifiable = s.Dangling, s.Unverifiable
+	m.Dangling, m.Unverifiable, m.Referenced = s.Dangling, s.Unverifiable, s.Referenced
 }
 
 // Counts is the inverse of SetCounts.
@@ -17,7 +17,7 @@ func (m *ChunkStat) Counts() report.ChunkStat {
 	return report.ChunkStat{
 		Chunks: m.Chunks, References: m.References, Bytes: m.Bytes, Stored: m.Stored, Physical: m.Physical, Condemned: m.Condemned,
 		Degraded: m.Degraded, DegradedShards: m.Lacking, Misplaced: m.Misplaced, Missing: m.Missing, Damaged: m.Damaged,
-		Dangling: m.Dangling, Unverifiable: m.Unverifiable,
+		Dangling: m.Dangling, Unverifiable: m.Unverifiable, Referenced: m.Referenced,
 	}
 }
 

@@ -2145,6 +2145,7 @@ type ChunkStat struct {
 	Damaged       int64                  `protobuf:"varint,14,opt,name=damaged,proto3" json:"damaged,omitempty"`           // chunks whose entry or bytes are damaged
 	Dangling      int64                  `protobuf:"varint,15,opt,name=dangling,proto3" json:"dangling,omitempty"`         // references of objects to chunks that are not there
 	Epoch         uint64                 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`               // of the map by which looked counts
+	Referenced    int64                  `protobuf:"varint,18,opt,name=referenced,proto3" json:"referenced,omitempty"`     // bytes, those of each chunk as often as it is referred to
 	Unverifiable  int64                  `protobuf:"varint,17,opt,name=unverifiable,proto3" json:"unverifiable,omitempty"` // chunks of which it is not known by which dedup domain their fingerprints are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2288,6 +2289,13 @@ func (x *ChunkStat) GetDangling() int64 {
 func (x *ChunkStat) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ChunkStat) GetReferenced() int64 {
+	if x != nil {
+		return x.Referenced
 	}
 	return 0
 }
@@ -3172,6 +3180,7 @@ type ServiceBeacon struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Addr          string                 `protobuf:"bytes,3,opt,name=addr,proto3" json:"addr,omitempty"`
 	Leaving       bool                   `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Chunks        *ServiceChunks         `protobuf:"bytes,5,opt,name=chunks,proto3" json:"chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3234,6 +3243,138 @@ func (x *ServiceBeacon) GetLeaving() bool {
 	return false
 }
 
+func (x *ServiceBeacon) GetChunks() *ServiceChunks {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+// ServiceChunks is what a service has done with chunks since it started: client.ChunkStats.
+type ServiceChunks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Written       uint64                 `protobuf:"varint,1,opt,name=written,proto3" json:"written,omitempty"`
+	Shared        uint64                 `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	LostRaces     uint64                 `protobuf:"varint,3,opt,name=lost_races,json=lostRaces,proto3" json:"lost_races,omitempty"`
+	Local         uint64                 `protobuf:"varint,4,opt,name=local,proto3" json:"local,omitempty"`
+	Replaced      uint64                 `protobuf:"varint,5,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	Read          uint64                 `protobuf:"varint,6,opt,name=read,proto3" json:"read,omitempty"`
+	Rebuilt       uint64                 `protobuf:"varint,7,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`
+	Hedged        uint64                 `protobuf:"varint,8,opt,name=hedged,proto3" json:"hedged,omitempty"`
+	BadShards     uint64                 `protobuf:"varint,9,opt,name=bad_shards,json=badShards,proto3" json:"bad_shards,omitempty"`
+	Moved         uint64                 `protobuf:"varint,10,opt,name=moved,proto3" json:"moved,omitempty"`
+	Reread        uint64                 `protobuf:"varint,11,opt,name=reread,proto3" json:"reread,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceChunks) Reset() {
+	*x = ServiceChunks{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceChunks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceChunks) ProtoMessage() {}
+
+func (x *ServiceChunks) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceChunks.ProtoReflect.Descriptor instead.
+func (*ServiceChunks) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ServiceChunks) GetWritten() uint64 {
+	if x != nil {
+		return x.Written
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetShared() uint64 {
+	if x != nil {
+		return x.Shared
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetLostRaces() uint64 {
+	if x != nil {
+		return x.LostRaces
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetLocal() uint64 {
+	if x != nil {
+		return x.Local
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetRebuilt() uint64 {
+	if x != nil {
+		return x.Rebuilt
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetHedged() uint64 {
+	if x != nil {
+		return x.Hedged
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetBadShards() uint64 {
+	if x != nil {
+		return x.BadShards
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *ServiceChunks) GetReread() uint64 {
+	if x != nil {
+		return x.Reread
+	}
+	return 0
+}
+
 // Heartbeat asks the peer for a read lease (rule R6). asked is the holder's clock, returned unchanged.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3247,7 +3388,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3259,7 +3400,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3272,7 +3413,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -3320,7 +3461,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3473,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3486,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -3414,7 +3555,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3426,7 +3567,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3439,7 +3580,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -3466,7 +3607,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3619,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3632,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -3528,7 +3669,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3681,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3694,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -3643,7 +3784,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3796,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3809,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -3769,7 +3910,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3781,7 +3922,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3794,7 +3935,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -4206,7 +4347,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4359,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4372,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -4249,7 +4390,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4261,7 +4402,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4274,7 +4415,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 type PGInfo struct {
@@ -4296,7 +4437,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4308,7 +4449,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4321,7 +4462,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -4415,7 +4556,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4427,7 +4568,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4440,7 +4581,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -4486,7 +4627,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4498,7 +4639,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4511,7 +4652,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 type PGReplicate struct {
@@ -4528,7 +4669,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4540,7 +4681,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4553,7 +4694,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -4607,7 +4748,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4619,7 +4760,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4632,7 +4773,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -4670,7 +4811,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4823,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +4836,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -4830,7 +4971,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4842,7 +4983,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4855,7 +4996,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -4901,7 +5042,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4913,7 +5054,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4926,7 +5067,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -4980,7 +5121,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4992,7 +5133,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5005,7 +5146,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -5024,7 +5165,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5036,7 +5177,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5049,7 +5190,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -5068,7 +5209,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5080,7 +5221,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5093,7 +5234,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -5113,7 +5254,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5125,7 +5266,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5138,7 +5279,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -5166,7 +5307,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5178,7 +5319,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5191,7 +5332,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -5225,7 +5366,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5237,7 +5378,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5250,7 +5391,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -5280,7 +5421,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5292,7 +5433,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5305,7 +5446,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -5345,7 +5486,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5357,7 +5498,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5370,7 +5511,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 type PGForgotten struct {
@@ -5381,7 +5522,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5393,7 +5534,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5406,7 +5547,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -5425,7 +5566,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5437,7 +5578,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5450,7 +5591,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -5515,7 +5656,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5527,7 +5668,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5540,7 +5681,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -5636,7 +5777,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5648,7 +5789,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5661,7 +5802,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -5718,7 +5859,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5730,7 +5871,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5743,7 +5884,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -5795,7 +5936,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5807,7 +5948,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5820,7 +5961,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -5921,7 +6062,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5933,7 +6074,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5946,7 +6087,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -5997,7 +6138,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6009,7 +6150,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6022,7 +6163,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -6072,7 +6213,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6084,7 +6225,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6097,7 +6238,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -6138,7 +6279,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6150,7 +6291,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6163,7 +6304,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -6181,7 +6322,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6193,7 +6334,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6206,7 +6347,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 type KV struct {
@@ -6219,7 +6360,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6231,7 +6372,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6244,7 +6385,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *KV) GetKey() []byte {
@@ -6280,7 +6421,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6292,7 +6433,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6305,7 +6446,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -6408,7 +6549,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6420,7 +6561,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6433,7 +6574,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -6536,7 +6677,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6548,7 +6689,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6561,7 +6702,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -6631,7 +6772,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6643,7 +6784,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6656,7 +6797,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -6697,7 +6838,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6709,7 +6850,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6722,7 +6863,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -6777,7 +6918,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6789,7 +6930,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6802,7 +6943,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{70}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -6829,7 +6970,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6841,7 +6982,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6854,7 +6995,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{71}
+	return file_wire_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -6880,7 +7021,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6892,7 +7033,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6905,7 +7046,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{72}
+	return file_wire_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -6930,7 +7071,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6942,7 +7083,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6955,7 +7096,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{73}
+	return file_wire_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -7004,7 +7145,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7016,7 +7157,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7029,7 +7170,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{74}
+	return file_wire_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -7060,7 +7201,7 @@ type ChunkPlace struct {
 
 func (x *ChunkPlace) Reset() {
 	*x = ChunkPlace{}
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7072,7 +7213,7 @@ func (x *ChunkPlace) String() string {
 func (*ChunkPlace) ProtoMessage() {}
 
 func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7085,7 +7226,7 @@ func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlace.ProtoReflect.Descriptor instead.
 func (*ChunkPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{75}
+	return file_wire_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ChunkPlace) GetPool() uint32 {
@@ -7126,7 +7267,7 @@ type ChunkPlaced struct {
 
 func (x *ChunkPlaced) Reset() {
 	*x = ChunkPlaced{}
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7138,7 +7279,7 @@ func (x *ChunkPlaced) String() string {
 func (*ChunkPlaced) ProtoMessage() {}
 
 func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7151,7 +7292,7 @@ func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlaced.ProtoReflect.Descriptor instead.
 func (*ChunkPlaced) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{76}
+	return file_wire_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ChunkPlaced) GetOsds() []int32 {
@@ -7175,7 +7316,7 @@ type ShardID struct {
 
 func (x *ShardID) Reset() {
 	*x = ShardID{}
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7187,7 +7328,7 @@ func (x *ShardID) String() string {
 func (*ShardID) ProtoMessage() {}
 
 func (x *ShardID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7200,7 +7341,7 @@ func (x *ShardID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardID.ProtoReflect.Descriptor instead.
 func (*ShardID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{77}
+	return file_wire_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ShardID) GetPool() uint32 {
@@ -7241,7 +7382,7 @@ type ShardPut struct {
 
 func (x *ShardPut) Reset() {
 	*x = ShardPut{}
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7253,7 +7394,7 @@ func (x *ShardPut) String() string {
 func (*ShardPut) ProtoMessage() {}
 
 func (x *ShardPut) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7266,7 +7407,7 @@ func (x *ShardPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPut.ProtoReflect.Descriptor instead.
 func (*ShardPut) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{78}
+	return file_wire_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ShardPut) GetId() *ShardID {
@@ -7291,7 +7432,7 @@ type ShardGet struct {
 
 func (x *ShardGet) Reset() {
 	*x = ShardGet{}
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7303,7 +7444,7 @@ func (x *ShardGet) String() string {
 func (*ShardGet) ProtoMessage() {}
 
 func (x *ShardGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7316,7 +7457,7 @@ func (x *ShardGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGet.ProtoReflect.Descriptor instead.
 func (*ShardGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{79}
+	return file_wire_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ShardGet) GetId() *ShardID {
@@ -7365,7 +7506,7 @@ type ShardGot struct {
 
 func (x *ShardGot) Reset() {
 	*x = ShardGot{}
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7377,7 +7518,7 @@ func (x *ShardGot) String() string {
 func (*ShardGot) ProtoMessage() {}
 
 func (x *ShardGot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7390,7 +7531,7 @@ func (x *ShardGot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGot.ProtoReflect.Descriptor instead.
 func (*ShardGot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{80}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ShardGot) GetSize() uint64 {
@@ -7417,7 +7558,7 @@ type ShardDrop struct {
 
 func (x *ShardDrop) Reset() {
 	*x = ShardDrop{}
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7429,7 +7570,7 @@ func (x *ShardDrop) String() string {
 func (*ShardDrop) ProtoMessage() {}
 
 func (x *ShardDrop) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7442,7 +7583,7 @@ func (x *ShardDrop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDrop.ProtoReflect.Descriptor instead.
 func (*ShardDrop) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{81}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ShardDrop) GetIds() []*ShardID {
@@ -7464,7 +7605,7 @@ type ShardList struct {
 
 func (x *ShardList) Reset() {
 	*x = ShardList{}
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7476,7 +7617,7 @@ func (x *ShardList) String() string {
 func (*ShardList) ProtoMessage() {}
 
 func (x *ShardList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7489,7 +7630,7 @@ func (x *ShardList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardList.ProtoReflect.Descriptor instead.
 func (*ShardList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{82}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ShardList) GetPool() uint32 {
@@ -7525,7 +7666,7 @@ type ShardListed struct {
 
 func (x *ShardListed) Reset() {
 	*x = ShardListed{}
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7537,7 +7678,7 @@ func (x *ShardListed) String() string {
 func (*ShardListed) ProtoMessage() {}
 
 func (x *ShardListed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7550,7 +7691,7 @@ func (x *ShardListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardListed.ProtoReflect.Descriptor instead.
 func (*ShardListed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{83}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ShardListed) GetIds() []*ShardID {
@@ -7599,7 +7740,7 @@ type ChunkCare struct {
 
 func (x *ChunkCare) Reset() {
 	*x = ChunkCare{}
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7611,7 +7752,7 @@ func (x *ChunkCare) String() string {
 func (*ChunkCare) ProtoMessage() {}
 
 func (x *ChunkCare) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7624,7 +7765,7 @@ func (x *ChunkCare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkCare.ProtoReflect.Descriptor instead.
 func (*ChunkCare) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{84}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ChunkCare) GetWhat() string {
@@ -7694,7 +7835,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7706,7 +7847,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7719,7 +7860,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{85}
+	return file_wire_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -7798,7 +7939,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7810,7 +7951,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7823,7 +7964,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{86}
+	return file_wire_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -7867,7 +8008,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7879,7 +8020,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7892,7 +8033,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{87}
+	return file_wire_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -8095,7 +8236,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x0erepaired_bytes\x18\v \x01(\x03R\rrepairedBytes\x12\x14\n" +
 	"\x05moved\x18\f \x01(\x03R\x05moved\x12\x1f\n" +
 	"\vmoved_bytes\x18\r \x01(\x03R\n" +
-	"movedBytes\"\xc7\x03\n" +
+	"movedBytes\"\xe7\x03\n" +
 	"\tChunkStat\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x10\n" +
 	"\x03pgs\x18\x02 \x01(\rR\x03pgs\x12\x16\n" +
@@ -8115,7 +8256,10 @@ const file_wire_proto_rawDesc = "" +
 	"\amissing\x18\r \x01(\x03R\amissing\x12\x18\n" +
 	"\adamaged\x18\x0e \x01(\x03R\adamaged\x12\x1a\n" +
 	"\bdangling\x18\x0f \x01(\x03R\bdangling\x12\x14\n" +
-	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\x12\"\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\x12\x1e\n" +
+	"\n" +
+	"referenced\x18\x12 \x01(\x03R\n" +
+	"referenced\x12\"\n" +
 	"\funverifiable\x18\x11 \x01(\x03R\funverifiable\"N\n" +
 	"\n" +
 	"PoolShards\x12\x12\n" +
@@ -8194,12 +8338,28 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"access_key\x18\x01 \x01(\tR\taccessKey\x12\x1d\n" +
 	"\n" +
-	"secret_key\x18\x02 \x01(\tR\tsecretKey\"e\n" +
+	"secret_key\x18\x02 \x01(\tR\tsecretKey\"\x98\x01\n" +
 	"\rServiceBeacon\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x03 \x01(\tR\x04addr\x12\x18\n" +
-	"\aleaving\x18\x04 \x01(\bR\aleaving\"k\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\x121\n" +
+	"\x06chunks\x18\x05 \x01(\v2\x19.cairn.wire.ServiceChunksR\x06chunks\"\xa5\x02\n" +
+	"\rServiceChunks\x12\x18\n" +
+	"\awritten\x18\x01 \x01(\x04R\awritten\x12\x16\n" +
+	"\x06shared\x18\x02 \x01(\x04R\x06shared\x12\x1d\n" +
+	"\n" +
+	"lost_races\x18\x03 \x01(\x04R\tlostRaces\x12\x14\n" +
+	"\x05local\x18\x04 \x01(\x04R\x05local\x12\x1a\n" +
+	"\breplaced\x18\x05 \x01(\x04R\breplaced\x12\x12\n" +
+	"\x04read\x18\x06 \x01(\x04R\x04read\x12\x18\n" +
+	"\arebuilt\x18\a \x01(\x04R\arebuilt\x12\x16\n" +
+	"\x06hedged\x18\b \x01(\x04R\x06hedged\x12\x1d\n" +
+	"\n" +
+	"bad_shards\x18\t \x01(\x04R\tbadShards\x12\x14\n" +
+	"\x05moved\x18\n" +
+	" \x01(\x04R\x05moved\x12\x16\n" +
+	"\x06reread\x18\v \x01(\x04R\x06reread\"k\n" +
 	"\tHeartbeat\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
@@ -8638,7 +8798,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -8670,66 +8830,67 @@ var file_wire_proto_goTypes = []any{
 	(*User)(nil),               // 27: cairn.wire.User
 	(*AccessKey)(nil),          // 28: cairn.wire.AccessKey
 	(*ServiceBeacon)(nil),      // 29: cairn.wire.ServiceBeacon
-	(*Heartbeat)(nil),          // 30: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 31: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 32: cairn.wire.Position
-	(*ReqID)(nil),              // 33: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 34: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 35: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 36: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 37: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 38: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 39: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 40: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 41: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 42: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 43: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 44: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 45: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 46: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 47: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 48: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 49: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 50: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 51: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 52: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 53: cairn.wire.PGReject
-	(*PGForget)(nil),           // 54: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 55: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 56: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 57: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 58: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 59: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 60: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 61: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 62: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 63: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 64: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 65: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 66: cairn.wire.KV
-	(*ObjOp)(nil),              // 67: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 68: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 69: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 70: cairn.wire.OpReply
-	(*PGList)(nil),             // 71: cairn.wire.PGList
-	(*PGListReply)(nil),        // 72: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 73: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 74: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 75: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 76: cairn.wire.PGInconsistentList
-	(*ChunkPlace)(nil),         // 77: cairn.wire.ChunkPlace
-	(*ChunkPlaced)(nil),        // 78: cairn.wire.ChunkPlaced
-	(*ShardID)(nil),            // 79: cairn.wire.ShardID
-	(*ShardPut)(nil),           // 80: cairn.wire.ShardPut
-	(*ShardGet)(nil),           // 81: cairn.wire.ShardGet
-	(*ShardGot)(nil),           // 82: cairn.wire.ShardGot
-	(*ShardDrop)(nil),          // 83: cairn.wire.ShardDrop
-	(*ShardList)(nil),          // 84: cairn.wire.ShardList
-	(*ShardListed)(nil),        // 85: cairn.wire.ShardListed
-	(*ChunkCare)(nil),          // 86: cairn.wire.ChunkCare
-	(*Hello)(nil),              // 87: cairn.wire.Hello
-	(*Welcome)(nil),            // 88: cairn.wire.Welcome
-	(*Confirm)(nil),            // 89: cairn.wire.Confirm
+	(*ServiceChunks)(nil),      // 30: cairn.wire.ServiceChunks
+	(*Heartbeat)(nil),          // 31: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 32: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 33: cairn.wire.Position
+	(*ReqID)(nil),              // 34: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 35: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 36: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 37: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 38: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 39: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 40: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 41: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 42: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 43: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 44: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 45: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 46: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 47: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 48: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 49: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 50: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 51: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 52: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 53: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 54: cairn.wire.PGReject
+	(*PGForget)(nil),           // 55: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 56: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 57: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 58: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 59: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 60: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 61: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 62: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 63: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 64: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 65: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 66: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 67: cairn.wire.KV
+	(*ObjOp)(nil),              // 68: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 69: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 70: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 71: cairn.wire.OpReply
+	(*PGList)(nil),             // 72: cairn.wire.PGList
+	(*PGListReply)(nil),        // 73: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 74: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 75: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 76: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 77: cairn.wire.PGInconsistentList
+	(*ChunkPlace)(nil),         // 78: cairn.wire.ChunkPlace
+	(*ChunkPlaced)(nil),        // 79: cairn.wire.ChunkPlaced
+	(*ShardID)(nil),            // 80: cairn.wire.ShardID
+	(*ShardPut)(nil),           // 81: cairn.wire.ShardPut
+	(*ShardGet)(nil),           // 82: cairn.wire.ShardGet
+	(*ShardGot)(nil),           // 83: cairn.wire.ShardGot
+	(*ShardDrop)(nil),          // 84: cairn.wire.ShardDrop
+	(*ShardList)(nil),          // 85: cairn.wire.ShardList
+	(*ShardListed)(nil),        // 86: cairn.wire.ShardListed
+	(*ChunkCare)(nil),          // 87: cairn.wire.ChunkCare
+	(*Hello)(nil),              // 88: cairn.wire.Hello
+	(*Welcome)(nil),            // 89: cairn.wire.Welcome
+	(*Confirm)(nil),            // 90: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -8749,29 +8910,29 @@ var file_wire_proto_depIdxs = []int32{
 	27,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
 	29,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	30,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	31,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	36,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	37,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	69,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	70,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	71,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	72,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	73,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	74,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	31,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	32,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	37,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	38,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	70,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	71,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	72,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	73,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	74,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	75,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
 	4,   // 27: cairn.wire.Header.perf_get:type_name -> cairn.wire.PerfGet
 	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
-	75,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	76,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	77,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
-	78,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
-	80,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
-	81,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
-	82,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
-	83,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
-	84,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
-	85,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
-	86,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
+	76,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	77,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	78,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
+	79,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
+	81,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
+	82,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
+	83,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
+	84,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
+	85,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
+	86,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
+	87,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
 	6,   // 40: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
 	11,  // 41: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
 	11,  // 42: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
@@ -8782,86 +8943,87 @@ var file_wire_proto_depIdxs = []int32{
 	17,  // 47: cairn.wire.OSDReport.chunks:type_name -> cairn.wire.ChunkStat
 	16,  // 48: cairn.wire.OSDReport.chunk_work:type_name -> cairn.wire.ChunkWork
 	28,  // 49: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	32,  // 50: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	33,  // 51: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	38,  // 52: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	39,  // 53: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	40,  // 54: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	41,  // 55: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	42,  // 56: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	43,  // 57: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	44,  // 58: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	45,  // 59: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	46,  // 60: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	47,  // 61: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	48,  // 62: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	49,  // 63: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	50,  // 64: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	51,  // 65: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	53,  // 66: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	54,  // 67: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	55,  // 68: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	56,  // 69: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	57,  // 70: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	58,  // 71: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	59,  // 72: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	64,  // 73: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	65,  // 74: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	32,  // 75: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	32,  // 76: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	32,  // 77: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	32,  // 78: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	32,  // 79: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	34,  // 80: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	32,  // 81: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	34,  // 82: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	32,  // 83: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	32,  // 84: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	34,  // 85: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	32,  // 86: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	32,  // 87: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	35,  // 88: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	32,  // 89: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	32,  // 90: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	66,  // 91: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	66,  // 92: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	32,  // 93: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	32,  // 94: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	34,  // 95: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	32,  // 96: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	32,  // 97: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	32,  // 98: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	52,  // 99: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	32,  // 100: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	32,  // 101: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	66,  // 102: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	66,  // 103: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	56,  // 104: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	60,  // 105: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	32,  // 106: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	62,  // 107: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	63,  // 108: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	60,  // 109: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	61,  // 110: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 111: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 112: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	66,  // 113: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	33,  // 114: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	67,  // 115: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	68,  // 116: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	79,  // 117: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
-	79,  // 118: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
-	79,  // 119: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
-	79,  // 120: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
-	79,  // 121: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
-	0,   // 122: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	87,  // 123: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 124: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	125, // [125:125] is the sub-list for method output_type
-	125, // [125:125] is the sub-list for method input_type
-	125, // [125:125] is the sub-list for extension type_name
-	125, // [125:125] is the sub-list for extension extendee
-	0,   // [0:125] is the sub-list for field type_name
+	30,  // 50: cairn.wire.ServiceBeacon.chunks:type_name -> cairn.wire.ServiceChunks
+	33,  // 51: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	34,  // 52: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	39,  // 53: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	40,  // 54: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	41,  // 55: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	42,  // 56: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	43,  // 57: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	44,  // 58: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	45,  // 59: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	46,  // 60: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	47,  // 61: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	48,  // 62: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	49,  // 63: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	50,  // 64: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	51,  // 65: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	52,  // 66: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	54,  // 67: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	55,  // 68: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	56,  // 69: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	57,  // 70: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	58,  // 71: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	59,  // 72: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	60,  // 73: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	65,  // 74: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	66,  // 75: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	33,  // 76: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	33,  // 77: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	33,  // 78: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	33,  // 79: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	33,  // 80: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	35,  // 81: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	33,  // 82: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	35,  // 83: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	33,  // 84: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	33,  // 85: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	35,  // 86: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	33,  // 87: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	33,  // 88: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	36,  // 89: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	33,  // 90: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	33,  // 91: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	67,  // 92: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	67,  // 93: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	33,  // 94: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	33,  // 95: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	35,  // 96: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	33,  // 97: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	33,  // 98: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	33,  // 99: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	53,  // 100: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	33,  // 101: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	33,  // 102: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	67,  // 103: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	67,  // 104: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	57,  // 105: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	61,  // 106: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	33,  // 107: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	63,  // 108: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	64,  // 109: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	61,  // 110: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	62,  // 111: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 112: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 113: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	67,  // 114: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	34,  // 115: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	68,  // 116: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	69,  // 117: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	80,  // 118: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
+	80,  // 119: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
+	80,  // 120: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
+	80,  // 121: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
+	80,  // 122: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
+	0,   // 123: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	88,  // 124: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 125: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	126, // [126:126] is the sub-list for method output_type
+	126, // [126:126] is the sub-list for method input_type
+	126, // [126:126] is the sub-list for extension type_name
+	126, // [126:126] is the sub-list for extension extendee
+	0,   // [0:126] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -8910,7 +9072,7 @@ func file_wire_proto_init() {
 		(*Header_ShardListed)(nil),
 		(*Header_ChunkCare)(nil),
 	}
-	file_wire_proto_msgTypes[34].OneofWrappers = []any{
+	file_wire_proto_msgTypes[35].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -8941,7 +9103,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   88,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
