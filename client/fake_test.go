@@ -224,6 +224,10 @@ func (f *fakeMon) Handle(c *wire.Conn, m *wire.Message) {
 	case *wirepb.Header_MonGetMap:
 		c.Reply(m, f.mapsSince(b.MonGetMap.Have))
 	case *wirepb.Header_UserGet:
+		if b.UserGet.Name == "ann" {
+			c.Reply(m, &wire.Message{Header: &wirepb.Header{Body: &wirepb.Header_User{User: &wirepb.User{Name: "ann", DisplayName: "Ann"}}}})
+			return
+		}
 		if b.UserGet.AccessKey != "AK" {
 			c.ReplyError(m, wirepb.Code_NOT_FOUND, "no user has this key")
 			return

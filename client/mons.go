@@ -56,13 +56,22 @@ type User struct {
 
 // User returns the user that has the given access key, ErrNotFound if none has.
 func (c *Client) User(ctx context.Context, accessKey string) (*User, error) {
-	m, err := c.monCall(ctx, &wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: &wirepb.UserGet{AccessKey: accessKey}}})
+	return c.user(ctx, "of access key", accessKey, &wirepb.UserGet{AccessKey: accessKey})
+}
+
+// UserNamed returns the user of a name, without its keys; ErrNotFound if there is none.
+func (c *Client) UserNamed(ctx context.Context, name string) (*User, error) {
+	return c.user(ctx, "named", name, &wirepb.UserGet{Name: name})
+}
+
+func (c *Client) user(ctx context.Context, what, which string, get *wirepb.UserGet) (*User, error) {
+	m, err := c.monCall(ctx, &wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: get}})
 	if err != nil {
-		return nil, fmt.Errorf("user of access key %q: %w", accessKey, err)
+		return nil, fmt.Errorf("user %s %q: %w", what, which, err)
 	}
 	u := m.Header.GetUser()
 	if u == nil {
-		return nil, fmt.Errorf("user of access key %q: %w: monitor answered with %T", accessKey, ErrInternal, m.Header.Body)
+		return nil, fmt.Errorf("user %s %q: %w: monitor answered with %T", what, which, ErrInternal, m.Header.Body)
 	}
 	user := &User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}
 	for _, k := range u.Keys {

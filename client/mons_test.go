@@ -159,6 +159,12 @@ func TestMonTryLater(t *testing.T) {
 func TestUserAndBeacon(t *testing.T) {
 	cl := newCluster(t, 1, 1)
 	c := cl.connect()
+	if u, err := c.UserNamed(bg, "ann"); err != nil || u.DisplayName != "Ann" || len(u.Keys) != 0 {
+		t.Errorf("user by name: %+v, %v", u, err)
+	}
+	if _, err := c.UserNamed(bg, "nobody"); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("nobody by name: %v", err)
+	}
 	if _, err := c.User(bg, "nobody"); !errors.Is(err, client.ErrNotFound) || !strings.Contains(err.Error(), `"nobody"`) {
 		t.Errorf("got %v, want not found", err)
 	}

@@ -42,7 +42,7 @@ func (h *handler) Handle(c *wire.Conn, req *wire.Message) {
 	case *wirepb.Header_MonGetMap:
 		m.task(c, req, func(ctx context.Context) { m.getMap(ctx, c, req, b.MonGetMap) })
 	case *wirepb.Header_UserGet:
-		m.task(c, req, func(ctx context.Context) { m.userGet(ctx, c, req, b.UserGet.GetAccessKey()) })
+		m.task(c, req, func(ctx context.Context) { m.userGet(ctx, c, req, b.UserGet) })
 	case *wirepb.Header_MonPropose:
 		m.task(c, req, func(ctx context.Context) { m.proposed(ctx, c, req, b.MonPropose.GetCommand()) })
 	case *wirepb.Header_PerfGet:
@@ -149,16 +149,28 @@ func (m *Monitor) leaderEpoch(ctx context.Context) placement.Epoch {
 
 // userGet answers UserGet. Who does not find a user asks the leader, so that a
 // new user can be used at once everywhere.
-func (m *Monitor) userGet(ctx context.Context, c *wire.Conn, req *wire.Message, key string) {
+func (m *Monitor) userGet(ctx context.Context, c *wire.Conn, req *wire.Message, get *wirepb.UserGet) {
 	var u *wirepb.User
-	m.machine.read(func(s *fsm.State) { u = userMessage(s.UserByKey(key)) })
+	m.machine.read(func(s *fsm.State) {
+		if get.GetAccessKey() == "" {
+			if u = userMessage(s.User(get.GetName())); u != nil {
+				u.Keys = nil // who asks by name wants to know that there is such a user, or what it is called
+			}
+		} else {
+			u = userMessage(s.UserByKey(get.GetAccessKey()))
+		}
+	})
 	switch {
 	case u != nil:
 		m.reply(c, req, &wire.Message{Header: &wirepb.Header{
 			Epoch: uint64(m.Map().Epoch), Body: &wirepb.Header_User{User: u},
 		}})
 	case m.leading() != nil || fromMonitor(c):
-		m.replyError(c, req, wirepb.Code_NOT_FOUND, "no user has access key %q", key)
+		if get.GetAccessKey() == "" {
+			m.replyError(c, req, wirepb.Code_NOT_FOUND, "no user is named %q", get.GetName())
+			return
+		}
+		m.replyError(c, req, wirepb.Code_NOT_FOUND, "no user has access key %q", get.GetAccessKey())
 	default:
 		m.passOn(ctx, c, req)
 	}

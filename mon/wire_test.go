@@ -240,6 +240,15 @@ func TestUsersAndServices(t *testing.T) {
 		}
 		_, err = cl.call(&wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: &wirepb.UserGet{AccessKey: "nobody"}}})
 		wantCode(t, err, wirepb.Code_NOT_FOUND, "nobody")
+		reply, err = cl.call(&wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: &wirepb.UserGet{Name: "ann"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reply.Header.GetUser(); got.GetDisplayName() != "Ann" || len(got.GetKeys()) != 0 {
+			t.Fatalf("user by name: %+v", got)
+		}
+		_, err = cl.call(&wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: &wirepb.UserGet{Name: "nobody"}}})
+		wantCode(t, err, wirepb.Code_NOT_FOUND, "named \"nobody\"")
 	}
 	if l, err := f.UserList(c.ctx()); err != nil || len(l) != 1 {
 		t.Fatalf("users: %v, %v", l, err)

@@ -3010,9 +3010,11 @@ func (x *MonProposed) GetEpoch() uint64 {
 	return 0
 }
 
+// UserGet asks for a user by one of its access keys or, if that is empty, by its name: then the answer has no keys.
 type UserGet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AccessKey     string                 `protobuf:"bytes,1,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3050,6 +3052,13 @@ func (*UserGet) Descriptor() ([]byte, []int) {
 func (x *UserGet) GetAccessKey() string {
 	if x != nil {
 		return x.AccessKey
+	}
+	return ""
+}
+
+func (x *UserGet) GetName() string {
+	if x != nil {
+		return x.Name
 	}
 	return ""
 }
@@ -8325,10 +8334,11 @@ const file_wire_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x01(\fR\acommand\";\n" +
 	"\vMonProposed\x12\x16\n" +
 	"\x06result\x18\x01 \x01(\fR\x06result\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"(\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"<\n" +
 	"\aUserGet\x12\x1d\n" +
 	"\n" +
-	"access_key\x18\x01 \x01(\tR\taccessKey\"\x86\x01\n" +
+	"access_key\x18\x01 \x01(\tR\taccessKey\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x86\x01\n" +
 	"\x04User\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12)\n" +
