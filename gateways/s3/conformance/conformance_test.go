@@ -190,7 +190,12 @@ func url0(ids []string, i int) string {
 
 // groups are all rows.
 func groups() []group {
-	return []group{{"buckets", bucketRows}, {"objects", objectRows}, {"listing", listRows}, {"multipart", multipartRows}, {"copy", copyRows}}
+	return []group{
+		{"buckets", bucketRows}, {"objects", objectRows}, {"listing", listRows}, {"multipart", multipartRows}, {"copy", copyRows},
+		{"versioning", versioningRows}, {"object lock", lockRows}, {"tagging", taggingRows}, {"cors", corsRows}, {"lifecycle", lifecycleRows},
+		{"configuration", configRows}, {"acl", aclRows}, {"policy", policyRows}, {"authentication", authRows}, {"forms", postRows},
+		{"checksums", checksumRows()}, {"encryption", sseRows},
+	}
 }
 
 const (
