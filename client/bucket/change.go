@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket/bucketpb"
 )
 
@@ -16,24 +15,10 @@ func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m
 
 var errNothing = errors.New("nothing to do")
 
-// Delete removes an object; a missing one is no error unless cond asks for it.
+// Delete is DeleteVersion of what is current.
 func (b *Bucket) Delete(ctx context.Context, key string, cond Cond) error {
-	if err := CheckKey(key); err != nil {
-		return keyErr("delete", b, key, err)
-	}
-	c := &change{key: key, cond: cond, discards: true}
-	c.apply = func(op *client.Op, old *stored) error {
-		if old == nil {
-			return errNothing
-		}
-		op.OmapRm(omapKey(kindEntry, key)).OmapRm(omapKey(kindBody, key))
-		return nil
-	}
-	err := b.commit(ctx, c)
-	if errors.Is(err, errNothing) {
-		err = nil
-	}
-	return keyErr("delete", b, key, err)
+	_, err := b.DeleteVersion(ctx, key, DeleteInput{Cond: cond})
+	return err
 }
 
 // deleteBatch bounds the keys removed by one operation.
@@ -41,7 +26,8 @@ const deleteBatch = 128
 
 // DeleteMany removes objects; missing ones are no error. It returns one error for
 // each key, nil where the object is gone. Keys that lie together are removed by
-// one operation.
+// one operation. It is for buckets that keep no versions: in others each is a
+// DeleteVersion of its own.
 func (b *Bucket) DeleteMany(ctx context.Context, keys []string) []error {
 	errs := make([]error, len(keys))
 	order := make([]int, 0, len(keys))
@@ -100,6 +86,9 @@ func (b *Bucket) deleteEach(ctx context.Context, keys []string, batch []int, err
 // deleteTogether removes, in one operation, those of the batch that lie in the
 // same partition as its first key; it returns how many those were.
 func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int) (n int, err error) {
+	if b.rec.Load().Versioning != VersioningOff {
+		return 0, errors.New("versions are kept")
+	}
 	err = b.onKey(ctx, keys[batch[0]], true, func(v *view, p *partition) error {
 		read := p.guard()
 		for n = 0; n < len(batch) && keys[batch[n]] < p.end(); n++ {
@@ -119,8 +108,11 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 			if err := decode(item.Data, e); err != nil {
 				return err
 			}
-			if e.Layout == bucketpb.Layout_PARTS {
-				return errors.New("a multipart object") // needs its manifest: alone
+			if e.Layout == bucketpb.Layout_PARTS || e.Seq > 0 {
+				return errors.New("a multipart object, or a version") // needs its manifest or its others: alone
+			}
+			if err := locked(e, b.svc.o.Now(), false); err != nil {
+				return err
 			}
 			refs, err := dataRefs(e, nil)
 			if err != nil {
@@ -153,24 +145,27 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 }
 
 // touch replaces the headers and the time of an object whose body is still that of src.
-func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, cond Cond) (*Object, error) {
+func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, in CopyInput) (*Object, error) {
 	h, err := headersTo(headers)
 	if err != nil {
 		return nil, err
 	}
+	attrs, err := attrsTo(in.Attrs)
+	if err != nil {
+		return nil, err
+	}
 	var e *bucketpb.Entry
-	c := &change{key: src.Key, cond: cond}
-	c.apply = func(op *client.Op, old *stored) error {
+	c := &change{key: src.Key, cond: in.Cond, same: true}
+	c.entry = func(old *stored) (*bucketpb.Entry, error) {
 		if old == nil || string(old.entry.Id) != string(src.entry.Id) {
-			return ErrChanged
+			return nil, ErrChanged
 		}
 		o := old.entry
 		e = &bucketpb.Entry{
 			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize, Domain: o.Domain,
-			Checksums: o.Checksums, Headers: h, Mtime: b.svc.o.Now().UnixNano(), Revision: newRevision(),
+			Checksums: o.Checksums, Headers: h, Attrs: attrs, Mtime: b.svc.o.Now().UnixNano(), Revision: newRevision(),
 		}
-		op.OmapSet(omapKey(kindEntry, src.Key), encode(e))
-		return nil
+		return e, nil
 	}
 	if err := b.commit(ctx, c); err != nil {
 		return nil, err

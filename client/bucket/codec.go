@@ -42,16 +42,19 @@ const (
 
 // The first byte of an omap key says what kind of record it is.
 const (
-	kindEntry   = 'k' // key -> Entry
-	kindBody    = 'b' // key -> inline body or Manifest
-	kindIntent  = 'i' // key 00 id -> Intent
-	kindUpload  = 'u' // key 00 id -> Upload
-	kindOutbox  = 'o' // due id -> Outbox; belongs to the partition, not to a key
-	kindBucket  = 'n' // registry: name -> Bucket
-	kindDead    = 'd' // registry: id -> Bucket that was deleted but not yet cleaned up
-	kindChild   = 'c' // root: start -> Child
-	kindPart    = 'p' // upload: number -> Part
-	kindAttempt = 'a' // upload: id -> Attempt
+	kindEntry       = 'k' // key -> Entry
+	kindBody        = 'b' // key -> inline body or Manifest
+	kindMarker      = 'm' // key -> Entry that is a delete marker, while that is current
+	kindVersion     = 'v' // key 00 inverse seq -> Entry that is not current
+	kindVersionBody = 'w' // key 00 inverse seq -> its inline body or Manifest
+	kindIntent      = 'i' // key 00 id -> Intent
+	kindUpload      = 'u' // key 00 id -> Upload
+	kindOutbox      = 'o' // due id -> Outbox; belongs to the partition, not to a key
+	kindBucket      = 'n' // registry: name -> Bucket
+	kindDead        = 'd' // registry: id -> Bucket that was deleted but not yet cleaned up
+	kindChild       = 'c' // root: start -> Child
+	kindPart        = 'p' // upload: number -> Part
+	kindAttempt     = 'a' // upload: id -> Attempt
 )
 
 // keyEnd sorts after every key: keys are UTF-8, which has no byte ff.
@@ -246,6 +249,9 @@ func chunks(size int64, chunk uint32) uint32 {
 // dataRefs lists the data objects of an entry. body is the entry's body value,
 // needed for multipart objects.
 func dataRefs(e *bucketpb.Entry, body []byte) ([]*bucketpb.DataRef, error) {
+	if e.Marker {
+		return nil, nil
+	}
 	switch e.Layout {
 	case bucketpb.Layout_INLINE:
 		return nil, nil

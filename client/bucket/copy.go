@@ -20,6 +20,7 @@ import (
 // CopyInput says what a copy differs in.
 type CopyInput struct {
 	Headers *Headers // nil: those of the source
+	Attrs   Attrs    // of the copy; none are taken from the source
 	Cond    Cond
 	// Wrap, if set, sees the body on its way, which is then read in any case.
 	Wrap func(io.Reader) io.Reader
@@ -29,7 +30,8 @@ type CopyInput struct {
 
 // Copy stores a copy of src under key. A copy of an object onto itself changes
 // its headers and time only; its body is not touched, and Wrap does not see it.
-// src must come from Get. The copy of a multipart object is none: it has one part,
+// That is so in a bucket that keeps no versions: in others it is a new version.
+// src must come from Get or GetVersion. The copy of a multipart object is none: it has one part,
 // and the etag of its source if its body was not read.
 func (b *Bucket) Copy(ctx context.Context, src *Object, key string, in CopyInput) (*Object, error) {
 	o, err := b.copy(ctx, src, key, in)
@@ -44,8 +46,8 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 	if in.Headers != nil {
 		headers = *in.Headers
 	}
-	if src.b.name == b.name && src.Key == key {
-		return b.touch(ctx, src, headers, in.Cond)
+	if src.b.name == b.name && src.Key == key && src.entry.Noncurrent == 0 && b.rec.Load().Versioning == VersioningOff {
+		return b.touch(ctx, src, headers, in)
 	}
 	if src.Size > MaxPutBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d in one copy; copy it in parts", ErrTooLarge, src.Size, int64(MaxPutBytes))
@@ -54,7 +56,7 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 		return nil, err
 	}
 	defer b.svc.copies.Release(1)
-	put := PutInput{Size: src.Size, Headers: headers, Cond: in.Cond, Finish: in.Finish}
+	put := PutInput{Size: src.Size, Headers: headers, Attrs: in.Attrs, Cond: in.Cond, Finish: in.Finish}
 	if put.Finish == nil {
 		put.Finish = func() (keep []Checksum, err error) {
 			for _, c := range src.Checksums {
@@ -92,11 +94,15 @@ func (b *Bucket) copyByReference(ctx context.Context, src *Object, key string, i
 	if err != nil {
 		return nil, err
 	}
+	attrs, err := attrsTo(in.Attrs)
+	if err != nil {
+		return nil, err
+	}
 	x := newID()
 	e := &bucketpb.Entry{
-		Id: x[:], Size: src.entry.Size, Parts: src.entry.Parts, Headers: headers, Revision: newRevision(),
+		Id: x[:], Size: src.entry.Size, Parts: src.entry.Parts, Headers: headers, Attrs: attrs, Revision: newRevision(),
 	}
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "", discards: true}
+	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == ""}
 	how := b.writing(src.Size)
 	return b.putBody(ctx, e, c, how, func(it *intent) error {
 		rc := &refCopy{s: b.svc, x: x, how: how, from: from, size: src.Size}

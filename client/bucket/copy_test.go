@@ -18,15 +18,25 @@ import (
 func (f *fixture) gc(h *clienttest.Holders) {
 	f.t.Helper()
 	f.care()
-	for fp, refs := range f.index() {
-		if len(refs) > 0 {
-			continue
+	for fp := range f.index() {
+		// As the collector does it: only in the state in which it was seen without references.
+		entry := func(op *client.Op) (*client.Result, error) { return f.data.DoRaw(f.t.Context(), fp.IndexName(), op.AsRecord()) }
+		seen, err := entry(new(client.Op).Stat())
+		if err != nil {
+			f.t.Fatal(err)
 		}
 		info, err := f.data.Chunks().Info(f.t.Context(), fp, 1)
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if _, err := f.data.DoRaw(f.t.Context(), fp.IndexName(), new(client.Op).AsRecord().Remove(false)); err != nil {
+		if len(info.Refs) > 0 {
+			continue
+		}
+		_, err = entry(new(client.Op).AssertVersion(seen.Items[0].Version).Remove(false))
+		if errors.Is(err, client.ErrConflict) {
+			continue // it was referred to meanwhile
+		}
+		if err != nil {
 			f.t.Fatal(err)
 		}
 		for i, osd := range info.Layout.Holders {

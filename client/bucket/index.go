@@ -346,75 +346,65 @@ func (b *Bucket) walk(ctx context.Context, bid id, f func(p *partition) error) e
 
 // stored is an entry as read from the index.
 type stored struct {
+	at    string // its omap key
 	raw   []byte
 	body  []byte // value of the body key, when asked for
 	entry *bucketpb.Entry
 }
 
-// read reads the entry of key from p; nil when there is none.
+// read reads the object under a key from p; nil when there is none.
 func (b *Bucket) read(ctx context.Context, p *partition, key string, body bool) (*stored, error) {
-	op := p.guard().OmapGet(omapKey(kindEntry, key))
-	if body {
-		op.OmapGet(omapKey(kindBody, key))
-	}
-	res, err := b.svc.meta.Do(ctx, p.object, op)
-	if err != nil {
-		return nil, guardErr(err)
-	}
-	if !res.Items[1].Found {
-		return nil, nil
-	}
-	s := &stored{raw: res.Items[1].Data, entry: new(bucketpb.Entry)}
-	if err := decode(s.raw, s.entry); err != nil {
-		return nil, err
-	}
-	if len(s.entry.Id) != len(id{}) {
-		return nil, fmt.Errorf("%w: entry without an id", ErrCorrupt)
-	}
-	if body {
-		s.body = res.Items[2].Data
-		if s.entry.Layout == bucketpb.Layout_INLINE && uint64(len(s.body)) != s.entry.Size {
-			return nil, fmt.Errorf("%w: inline body of %d bytes, the entry says %d", ErrCorrupt, len(s.body), s.entry.Size)
-		}
-	}
-	return s, nil
+	s, err := b.tip(ctx, p, key, body)
+	return live(s), err
 }
 
 // scan calls f with the records of one kind from key from (inclusive) to end, in
 // order, until f says stop or another place to go on at: a string above the
 // record's own key, "" for the next record. Records come with the kind byte cut off.
 func (b *Bucket) scan(ctx context.Context, kind byte, from, end string, batch int, f func(key string, value []byte) (next string, stop bool, err error)) error {
+	return b.scanKinds(ctx, []byte{kind}, from, end, batch, func(_ byte, key string, value []byte) (string, bool, error) { return f(key, value) })
+}
+
+// record is what scanKinds has read: without the kind byte in its key.
+type scanned struct {
+	kind  byte
+	key   string
+	value []byte
+}
+
+// scanKinds is scan of several kinds, whose records come in the order of their keys.
+func (b *Bucket) scanKinds(ctx context.Context, kinds []byte, from, end string, batch int, f func(kind byte, key string, value []byte) (next string, stop bool, err error)) error {
 	for from < end {
-		var kvs []client.KV
-		var more bool
+		var all []scanned
 		var upTo string
+		var more bool
 		err := b.onKey(ctx, keyOf(from), false, func(_ *view, p *partition) error {
 			upTo = min(p.end(), end)
-			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(omapKey(kind, from), omapKey(kind, upTo), batch))
+			op := p.guard()
+			for _, kind := range kinds {
+				op.OmapList(omapKey(kind, from), omapKey(kind, upTo), batch)
+			}
+			res, err := b.svc.meta.Do(ctx, p.object, op)
 			if err != nil {
 				return guardErr(err)
 			}
-			kvs, more = res.Items[1].KVs, res.Items[1].More
-			return nil
+			all, more, err = merge(kinds, res.Items[1:])
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		jumped := false
-		for _, kv := range kvs {
-			key := kv.Key[1:]
-			if key < from {
+		for _, r := range all {
+			if r.key < from {
 				continue // within what was jumped over
 			}
-			next, stop, err := f(key, kv.Value)
+			next, stop, err := f(r.kind, r.key, r.value)
 			if stop || err != nil {
 				return err
 			}
 			jumped = next != ""
-			from = max(next, key+"\x00")
-		}
-		if more && len(kvs) == 0 {
-			return fmt.Errorf("%w: a list without progress", ErrCorrupt)
+			from = max(next, r.key+"\x00")
 		}
 		if !more {
 			from = max(from, upTo)
@@ -424,6 +414,33 @@ func (b *Bucket) scan(ctx context.Context, kind byte, from, end string, batch in
 		}
 	}
 	return nil
+}
+
+// merge brings the lists of several kinds into one order, up to where the shortest of those that are
+// cut off ends; more says that one is.
+func merge(kinds []byte, lists []client.ResultItem) (all []scanned, more bool, err error) {
+	bound := keyEnd
+	for i := range kinds {
+		kvs := lists[i].KVs
+		if !lists[i].More {
+			continue
+		}
+		if len(kvs) == 0 {
+			return nil, false, fmt.Errorf("%w: a list without progress", ErrCorrupt)
+		}
+		more, bound = true, min(bound, kvs[len(kvs)-1].Key[1:])
+	}
+	for i, kind := range kinds {
+		for _, kv := range lists[i].KVs {
+			if kv.Key[1:] <= bound {
+				all = append(all, scanned{kind, kv.Key[1:], kv.Value})
+			}
+		}
+	}
+	if len(kinds) > 1 {
+		slices.SortFunc(all, func(x, y scanned) int { return compareStrings(x.key, y.key) })
+	}
+	return all, more, nil
 }
 
 // keyOf is the key that decides where a bound of a scan lies: bounds may carry an

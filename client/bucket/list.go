@@ -125,6 +125,7 @@ type Upload struct {
 	Owner      string
 	Started    time.Time
 	Headers    Headers
+	Attrs      Attrs
 	Algorithm  string // checksum algorithm, may be empty
 	FullObject bool   // checksum type of the whole
 }
@@ -185,6 +186,6 @@ func uploadFrom(u *bucketpb.Upload) Upload {
 	x, _ := idOf(u.Id)
 	return Upload{
 		Key: u.Key, ID: x.String(), Owner: u.Owner, Started: time.Unix(0, u.Started),
-		Headers: headersFrom(u.Headers), Algorithm: u.Algorithm, FullObject: u.FullObject,
+		Headers: headersFrom(u.Headers), Attrs: attrsFrom(u.Attrs), Algorithm: u.Algorithm, FullObject: u.FullObject,
 	}
 }

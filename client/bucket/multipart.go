@@ -27,6 +27,7 @@ const stateOpen = "open"
 // UploadInput is a new multipart upload.
 type UploadInput struct {
 	Headers    Headers
+	Attrs      Attrs // of the object to be
 	Owner      string
 	Algorithm  string
 	FullObject bool
@@ -41,11 +42,15 @@ func (b *Bucket) CreateUpload(ctx context.Context, key string, in UploadInput) (
 	if err != nil {
 		return "", keyErr("create upload", b, key, err)
 	}
+	attrs, err := attrsTo(in.Attrs)
+	if err != nil {
+		return "", keyErr("create upload", b, key, err)
+	}
 	now := b.svc.o.Now()
 	x := newUploadID(now)
 	raw := encode(&bucketpb.Upload{
 		Id: x[:], Key: key, Started: now.UnixNano(), Headers: headers,
-		Algorithm: in.Algorithm, FullObject: in.FullObject, Owner: in.Owner,
+		Algorithm: in.Algorithm, FullObject: in.FullObject, Owner: in.Owner, Attrs: attrs,
 	})
 	// The index first: after a crash the upload is listed and can be aborted.
 	err = b.onKey(ctx, key, true, func(v *view, p *partition) error {
@@ -333,7 +338,7 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 	}
 	e := &bucketpb.Entry{
 		Id: u.id[:], Parts: uint32(len(in.Parts)), Layout: bucketpb.Layout_PARTS,
-		Headers: u.Headers, Revision: newRevision(),
+		Headers: u.Headers, Attrs: u.Attrs, Revision: newRevision(),
 	}
 	manifest, box := new(bucketpb.Manifest), &bucketpb.Outbox{Upload: u.id[:]}
 	var parts []*Part
@@ -383,18 +388,16 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 func (b *Bucket) commitUpload(ctx context.Context, key string, u *upload, e *bucketpb.Entry, manifest *bucketpb.Manifest, box *bucketpb.Outbox, cond Cond) (*Object, error) {
 	body := encode(manifest)
 	c := &change{
-		key: key, cond: cond, discards: true, lost: ErrNoSuchUpload,
+		key: key, cond: cond, body: body, lost: ErrNoSuchUpload,
 		need: func(op *client.Op) { op.CmpOmap(uploadKey(key, u.id), u.raw) },
 	}
 	var object string
-	c.apply = func(op *client.Op, _ *stored) error {
+	c.entry = func(*stored) (*bucketpb.Entry, error) {
 		e.Mtime = b.svc.o.Now().UnixNano()
-		raw := encode(e)
-		c.weight = int64(len(key) + len(raw) + len(body))
-		op.OmapSet(omapKey(kindEntry, key), raw).OmapSet(omapKey(kindBody, key), body).
-			OmapRm(uploadKey(key, u.id)).
-			OmapSet(outboxKey(b.svc.o.Now(), newID()), encode(box))
-		return nil
+		return e, nil
+	}
+	c.writes = func(op *client.Op) {
+		op.OmapRm(uploadKey(key, u.id)).OmapSet(outboxKey(b.svc.o.Now(), newID()), encode(box))
 	}
 	c.committed = func(p *partition) { object = p.object }
 	if err := b.commit(ctx, c); err != nil {

@@ -39,6 +39,12 @@ type Object struct {
 	Parts     int // 0: not made of parts
 	Headers   Headers
 	Checksums []Checksum
+	Attrs     Attrs
+
+	Version    string    // NullVersion if it was put while the bucket kept none
+	Marker     bool      // a delete marker, which has no body
+	Latest     bool      // current; of listings of versions, and of GetVersion
+	Noncurrent time.Time // since when another is; zero: not so
 
 	b     *Bucket
 	entry *bucketpb.Entry
@@ -63,11 +69,16 @@ func (b *Bucket) object(key string, e *bucketpb.Entry, body []byte) *Object {
 	if e.Layout == bucketpb.Layout_PARTS {
 		parts = int(e.Parts)
 	}
-	return &Object{
+	o := &Object{
 		Key: key, Size: int64(e.Size), Modified: time.Unix(0, e.Mtime), Parts: parts,
-		Headers: headersFrom(e.Headers), Checksums: checksumsFrom(e.Checksums),
+		Headers: headersFrom(e.Headers), Checksums: checksumsFrom(e.Checksums), Attrs: attrsFrom(e.Attrs),
+		Version: versionOf(e), Marker: e.Marker, Latest: e.Noncurrent == 0,
 		b: b, entry: e, body: body,
 	}
+	if e.Noncurrent != 0 {
+		o.Noncurrent = time.Unix(0, e.Noncurrent)
+	}
+	return o
 }
 
 func headersFrom(h *bucketpb.Headers) Headers {
@@ -133,11 +144,15 @@ func (b *Bucket) get(ctx context.Context, what, key string, body bool) (*Object,
 	}
 	var s *stored
 	err := b.onKey(ctx, key, false, func(_ *view, p *partition) (err error) {
-		s, err = b.read(ctx, p, key, body)
+		s, err = b.tip(ctx, p, key, body)
 		return err
 	})
-	if err == nil && s == nil {
+	switch {
+	case err != nil:
+	case s == nil:
 		err = ErrNoSuchKey
+	case s.entry.Marker:
+		err = &MarkedError{Version: versionOf(s.entry), Modified: time.Unix(0, s.entry.Mtime)}
 	}
 	if err != nil {
 		return nil, keyErr(what, b, key, err)
@@ -239,93 +254,12 @@ func (c Cond) check(old *stored) error {
 	return nil
 }
 
-// change is a change of one entry, tried until it neither loses a race nor
-// violates its conditions.
-type change struct {
-	key   string
-	known bool    // old is what we believe is there; else it is read first
-	old   *stored // nil: nothing
-	cond  Cond
-	// need adds further conditions to the operation; when one of them does not hold the change fails with lost.
-	need func(op *client.Op)
-	lost error
-	// apply adds the writes, knowing what is there. Its error ends the change.
-	apply func(op *client.Op, old *stored) error
-	// discards says that what the old entry held becomes useless.
-	discards bool
-	weight   int64 // bytes it adds to the index
-	// committed, if set, is told where it took effect.
-	committed func(p *partition)
-}
-
-func (b *Bucket) commit(ctx context.Context, c *change) error {
-	return b.onKey(ctx, c.key, true, func(v *view, p *partition) error {
-		if !c.known {
-			// A multipart entry's manifest is needed too, to discard its parts. Most entries are not:
-			// ask for the small record first.
-			old, err := b.read(ctx, p, c.key, false)
-			if err == nil && old != nil && old.entry.Layout == bucketpb.Layout_PARTS {
-				old, err = b.read(ctx, p, c.key, true)
-			}
-			if err != nil {
-				return err
-			}
-			c.old, c.known = old, true
-		}
-		if err := c.cond.check(c.old); err != nil {
-			return err
-		}
-		op := p.guard()
-		if c.old == nil {
-			op.CmpOmapAbsent(omapKey(kindEntry, c.key))
-		} else {
-			op.CmpOmap(omapKey(kindEntry, c.key), c.old.raw)
-		}
-		if c.need != nil {
-			c.need(op)
-		}
-		if err := c.apply(op, c.old); err != nil {
-			return err
-		}
-		var due time.Time
-		if c.discards && c.old != nil {
-			refs, err := dataRefs(c.old.entry, c.old.body)
-			if err != nil {
-				return err
-			}
-			if len(refs) > 0 {
-				due = b.svc.o.Now().Add(b.svc.o.Grace)
-				op.OmapSet(outboxKey(due, newID()), encode(&bucketpb.Outbox{Data: refs}))
-			}
-		}
-		_, err := b.svc.meta.Do(ctx, p.object, op)
-		if err == nil {
-			if !due.IsZero() {
-				b.svc.soon(p.object)
-			}
-			b.grown(v, p, c.weight)
-			if c.committed != nil {
-				c.committed(p)
-			}
-			return nil
-		}
-		i, conflict, _ := failed(err)
-		switch {
-		case conflict && i == 1:
-			c.known = false
-			return errRaced
-		case conflict && i > 1 && c.lost != nil:
-			return c.lost
-		}
-		return guardErr(err)
-	})
-}
-
 // PutInput is a new object.
 type PutInput struct {
 	Body    io.Reader // read to its end; an error at any point means that nothing is stored
 	Size    int64
 	Headers Headers
+	Attrs   Attrs
 	Cond    Cond
 	MD5     []byte // when set, the body must have it
 	// Finish is called when the body has been read, before the object becomes
@@ -351,11 +285,15 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 	if err != nil {
 		return nil, err
 	}
+	attrs, err := attrsTo(in.Attrs)
+	if err != nil {
+		return nil, err
+	}
 	x := newID()
-	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Revision: newRevision()}
+	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Attrs: attrs, Revision: newRevision()}
 	// Guess that the key is new: then a small put is a single operation. A wrong
 	// guess changes nothing and costs a read.
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "", discards: true}
+	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == ""}
 	if in.Size <= int64(b.svc.o.InlineBytes) {
 		return b.putInline(ctx, in, e, c)
 	}
@@ -392,12 +330,8 @@ func (b *Bucket) putInline(ctx context.Context, in PutInput, e *bucketpb.Entry, 
 		return nil, err
 	}
 	e.Layout = bucketpb.Layout_INLINE
-	raw := encode(e)
-	c.weight = int64(len(c.key) + len(raw) + len(body))
-	c.apply = func(op *client.Op, _ *stored) error {
-		op.OmapSet(omapKey(kindEntry, c.key), raw).OmapSet(omapKey(kindBody, c.key), body)
-		return nil
-	}
+	c.body = body
+	c.entry = func(*stored) (*bucketpb.Entry, error) { return e, nil }
 	if err := b.commit(ctx, c); err != nil {
 		return nil, err
 	}
@@ -440,17 +374,10 @@ func (b *Bucket) putBody(ctx context.Context, e *bucketpb.Entry, c *change, how 
 		if err := write(it); err != nil {
 			return err
 		}
-		raw := encode(e)
-		c.weight = int64(len(c.key) + len(raw))
 		c.need = func(op *client.Op) { op.CmpOmap(it.omap(), it.raw) }
 		c.lost = errAbandoned
-		c.apply = func(op *client.Op, old *stored) error {
-			op.OmapRm(it.omap()).OmapSet(omapKey(kindEntry, c.key), raw)
-			if old != nil {
-				op.OmapRm(omapKey(kindBody, c.key))
-			}
-			return nil
-		}
+		c.entry = func(*stored) (*bucketpb.Entry, error) { return e, nil }
+		c.writes = func(op *client.Op) { op.OmapRm(it.omap()) }
 		return b.commit(ctx, c)
 	}()
 	if err != nil {

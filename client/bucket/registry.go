@@ -19,6 +19,9 @@ type Info struct {
 	Region   string
 	Created  time.Time
 	Settings map[string]string // its own ones, see SettingKeys; nil: none
+
+	Versioning Versioning
+	ObjectLock bool // versions may be locked
 }
 
 // record is a bucket's registry record as last read.
@@ -45,7 +48,7 @@ func (b *Bucket) Name() string { return b.name }
 func (b *Bucket) id() (id, error) { return idOf(b.rec.Load().Id) }
 
 func infoOf(r *bucketpb.Bucket) Info {
-	in := Info{Name: r.Name, Owner: r.Owner, Region: r.Region, Created: time.Unix(0, r.Created)}
+	in := Info{Name: r.Name, Owner: r.Owner, Region: r.Region, Created: time.Unix(0, r.Created), Versioning: r.Versioning, ObjectLock: r.ObjectLock}
 	for _, p := range r.Settings {
 		if in.Settings == nil {
 			in.Settings = map[string]string{}
@@ -249,6 +252,7 @@ func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucke
 	active := &bucketpb.Bucket{
 		Name: fresh.Name, Id: fresh.Id, Owner: fresh.Owner, Region: fresh.Region, Created: fresh.Created,
 		State: bucketpb.BucketState_ACTIVE, Since: fresh.Since, Settings: fresh.Settings,
+		Versioning: fresh.Versioning, ObjectLock: fresh.ObjectLock,
 	}
 	r, changed, err = s.swap(ctx, fresh.Name, r, active)
 	if err != nil || changed {
@@ -377,19 +381,27 @@ func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 	return &bucketpb.Bucket{
 		Name: r.Name, Id: r.Id, Owner: r.Owner, Region: r.Region, Created: r.Created,
 		State: r.State, Token: r.Token, Since: r.Since, Settings: r.Settings,
+		Versioning: r.Versioning, ObjectLock: r.ObjectLock,
 	}
 }
 
-// empty returns ErrBucketNotEmpty when p holds an entry, else p's version at which it held none.
+// empty returns ErrBucketNotEmpty when p holds an object, a version or a delete marker, else p's version at which it held none.
 func (b *Bucket) empty(ctx context.Context, p *partition) (uint64, error) {
-	res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(string(kindEntry), prefixEnd(string(kindEntry)), 1).Stat())
+	op := p.guard()
+	kinds := []byte{kindEntry, kindMarker, kindVersion}
+	for _, kind := range kinds {
+		op.OmapList(string(kind), prefixEnd(string(kind)), 1)
+	}
+	res, err := b.svc.meta.Do(ctx, p.object, op.Stat())
 	if err != nil {
 		return 0, guardErr(err)
 	}
-	if len(res.Items[1].KVs) > 0 {
-		return 0, ErrBucketNotEmpty
+	for i := range kinds {
+		if len(res.Items[1+i].KVs) > 0 {
+			return 0, ErrBucketNotEmpty
+		}
 	}
-	return res.Items[2].Version, nil
+	return res.Items[1+len(kinds)].Version, nil
 }
 
 // closeAll closes every partition for writes, each only if it is empty at that moment.

@@ -26,7 +26,7 @@ import (
 // frozen batch wait the few operations it takes; after a while they do them.
 
 // kinds of records that belong to a key and move with it.
-var movedKinds = []byte{kindEntry, kindBody, kindIntent, kindUpload}
+var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload}
 
 const (
 	moveBatchBytes   = 2 << 20
@@ -68,7 +68,7 @@ type weighed struct {
 
 // weigh lists a partition's records from key from on, by key.
 func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all []weighed, entries int, bytes int64, err error) {
-	for _, kind := range []byte{kindEntry, kindIntent, kindUpload} {
+	for _, kind := range []byte{kindEntry, kindMarker, kindVersion, kindIntent, kindUpload} {
 		at := omapKey(kind, from)
 		for {
 			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 4096))
@@ -77,15 +77,16 @@ func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all
 			}
 			for _, kv := range res.Items[1].KVs {
 				w := weighed{key: keyOf(kv.Key[1:]), bytes: int64(len(kv.Key) + len(kv.Value))}
-				if kind == kindEntry {
+				if kind == kindEntry || kind == kindVersion {
 					e := new(bucketpb.Entry)
 					if err := decode(kv.Value, e); err != nil {
 						return nil, 0, 0, err
 					}
-					switch e.Layout {
-					case bucketpb.Layout_INLINE:
+					switch {
+					case e.Marker:
+					case e.Layout == bucketpb.Layout_INLINE:
 						w.bytes += int64(len(kv.Key)) + int64(e.Size)
-					case bucketpb.Layout_PARTS:
+					case e.Layout == bucketpb.Layout_PARTS:
 						w.bytes += int64(len(kv.Key)) + 64*int64(e.Parts)
 					}
 				}

@@ -115,7 +115,8 @@ func (w *usageWalk) full() bool {
 
 // all takes in all objects of a bucket.
 func (w *usageWalk) all(ctx context.Context, b *Bucket) error {
-	return b.scan(ctx, kindEntry, "", keyEnd, MaxListEntries, func(key string, value []byte) (string, bool, error) {
+	return b.scanKinds(ctx, []byte{kindEntry, kindVersion}, "", keyEnd, MaxListEntries, func(_ byte, record string, value []byte) (string, bool, error) {
+		key := keyOf(record)
 		if w.full() {
 			return "", true, nil
 		}
@@ -123,10 +124,13 @@ func (w *usageWalk) all(ctx context.Context, b *Bucket) error {
 		if err := decode(value, e); err != nil {
 			return "", false, keyErr("read", b, key, err)
 		}
+		if e.Marker {
+			return "", false, nil
+		}
 		var manifest []byte
 		if e.Layout == bucketpb.Layout_PARTS {
-			o, err := b.Get(ctx, key)
-			if errors.Is(err, ErrNoSuchKey) {
+			o, err := b.GetVersion(ctx, key, versionOf(e))
+			if errors.Is(err, ErrNoSuchVersion) || err == nil && o.entry.Layout != bucketpb.Layout_PARTS {
 				return "", false, nil // deleted meanwhile
 			}
 			if err != nil {

@@ -77,6 +77,55 @@ func (BucketState) EnumDescriptor() ([]byte, []int) {
 	return file_bucket_proto_rawDescGZIP(), []int{0}
 }
 
+type Versioning int32
+
+const (
+	Versioning_VERSIONING_OFF       Versioning = 0 // never was on
+	Versioning_VERSIONING_ENABLED   Versioning = 1
+	Versioning_VERSIONING_SUSPENDED Versioning = 2
+)
+
+// Enum value maps for Versioning.
+var (
+	Versioning_name = map[int32]string{
+		0: "VERSIONING_OFF",
+		1: "VERSIONING_ENABLED",
+		2: "VERSIONING_SUSPENDED",
+	}
+	Versioning_value = map[string]int32{
+		"VERSIONING_OFF":       0,
+		"VERSIONING_ENABLED":   1,
+		"VERSIONING_SUSPENDED": 2,
+	}
+)
+
+func (x Versioning) Enum() *Versioning {
+	p := new(Versioning)
+	*p = x
+	return p
+}
+
+func (x Versioning) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Versioning) Descriptor() protoreflect.EnumDescriptor {
+	return file_bucket_proto_enumTypes[1].Descriptor()
+}
+
+func (Versioning) Type() protoreflect.EnumType {
+	return &file_bucket_proto_enumTypes[1]
+}
+
+func (x Versioning) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Versioning.Descriptor instead.
+func (Versioning) EnumDescriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{1}
+}
+
 type Layout int32
 
 const (
@@ -110,11 +159,11 @@ func (x Layout) String() string {
 }
 
 func (Layout) Descriptor() protoreflect.EnumDescriptor {
-	return file_bucket_proto_enumTypes[1].Descriptor()
+	return file_bucket_proto_enumTypes[2].Descriptor()
 }
 
 func (Layout) Type() protoreflect.EnumType {
-	return &file_bucket_proto_enumTypes[1]
+	return &file_bucket_proto_enumTypes[2]
 }
 
 func (x Layout) Number() protoreflect.EnumNumber {
@@ -123,7 +172,56 @@ func (x Layout) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Layout.Descriptor instead.
 func (Layout) EnumDescriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{1}
+	return file_bucket_proto_rawDescGZIP(), []int{2}
+}
+
+type LockMode int32
+
+const (
+	LockMode_UNLOCKED   LockMode = 0
+	LockMode_GOVERNANCE LockMode = 1
+	LockMode_COMPLIANCE LockMode = 2
+)
+
+// Enum value maps for LockMode.
+var (
+	LockMode_name = map[int32]string{
+		0: "UNLOCKED",
+		1: "GOVERNANCE",
+		2: "COMPLIANCE",
+	}
+	LockMode_value = map[string]int32{
+		"UNLOCKED":   0,
+		"GOVERNANCE": 1,
+		"COMPLIANCE": 2,
+	}
+)
+
+func (x LockMode) Enum() *LockMode {
+	p := new(LockMode)
+	*p = x
+	return p
+}
+
+func (x LockMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_bucket_proto_enumTypes[3].Descriptor()
+}
+
+func (LockMode) Type() protoreflect.EnumType {
+	return &file_bucket_proto_enumTypes[3]
+}
+
+func (x LockMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockMode.Descriptor instead.
+func (LockMode) EnumDescriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{3}
 }
 
 // Bucket is a record of the registry.
@@ -138,6 +236,8 @@ type Bucket struct {
 	Since         int64                  `protobuf:"varint,7,opt,name=since,proto3" json:"since,omitempty"` // when the state was entered, unix ns
 	Region        string                 `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
 	Settings      []*Pair                `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty"` // its own ones, sorted by name; what is not there is as the pool says
+	Versioning    Versioning             `protobuf:"varint,20,opt,name=versioning,proto3,enum=cairn.bucket.Versioning" json:"versioning,omitempty"`
+	ObjectLock    bool                   `protobuf:"varint,21,opt,name=object_lock,json=objectLock,proto3" json:"object_lock,omitempty"` // versions may be locked; never taken back
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +333,20 @@ func (x *Bucket) GetSettings() []*Pair {
 		return x.Settings
 	}
 	return nil
+}
+
+func (x *Bucket) GetVersioning() Versioning {
+	if x != nil {
+		return x.Versioning
+	}
+	return Versioning_VERSIONING_OFF
+}
+
+func (x *Bucket) GetObjectLock() bool {
+	if x != nil {
+		return x.ObjectLock
+	}
+	return false
 }
 
 // Range is the attribute of a partition: which keys it holds, and what is being
@@ -643,7 +757,116 @@ func (x *Headers) GetMeta() []*Pair {
 	return nil
 }
 
-// Entry is one object of a bucket.
+// Attrs are what is said of a version beside its body; they can be changed in place.
+type Attrs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"` // of the object; empty: the bucket's owner
+	Acl           []byte                 `protobuf:"bytes,2,opt,name=acl,proto3" json:"acl,omitempty"`     // as the gateway writes it; empty: private
+	Tags          []*Pair                `protobuf:"bytes,3,rep,name=tags,proto3" json:"tags,omitempty"`   // sorted by name
+	LockMode      LockMode               `protobuf:"varint,4,opt,name=lock_mode,json=lockMode,proto3,enum=cairn.bucket.LockMode" json:"lock_mode,omitempty"`
+	LockUntil     int64                  `protobuf:"varint,5,opt,name=lock_until,json=lockUntil,proto3" json:"lock_until,omitempty"` // unix ns
+	LegalHold     bool                   `protobuf:"varint,6,opt,name=legal_hold,json=legalHold,proto3" json:"legal_hold,omitempty"`
+	Encryption    []byte                 `protobuf:"bytes,7,opt,name=encryption,proto3" json:"encryption,omitempty"`                         // how the body is encrypted, as the gateway writes it
+	StorageClass  string                 `protobuf:"bytes,8,opt,name=storage_class,json=storageClass,proto3" json:"storage_class,omitempty"` // empty: STANDARD
+	Redirect      string                 `protobuf:"bytes,9,opt,name=redirect,proto3" json:"redirect,omitempty"`                             // website redirect location
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attrs) Reset() {
+	*x = Attrs{}
+	mi := &file_bucket_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attrs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attrs) ProtoMessage() {}
+
+func (x *Attrs) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attrs.ProtoReflect.Descriptor instead.
+func (*Attrs) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Attrs) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Attrs) GetAcl() []byte {
+	if x != nil {
+		return x.Acl
+	}
+	return nil
+}
+
+func (x *Attrs) GetTags() []*Pair {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Attrs) GetLockMode() LockMode {
+	if x != nil {
+		return x.LockMode
+	}
+	return LockMode_UNLOCKED
+}
+
+func (x *Attrs) GetLockUntil() int64 {
+	if x != nil {
+		return x.LockUntil
+	}
+	return 0
+}
+
+func (x *Attrs) GetLegalHold() bool {
+	if x != nil {
+		return x.LegalHold
+	}
+	return false
+}
+
+func (x *Attrs) GetEncryption() []byte {
+	if x != nil {
+		return x.Encryption
+	}
+	return nil
+}
+
+func (x *Attrs) GetStorageClass() string {
+	if x != nil {
+		return x.StorageClass
+	}
+	return ""
+}
+
+func (x *Attrs) GetRedirect() string {
+	if x != nil {
+		return x.Redirect
+	}
+	return ""
+}
+
+// Entry is one object of a bucket, one version of it, or a delete marker.
 type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes; new with every change of the body
@@ -655,15 +878,22 @@ type Entry struct {
 	ChunkSize     uint32                 `protobuf:"varint,7,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"` // of the data objects
 	Headers       *Headers               `protobuf:"bytes,8,opt,name=headers,proto3" json:"headers,omitempty"`
 	Checksums     []*Checksum            `protobuf:"bytes,9,rep,name=checksums,proto3" json:"checksums,omitempty"`
-	Revision      uint64                 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"` // random; new with every change, so that two entries never compare equal
-	Domain        []byte                 `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`      // dedup domain in which chunks were made of the body; none: they are not shared, or not made
+	Revision      uint64                 `protobuf:"varint,10,opt,name=revision,proto3" json:"revision,omitempty"`                    // random; new with every change, so that two entries never compare equal
+	Domain        []byte                 `protobuf:"bytes,11,opt,name=domain,proto3" json:"domain,omitempty"`                         // dedup domain in which chunks were made of the body; none: they are not shared, or not made
+	Seq           uint64                 `protobuf:"varint,20,opt,name=seq,proto3" json:"seq,omitempty"`                              // order among the versions of the key, newer is larger; 0: put before there were versions
+	Version       []byte                 `protobuf:"bytes,21,opt,name=version,proto3" json:"version,omitempty"`                       // 8 random bytes; empty: the null version
+	Marker        bool                   `protobuf:"varint,22,opt,name=marker,proto3" json:"marker,omitempty"`                        // a delete marker
+	Noncurrent    int64                  `protobuf:"varint,23,opt,name=noncurrent,proto3" json:"noncurrent,omitempty"`                // unix ns when a newer version took its place; 0: current
+	NullBelow     bool                   `protobuf:"varint,24,opt,name=null_below,json=nullBelow,proto3" json:"null_below,omitempty"` // of a current entry: a noncurrent version is the null version,
+	NullSeq       uint64                 `protobuf:"varint,25,opt,name=null_seq,json=nullSeq,proto3" json:"null_seq,omitempty"`       //   and this is its seq
+	Attrs         *Attrs                 `protobuf:"bytes,26,opt,name=attrs,proto3" json:"attrs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +905,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +918,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{7}
+	return file_bucket_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Entry) GetId() []byte {
@@ -768,6 +998,55 @@ func (x *Entry) GetDomain() []byte {
 	return nil
 }
 
+func (x *Entry) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Entry) GetVersion() []byte {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *Entry) GetMarker() bool {
+	if x != nil {
+		return x.Marker
+	}
+	return false
+}
+
+func (x *Entry) GetNoncurrent() int64 {
+	if x != nil {
+		return x.Noncurrent
+	}
+	return 0
+}
+
+func (x *Entry) GetNullBelow() bool {
+	if x != nil {
+		return x.NullBelow
+	}
+	return false
+}
+
+func (x *Entry) GetNullSeq() uint64 {
+	if x != nil {
+		return x.NullSeq
+	}
+	return 0
+}
+
+func (x *Entry) GetAttrs() *Attrs {
+	if x != nil {
+		return x.Attrs
+	}
+	return nil
+}
+
 // Manifest is the body of a multipart object.
 type Manifest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -778,7 +1057,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +1069,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +1082,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{8}
+	return file_bucket_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Manifest) GetParts() []*PartRef {
@@ -827,7 +1106,7 @@ type PartRef struct {
 
 func (x *PartRef) Reset() {
 	*x = PartRef{}
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1118,7 @@ func (x *PartRef) String() string {
 func (*PartRef) ProtoMessage() {}
 
 func (x *PartRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1131,7 @@ func (x *PartRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartRef.ProtoReflect.Descriptor instead.
 func (*PartRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{9}
+	return file_bucket_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PartRef) GetNumber() uint32 {
@@ -909,7 +1188,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1200,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1213,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{10}
+	return file_bucket_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Intent) GetId() []byte {
@@ -969,13 +1248,14 @@ type Upload struct {
 	Algorithm     string                 `protobuf:"bytes,5,opt,name=algorithm,proto3" json:"algorithm,omitempty"`                      // checksum algorithm, may be empty
 	FullObject    bool                   `protobuf:"varint,6,opt,name=full_object,json=fullObject,proto3" json:"full_object,omitempty"` // checksum type
 	Owner         string                 `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	Attrs         *Attrs                 `protobuf:"bytes,20,opt,name=attrs,proto3" json:"attrs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Upload) Reset() {
 	*x = Upload{}
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1267,7 @@ func (x *Upload) String() string {
 func (*Upload) ProtoMessage() {}
 
 func (x *Upload) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1280,7 @@ func (x *Upload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upload.ProtoReflect.Descriptor instead.
 func (*Upload) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{11}
+	return file_bucket_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Upload) GetId() []byte {
@@ -1052,6 +1332,13 @@ func (x *Upload) GetOwner() string {
 	return ""
 }
 
+func (x *Upload) GetAttrs() *Attrs {
+	if x != nil {
+		return x.Attrs
+	}
+	return nil
+}
+
 // Part is an uploaded part; attempts that were replaced stay listed as Attempt
 // until the upload ends.
 type Part struct {
@@ -1070,7 +1357,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1369,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1382,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{12}
+	return file_bucket_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1164,7 +1451,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1463,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1476,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{13}
+	return file_bucket_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Attempt) GetCount() uint32 {
@@ -1218,7 +1505,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1517,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1530,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{14}
+	return file_bucket_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outbox) GetData() []*DataRef {
@@ -1277,7 +1564,7 @@ type DataRef struct {
 
 func (x *DataRef) Reset() {
 	*x = DataRef{}
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1576,7 @@ func (x *DataRef) String() string {
 func (*DataRef) ProtoMessage() {}
 
 func (x *DataRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1589,7 @@ func (x *DataRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRef.ProtoReflect.Descriptor instead.
 func (*DataRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{15}
+	return file_bucket_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DataRef) GetId() []byte {
@@ -1323,7 +1610,7 @@ var File_bucket_proto protoreflect.FileDescriptor
 
 const file_bucket_proto_rawDesc = "" +
 	"\n" +
-	"\fbucket.proto\x12\fcairn.bucket\"\x81\x02\n" +
+	"\fbucket.proto\x12\fcairn.bucket\"\xdc\x02\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -1333,7 +1620,12 @@ const file_bucket_proto_rawDesc = "" +
 	"\x05token\x18\x06 \x01(\fR\x05token\x12\x14\n" +
 	"\x05since\x18\a \x01(\x03R\x05since\x12\x16\n" +
 	"\x06region\x18\b \x01(\tR\x06region\x12.\n" +
-	"\bsettings\x18\t \x03(\v2\x12.cairn.bucket.PairR\bsettings\"\x88\x01\n" +
+	"\bsettings\x18\t \x03(\v2\x12.cairn.bucket.PairR\bsettings\x128\n" +
+	"\n" +
+	"versioning\x18\x14 \x01(\x0e2\x18.cairn.bucket.VersioningR\n" +
+	"versioning\x12\x1f\n" +
+	"\vobject_lock\x18\x15 \x01(\bR\n" +
+	"objectLock\"\x88\x01\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\fR\x03end\x12\x12\n" +
@@ -1363,7 +1655,21 @@ const file_bucket_proto_rawDesc = "" +
 	"\x10content_encoding\x18\x04 \x01(\tR\x0fcontentEncoding\x12)\n" +
 	"\x10content_language\x18\x05 \x01(\tR\x0fcontentLanguage\x12\x18\n" +
 	"\aexpires\x18\x06 \x01(\tR\aexpires\x12&\n" +
-	"\x04meta\x18\a \x03(\v2\x12.cairn.bucket.PairR\x04meta\"\xd1\x02\n" +
+	"\x04meta\x18\a \x03(\v2\x12.cairn.bucket.PairR\x04meta\"\xab\x02\n" +
+	"\x05Attrs\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x10\n" +
+	"\x03acl\x18\x02 \x01(\fR\x03acl\x12&\n" +
+	"\x04tags\x18\x03 \x03(\v2\x12.cairn.bucket.PairR\x04tags\x123\n" +
+	"\tlock_mode\x18\x04 \x01(\x0e2\x16.cairn.bucket.LockModeR\blockMode\x12\x1d\n" +
+	"\n" +
+	"lock_until\x18\x05 \x01(\x03R\tlockUntil\x12\x1d\n" +
+	"\n" +
+	"legal_hold\x18\x06 \x01(\bR\tlegalHold\x12\x1e\n" +
+	"\n" +
+	"encryption\x18\a \x01(\fR\n" +
+	"encryption\x12#\n" +
+	"\rstorage_class\x18\b \x01(\tR\fstorageClass\x12\x1a\n" +
+	"\bredirect\x18\t \x01(\tR\bredirect\"\x9a\x04\n" +
 	"\x05Entry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
@@ -1377,7 +1683,17 @@ const file_bucket_proto_rawDesc = "" +
 	"\tchecksums\x18\t \x03(\v2\x16.cairn.bucket.ChecksumR\tchecksums\x12\x1a\n" +
 	"\brevision\x18\n" +
 	" \x01(\x04R\brevision\x12\x16\n" +
-	"\x06domain\x18\v \x01(\fR\x06domain\"7\n" +
+	"\x06domain\x18\v \x01(\fR\x06domain\x12\x10\n" +
+	"\x03seq\x18\x14 \x01(\x04R\x03seq\x12\x18\n" +
+	"\aversion\x18\x15 \x01(\fR\aversion\x12\x16\n" +
+	"\x06marker\x18\x16 \x01(\bR\x06marker\x12\x1e\n" +
+	"\n" +
+	"noncurrent\x18\x17 \x01(\x03R\n" +
+	"noncurrent\x12\x1d\n" +
+	"\n" +
+	"null_below\x18\x18 \x01(\bR\tnullBelow\x12\x19\n" +
+	"\bnull_seq\x18\x19 \x01(\x04R\anullSeq\x12)\n" +
+	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"7\n" +
 	"\bManifest\x12+\n" +
 	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\x98\x01\n" +
 	"\aPartRef\x12\x16\n" +
@@ -1391,7 +1707,7 @@ const file_bucket_proto_rawDesc = "" +
 	"\x06Intent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
-	"\arenewed\x18\x03 \x01(\x03R\arenewed\"\xca\x01\n" +
+	"\arenewed\x18\x03 \x01(\x03R\arenewed\"\xf5\x01\n" +
 	"\x06Upload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -1400,7 +1716,8 @@ const file_bucket_proto_rawDesc = "" +
 	"\talgorithm\x18\x05 \x01(\tR\talgorithm\x12\x1f\n" +
 	"\vfull_object\x18\x06 \x01(\bR\n" +
 	"fullObject\x12\x14\n" +
-	"\x05owner\x18\a \x01(\tR\x05owner\"\xd5\x01\n" +
+	"\x05owner\x18\a \x01(\tR\x05owner\x12)\n" +
+	"\x05attrs\x18\x14 \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"\xd5\x01\n" +
 	"\x04Part\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -1426,12 +1743,23 @@ const file_bucket_proto_rawDesc = "" +
 	"\bCREATING\x10\x01\x12\n" +
 	"\n" +
 	"\x06ACTIVE\x10\x02\x12\f\n" +
-	"\bDELETING\x10\x03*)\n" +
+	"\bDELETING\x10\x03*R\n" +
+	"\n" +
+	"Versioning\x12\x12\n" +
+	"\x0eVERSIONING_OFF\x10\x00\x12\x16\n" +
+	"\x12VERSIONING_ENABLED\x10\x01\x12\x18\n" +
+	"\x14VERSIONING_SUSPENDED\x10\x02*)\n" +
 	"\x06Layout\x12\n" +
 	"\n" +
 	"\x06INLINE\x10\x00\x12\b\n" +
 	"\x04DATA\x10\x01\x12\t\n" +
-	"\x05PARTS\x10\x02B4Z2github.com/cairnstore/cairn/client/bucket/bucketpbb\x06proto3"
+	"\x05PARTS\x10\x02*8\n" +
+	"\bLockMode\x12\f\n" +
+	"\bUNLOCKED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"GOVERNANCE\x10\x01\x12\x0e\n" +
+	"\n" +
+	"COMPLIANCE\x10\x02B4Z2github.com/cairnstore/cairn/client/bucket/bucketpbb\x06proto3"
 
 var (
 	file_bucket_proto_rawDescOnce sync.Once
@@ -1445,45 +1773,53 @@ func file_bucket_proto_rawDescGZIP() []byte {
 	return file_bucket_proto_rawDescData
 }
 
-var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_bucket_proto_goTypes = []any{
 	(BucketState)(0), // 0: cairn.bucket.BucketState
-	(Layout)(0),      // 1: cairn.bucket.Layout
-	(*Bucket)(nil),   // 2: cairn.bucket.Bucket
-	(*Range)(nil),    // 3: cairn.bucket.Range
-	(*Split)(nil),    // 4: cairn.bucket.Split
-	(*Child)(nil),    // 5: cairn.bucket.Child
-	(*Pair)(nil),     // 6: cairn.bucket.Pair
-	(*Checksum)(nil), // 7: cairn.bucket.Checksum
-	(*Headers)(nil),  // 8: cairn.bucket.Headers
-	(*Entry)(nil),    // 9: cairn.bucket.Entry
-	(*Manifest)(nil), // 10: cairn.bucket.Manifest
-	(*PartRef)(nil),  // 11: cairn.bucket.PartRef
-	(*Intent)(nil),   // 12: cairn.bucket.Intent
-	(*Upload)(nil),   // 13: cairn.bucket.Upload
-	(*Part)(nil),     // 14: cairn.bucket.Part
-	(*Attempt)(nil),  // 15: cairn.bucket.Attempt
-	(*Outbox)(nil),   // 16: cairn.bucket.Outbox
-	(*DataRef)(nil),  // 17: cairn.bucket.DataRef
+	(Versioning)(0),  // 1: cairn.bucket.Versioning
+	(Layout)(0),      // 2: cairn.bucket.Layout
+	(LockMode)(0),    // 3: cairn.bucket.LockMode
+	(*Bucket)(nil),   // 4: cairn.bucket.Bucket
+	(*Range)(nil),    // 5: cairn.bucket.Range
+	(*Split)(nil),    // 6: cairn.bucket.Split
+	(*Child)(nil),    // 7: cairn.bucket.Child
+	(*Pair)(nil),     // 8: cairn.bucket.Pair
+	(*Checksum)(nil), // 9: cairn.bucket.Checksum
+	(*Headers)(nil),  // 10: cairn.bucket.Headers
+	(*Attrs)(nil),    // 11: cairn.bucket.Attrs
+	(*Entry)(nil),    // 12: cairn.bucket.Entry
+	(*Manifest)(nil), // 13: cairn.bucket.Manifest
+	(*PartRef)(nil),  // 14: cairn.bucket.PartRef
+	(*Intent)(nil),   // 15: cairn.bucket.Intent
+	(*Upload)(nil),   // 16: cairn.bucket.Upload
+	(*Part)(nil),     // 17: cairn.bucket.Part
+	(*Attempt)(nil),  // 18: cairn.bucket.Attempt
+	(*Outbox)(nil),   // 19: cairn.bucket.Outbox
+	(*DataRef)(nil),  // 20: cairn.bucket.DataRef
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
-	6,  // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
-	4,  // 2: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
-	6,  // 3: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
-	1,  // 4: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
-	8,  // 5: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
-	7,  // 6: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
-	11, // 7: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	8,  // 8: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	7,  // 9: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	17, // 10: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	8,  // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
+	1,  // 2: cairn.bucket.Bucket.versioning:type_name -> cairn.bucket.Versioning
+	6,  // 3: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
+	8,  // 4: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
+	8,  // 5: cairn.bucket.Attrs.tags:type_name -> cairn.bucket.Pair
+	3,  // 6: cairn.bucket.Attrs.lock_mode:type_name -> cairn.bucket.LockMode
+	2,  // 7: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
+	10, // 8: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
+	9,  // 9: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
+	11, // 10: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
+	14, // 11: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	10, // 12: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	11, // 13: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
+	9,  // 14: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	20, // 15: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }
@@ -1496,8 +1832,8 @@ func file_bucket_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bucket_proto_rawDesc), len(file_bucket_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   16,
+			NumEnums:      4,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
