@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ type Plan struct {
 	Kills    int           // processes to kill at least; default 100
 	Duration time.Duration // go on for at least this long
 	Load     Load
+	Blows    string                           // a regular expression: only those whose kind it matches; default all
 	Chunks   bool                             // clients work on a pool with chunks, too: wants five OSDs, and ChunkCare
 	Logf     func(format string, args ...any) // told of every blow; default nothing
 }
@@ -130,6 +132,16 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 		r.blows = slices.Concat(r.blows, diskBlows)
 		r.p.Load.FullDisks = true
 	}
+	only, err := regexp.Compile(p.Blows)
+	if err != nil {
+		return r.stats, err
+	}
+	if p.Chunks {
+		r.blows = slices.Concat(r.blows, chunkAdminBlows)
+	}
+	if r.blows = slices.DeleteFunc(slices.Clone(r.blows), func(b blow) bool { return !only.MatchString(b.kind) }); len(r.blows) == 0 {
+		return r.stats, fmt.Errorf("no blow that can be dealt here matches %q", p.Blows)
+	}
 	r.w = NewWorkload(r.p.Load, r.stats, pools...)
 	stop := r.watch(ctx)
 	if p.Chunks {
@@ -137,11 +149,10 @@ func Run(ctx context.Context, c *Cluster, p Plan) (*Stats, error) {
 			stop()
 			return r.stats, err
 		}
-		r.blows = slices.Concat(r.blows, chunkAdminBlows)
 		defer r.watchCare(ctx)()
 	}
 	r.w.Begin(ctx)
-	err := r.beat(ctx)
+	err = r.beat(ctx)
 	r.resume()
 	r.w.Stop()
 	if err == nil {

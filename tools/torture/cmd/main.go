@@ -97,6 +97,8 @@ func newRunCommand() *cobra.Command {
 	cmd.Flags().Uint64Var(&plan.Seed, "seed", 0, "seed of the plan (default: random)")
 	cmd.Flags().IntVar(&plan.Kills, "kills", 100, "processes to kill at least")
 	cmd.Flags().Float64Var(&minutes, "minutes", 0, "go on for at least this long")
+	cmd.Flags().IntVar(&plan.Load.Chunkers, "chunkers", 0, "clients that write to the pool with chunks (default 3)")
+	cmd.Flags().StringVar(&plan.Blows, "blows", "", "only blows whose name matches this regular expression (default: all)")
 	return cmd
 }
 
