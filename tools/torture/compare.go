@@ -15,7 +15,7 @@ import (
 	"github.com/cairnstore/cairn/placement"
 )
 
-// CompareCopies stops all OSDs and compares, store by store, all copies of all
+// CompareCopies stops all OSDs, checks their stores with all that is in them, and compares, store by store, all copies of all
 // objects: names, versions, bytes, attributes and omaps. It trusts nothing that OSDs say.
 // Nobody may be writing. It returns how many objects were compared, and starts
 // the OSDs again.
@@ -52,6 +52,13 @@ func (c *Cluster) CompareCopies(ctx context.Context) (objects int, err error) {
 		dir := c.OSDDir(i)
 		if p.Disk != nil {
 			dir = p.Disk.Path(dir)
+		}
+		res, err := c.Cairn(ctx, "objectstore", "fsck", "--deep", "--data", dir)
+		if err == nil && res.Code != 0 {
+			err = fmt.Errorf("exit code %d: %s", res.Code, res.Both())
+		}
+		if err != nil {
+			return 0, fmt.Errorf("check the store of %s: %w", p.Name, err)
 		}
 		s, err := store.Open(dir, store.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		if err != nil {

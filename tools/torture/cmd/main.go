@@ -112,6 +112,12 @@ func run(ctx context.Context, o torture.Options, plan torture.Plan) error {
 		return err
 	}
 	replay := fmt.Sprintf("go run ./tools/torture/cmd run --mons %d --osds %d --seed %d --kills %d --minutes %g", o.Mons, o.OSDs, plan.Seed, plan.Kills, plan.Duration.Minutes())
+	if plan.Load.Chunkers > 0 {
+		replay += fmt.Sprintf(" --chunkers %d", plan.Load.Chunkers)
+	}
+	if plan.Blows != "" {
+		replay += fmt.Sprintf(" --blows '%s'", plan.Blows)
+	}
 	fmt.Printf("seed %d; replay with: %s\n", plan.Seed, replay)
 	stats, err := torture.Run(ctx, c, plan)
 	if stats != nil {
