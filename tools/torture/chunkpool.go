@@ -45,7 +45,101 @@ func (r *runner) addChunks(ctx context.Context, clients []*client.Client) error 
 }
 
 // chunkAdminBlows are what administrators do to a pool with chunks.
-var chunkAdminBlows = []blow{{"chunk policy", 4, (*runner).chunkSettings}}
+var chunkAdminBlows = []blow{
+	{"chunk policy", 4, (*runner).chunkSettings},
+	{"osd emptied", 4, (*runner).emptyOSD},
+	{"pool removed", 2, (*runner).passingPool},
+}
+
+// emptyOSD marks an OSD out until it holds no shards any more, or for a while. In half of the cases some OSD is killed
+// meanwhile.
+func (r *runner) emptyOSD(ctx context.Context) (int, error) {
+	id, err := r.osdID(ctx, r.rng.IntN(len(r.c.OSDs)))
+	if err != nil {
+		return 0, err
+	}
+	if err := r.change(ctx, "osd out", func() error { return r.c.API.OSDSet(ctx, id, "out") }); err != nil {
+		return 0, err
+	}
+	killed, err := r.moving(ctx)
+	if err != nil {
+		return killed, err
+	}
+	cl, err := r.c.client(ctx)
+	if err != nil {
+		return killed, err
+	}
+	pool, err := cl.Pool(ctx, chunkPool)
+	if err != nil {
+		return killed, err
+	}
+	short, cancel := context.WithTimeout(ctx, emptyPatience)
+	defer cancel()
+	empty := r.c.until(short, "an OSD to hold no shards", func() error {
+		held, _, err := pool.Shards().List(short, placement.OSDID(id), nil, 1)
+		if err == nil && len(held) > 0 {
+			err = errors.New("it holds some")
+		}
+		return err
+	})
+	if empty == nil {
+		r.stats.fault("OSDs that gave all their shards away")
+	}
+	return killed, r.change(ctx, "osd in", func() error { return r.c.API.OSDSet(ctx, id, "in") })
+}
+
+// emptyPatience is how long an OSD stays out for that. It has to do so under the clients' load.
+const emptyPatience = 10 * time.Second
+
+// passingPool makes a pool with chunks, writes to it and removes it. In the end no store may have shards of it.
+func (r *runner) passingPool(ctx context.Context) (int, error) {
+	r.passing++
+	p := chunkPolicy
+	p.Name, p.PGNum = fmt.Sprintf("passing-%d", r.passing), 4
+	err := r.change(ctx, "pool create", func() error {
+		_, err := r.c.API.PoolCreate(ctx, p)
+		var refused *api.Problem
+		if errors.As(err, &refused) && refused.Code == api.CodeExists {
+			return nil // an earlier attempt, of which nobody heard
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	cl, err := r.c.client(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var pool *client.Pool
+	err = r.c.until(ctx, "the client to know of pool "+p.Name, func() (err error) {
+		pool, err = cl.Pool(ctx, p.Name)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	wctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for i := 0; wctx.Err() == nil && i < 20; i++ {
+		err := pool.WriteFull(wctx, fmt.Sprint("object", i), bodyOf(bodySource(r.rng.IntN(bodies))))
+		if err != nil && !errors.Is(err, client.ErrTimeout) && !errors.Is(err, client.ErrNoSpace) {
+			return 0, err
+		}
+	}
+	killed, err := r.moving(ctx)
+	if err != nil {
+		return killed, err
+	}
+	return killed, r.change(ctx, "pool rm", func() error {
+		err := r.c.API.PoolRemove(ctx, p.Name, p.Name)
+		var refused *api.Problem
+		if errors.As(err, &refused) && refused.Code == api.CodeNotFound {
+			return nil
+		}
+		return err
+	})
+}
 
 // chunkSettings has chunks made in another way from now on.
 func (r *runner) chunkSettings(ctx context.Context) (int, error) {

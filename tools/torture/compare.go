@@ -65,6 +65,11 @@ func (c *Cluster) CompareCopies(ctx context.Context) (objects int, err error) {
 			return 0, err
 		}
 		stores[ids[i]] = s
+		for _, held := range s.PoolShards() {
+			if m.Pool(held.Pool) == nil {
+				return 0, fmt.Errorf("%s holds %d shards of pool %d, which was removed", p.Name, held.Shards, held.Pool)
+			}
+		}
 	}
 	var errs []error
 	for _, p := range m.Pools {

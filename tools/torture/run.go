@@ -41,12 +41,13 @@ const settle = 3 * time.Minute
 
 // runner is one run.
 type runner struct {
-	c     *Cluster
-	p     Plan
-	rng   *rand.Rand
-	stats *Stats
-	w     *Workload
-	care  *careCount // nil without chunks
+	c       *Cluster
+	p       Plan
+	rng     *rand.Rand
+	stats   *Stats
+	w       *Workload
+	care    *careCount // nil without chunks
+	passing int        // pools that were made to be removed
 
 	clients []*lab.Host // where the clients are; none on loopback
 	blows   []blow      // that can be dealt here
