@@ -67,6 +67,7 @@ func (m *Monitor) PoolCreate(ctx context.Context, p api.PoolSpec) (placement.Poo
 		Name: p.Name, Size: p.Size, MinSize: p.MinSize, PGNum: p.PGNum, Rule: p.Rule, Application: p.Application, Autoscale: p.Autoscale,
 		Chunks: p.Chunks, Dedup: p.Dedup, Cut: p.Cut, ChunkSize: p.ChunkSize, Compression: p.Compression,
 	}
+	c.FillSizes()
 	if c.Autoscale == "" && c.PGNum != 0 {
 		c.Autoscale = "off" // who names a number gets that number
 	}

@@ -37,7 +37,7 @@ func newPoolCreateCommand(e *env) *cobra.Command {
 		}
 		return runPoolCreate(ctx, e, p)
 	})
-	cmd.Flags().Uint32Var(&p.Size, "size", 0, "copies (default 3, or M+1 with --chunks K:M:rs of more)")
+	cmd.Flags().Uint32Var(&p.Size, "size", 0, "copies (default 3; with --chunks K:M:rs M+2 if that is more)")
 	cmd.Flags().Uint32Var(&p.MinSize, "min-size", 0, "in-sync copies below which nothing commits (default size - size/2)")
 	cmd.Flags().Uint32Var(&p.PGNum, "pg-num", 0, "placement groups (default: chosen from the number of OSDs)")
 	cmd.Flags().StringVar(&p.Autoscale, "autoscale-mode", "", "whether the monitors raise pg_num: on, off or warn (default on, or off with --pg-num)")

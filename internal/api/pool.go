@@ -24,8 +24,8 @@ type Pool struct {
 // PoolCreate is the body that makes a pool. Zero values mean the defaults.
 type PoolCreate struct {
 	Name        string `json:"name" minLength:"1" maxLength:"255"`
-	Size        uint32 `json:"size,omitempty" maximum:"32" doc:"Copies; default 3, or M+1 if chunks have more than 2 parity shards"`
-	MinSize     uint32 `json:"min_size,omitempty" maximum:"32" doc:"Default size - size/2"`
+	Size        uint32 `json:"size,omitempty" maximum:"32" doc:"Copies; default 3, or M+2 if chunks have M parity shards and that is more"`
+	MinSize     uint32 `json:"min_size,omitempty" maximum:"32" doc:"Default size - size/2; with chunks of M parity shards 2 if size is M+2"`
 	PGNum       uint32 `json:"pg_num,omitempty" maximum:"32768" doc:"Chosen from the number of OSDs by default"`
 	Rule        string `json:"crush_rule,omitempty" maxLength:"255" doc:"Name of the CRUSH rule; default replicated_rule"`
 	Application string `json:"application,omitempty" maxLength:"128" doc:"What uses it: s3, rbd, nfs or free text"`

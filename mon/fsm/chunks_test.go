@@ -79,3 +79,36 @@ func TestUsualRedundancies(t *testing.T) {
 		}
 	}
 }
+
+// TestFillSizes: a pool is served while as many OSDs are down as its chunks survive, unless somebody says otherwise,
+// and needs no more failure domains for that than its shards do.
+func TestFillSizes(t *testing.T) {
+	for s, want := range map[string]struct{ size, minSize, asked, least uint32 }{
+		"2:1:xor": {3, 2, 0, 0}, "4:1:xor": {3, 2, 0, 0}, "2:2:rs": {4, 2, 0, 0}, "4:2:rs": {4, 2, 0, 0}, "9:3:rs": {5, 2, 0, 0}, "20:6:rs": {8, 2, 0, 0},
+		"replica:1": {3, 2, 0, 0}, "replica:3": {3, 2, 0, 0}, "replica:5": {5, 2, 0, 0},
+		"3:2:rs": {3, 2, 3, 0}, "6:2:rs": {6, 3, 6, 0}, "3:1:xor": {2, 1, 2, 0}, "8:3:rs": {5, 4, 0, 4},
+	} {
+		c := &PoolCreate{Name: "p", PGNum: 1, Chunks: s, Size: want.asked, MinSize: want.least}
+		c.FillSizes()
+		if c.Size != want.size || c.MinSize != want.minSize {
+			t.Errorf("%s, size %d, min_size %d: became %d and %d, want %d and %d", s, want.asked, want.least, c.Size, c.MinSize, want.size, want.minSize)
+		}
+		red, err := placement.ParseRedundancy(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t)
+		r.osds(max(red.Shards(), int(c.Size)))
+		r.ok(c)
+		served := int(c.Size)-int(red.M) >= int(c.MinSize)
+		if plain := want.asked+want.least == 0 && red.Codec != placement.Replica; plain && !served {
+			t.Errorf("%s: size %d, min_size %d: not served while %d are down", s, c.Size, c.MinSize, red.M)
+		}
+	}
+	for _, s := range []string{"", "none", "nonsense"} {
+		c := &PoolCreate{Name: "p", Chunks: s}
+		if c.FillSizes(); c.Size != 0 || c.MinSize != 0 {
+			t.Errorf("chunks %q: %+v", s, c)
+		}
+	}
+}

@@ -48,6 +48,27 @@ const (
 	defaultRule = crush.DefaultRule
 )
 
+// FillSizes chooses the numbers of copies that a pool with chunks is to have, where the command does not say them: so many that
+// the pool is not only all there, but read and written, while as many OSDs are down as its chunks survive. min_size is 2,
+// as for other pools, since a write that only one disk has may be lost with it; hence m+2 copies. But never more than there
+// are shards: that many failure domains there must be anyway.
+//
+// It is called before the command is proposed. Monitors must carry a command out as they did when it was new, so that
+// what apply chooses by itself can never change.
+func (c *PoolCreate) FillSizes() {
+	r, err := placement.ParseRedundancy(c.Chunks)
+	if err != nil || r.IsZero() {
+		return // apply says what is wrong
+	}
+	m := uint32(r.M)
+	if c.Size == 0 {
+		c.Size = max(defaultSize, min(m+2, uint32(r.Shards())))
+	}
+	if c.MinSize == 0 && c.Size > m {
+		c.MinSize = min(c.Size-c.Size/2, max(2, c.Size-m))
+	}
+}
+
 func (c *PoolCreate) apply(t *txn) (Result, error) {
 	if err := checkName("pool", c.Name); err != nil {
 		return Result{}, err

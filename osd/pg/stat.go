@@ -90,7 +90,7 @@ func (g *Group) stateWords(objects int64) string {
 	case !ld.serving:
 		w = append(w, "peering")
 	case !g.writable():
-		w = append(w, "peered") // Ceph's word, though reads are answered
+		w = append(w, "peered") // Ceph's word, though reads are answered as long as there are leases for them
 	default:
 		w = append(w, "active")
 	}
@@ -194,9 +194,13 @@ func (g *Group) why() string {
 		return fmt.Sprintf("peered: writes wait, %d in-sync copies are fewer than min_size %d", len(v.Record.InSync), v.MinSize)
 	case !g.writable():
 		var dead []string
+		what := "writes wait"
 		for _, id := range v.Record.InSync {
 			if id == g.cfg.Self || !g.dead(id) {
 				continue
+			}
+			if !g.grants(id) {
+				what = "reads and writes wait" // R6
 			}
 			text := id.String() + " (does not answer)"
 			if p := ld.peers[id]; p != nil && p.roomless != 0 {
@@ -207,7 +211,7 @@ func (g *Group) why() string {
 			}
 			dead = append(dead, text)
 		}
-		return fmt.Sprintf("peered: writes wait for %s; min_size is %d", strings.Join(dead, ", "), v.MinSize)
+		return fmt.Sprintf("peered: %s for %s; min_size is %d", what, strings.Join(dead, ", "), v.MinSize)
 	}
 	return "active"
 }

@@ -110,7 +110,7 @@ func (r *modesRun) logf(format string, args ...any) {
 }
 
 // ChunkModes makes a pool for each mode, with all settings at their defaults, and writes to it; measures its space; kills, for
-// all modes with the same m at once, m holders of chunks; reads everything while they are gone; takes their disks away for
+// all modes with the same m at once, m holders of chunks; reads everything, and writes a little, while they are gone; takes their disks away for
 // good, and waits until every chunk has all its shards again; looks at every byte, and compares both sides of all references.
 // It prints a table. The error says what is not as it should be.
 func ChunkModes(ctx context.Context, c *Cluster, p ModesPlan) error {
@@ -202,11 +202,7 @@ func (r *modesRun) fill(ctx context.Context, d *chunkMode) error {
 	if err != nil {
 		return err
 	}
-	write := func(name string, size int) (*modeObject, error) {
-		o := &modeObject{name: name, seed: r.newSeed(), size: size}
-		d.objects, d.bytes = append(d.objects, o), d.bytes+size
-		return o, pool.WriteFull(ctx, name, o.bytes())
-	}
+	write := func(name string, size int) (*modeObject, error) { return r.write(ctx, d, pool, name, size) }
 	for i := range max(1, r.p.MiB<<20/bigObject) {
 		if _, err := write(fmt.Sprintf("big%d", i), bigObject); err != nil {
 			return err
@@ -242,6 +238,31 @@ func (r *modesRun) fill(ctx context.Context, d *chunkMode) error {
 	d.chunks = len(all)
 	r.logf("%s: %d objects of %.0f MiB in %d chunks; of %d MiB in whole chunks %.3f bytes are used for each", d.name, len(d.objects), float64(d.bytes)/(1<<20), d.chunks, written>>20, d.space)
 	return err
+}
+
+func (r *modesRun) write(ctx context.Context, d *chunkMode, pool *client.Pool, name string, size int) (*modeObject, error) {
+	o := &modeObject{name: name, seed: r.newSeed(), size: size}
+	d.objects, d.bytes = append(d.objects, o), d.bytes+size
+	return o, pool.WriteFull(ctx, name, o.bytes())
+}
+
+// writeMore writes to all pools while m OSDs are down. Chunks that find too few holders are not made: the object keeps the bytes.
+func (r *modesRun) writeMore(ctx context.Context, m int) error {
+	for _, d := range r.modes {
+		pool, err := r.cl.Pool(ctx, d.pool)
+		if err != nil {
+			return err
+		}
+		if _, err := r.write(ctx, d, pool, fmt.Sprintf("while %d are down", m), 300<<10); err != nil {
+			return fmt.Errorf("%s: %w", d.name, err)
+		}
+		all, err := r.layouts(ctx, d)
+		if err != nil {
+			return err
+		}
+		d.chunks = len(all)
+	}
+	return nil
 }
 
 // used returns the bytes that all OSDs have allocated, when they have reported everything that was written to a mode's pool.
@@ -416,6 +437,9 @@ func (r *modesRun) round(ctx context.Context, of []*chunkMode, m int) error {
 			err = r.readAll(rctx, r.modes)
 		}
 	}
+	if err == nil { // nor do writes wait
+		err = r.writeMore(rctx, m)
+	}
 	cancel()
 	if err != nil {
 		return err
@@ -423,7 +447,7 @@ func (r *modesRun) round(ctx context.Context, of []*chunkMode, m int) error {
 	for _, d := range of {
 		d.read = time.Since(began)
 	}
-	r.logf("everything in %d pools was read, twice", len(r.modes))
+	r.logf("everything in %d pools was read, twice, and one more object written to each", len(r.modes))
 
 	// Their disks are lost, too.
 	began = time.Now()
