@@ -231,6 +231,7 @@ be named again only when it has another name.
 			if err != nil {
 				return err
 			}
+			f.profiles.device(n.Store.Slow)
 			select {
 			case <-ctx.Done():
 			case <-n.Done():

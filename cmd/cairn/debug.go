@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"time"
 )
 
 // debugServer serves Go's profiles of this process.
 type debugServer struct {
 	srv  *http.Server
+	mux  *http.ServeMux
 	done chan struct{}
 }
 
@@ -33,7 +35,7 @@ func startDebug(addr string, log *slog.Logger) (*debugServer, error) {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	d := &debugServer{srv: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, done: make(chan struct{})}
+	d := &debugServer{mux: mux, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, done: make(chan struct{})}
 	go func() { // until close
 		defer close(d.done)
 		if err := d.srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -42,6 +44,22 @@ func startDebug(addr string, log *slog.Logger) (*debugServer, error) {
 	}()
 	log.Info("profiles are served", "url", "http://"+ln.Addr().String()+"/debug/pprof/")
 	return d, nil
+}
+
+// device lets whoever debugs slow an OSD's device down: POST slow=10 to it, and slow=1 when it is to be well again.
+func (d *debugServer) device(slow func(times float64) error) {
+	if d == nil {
+		return
+	}
+	d.mux.HandleFunc("POST /debug/device", func(w http.ResponseWriter, r *http.Request) {
+		times, err := strconv.ParseFloat(r.FormValue("slow"), 64)
+		if err == nil {
+			err = slow(times)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
 }
 
 func (d *debugServer) close() {

@@ -32,4 +32,20 @@ func TestDebugListen(t *testing.T) {
 	if b, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(b), "goroutine profile:") {
 		t.Errorf("got %q, %v", b, err)
 	}
+	var times float64
+	d.device(func(x float64) error { times = x; return nil })
+	device := strings.TrimSuffix(strings.TrimSpace(url), "pprof/") + "device"
+	for slow, want := range map[string]int{"10": http.StatusOK, "fast": http.StatusBadRequest} {
+		r, err := http.PostForm(device, map[string][]string{"slow": {slow}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		if r.StatusCode != want {
+			t.Errorf("slow=%s: got %s, want %d", slow, r.Status, want)
+		}
+	}
+	if times != 10 {
+		t.Errorf("the device is %g times as slow, want 10", times)
+	}
 }

@@ -2,7 +2,9 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -141,11 +143,27 @@ type Stalling interface {
 // Stalled implements Stalling.
 func (d *Disk) Stalled() time.Duration { return d.meter.stalled() }
 
+// Slow makes the store believe in a device that takes so many times as long for everything, but for small reads that many
+// make at once: a fault for tests and measurements. It ends with 1.
+func (d *Disk) Slow(times float64) error {
+	switch {
+	case !(times >= 1 && times <= 1000):
+		return fmt.Errorf("a device %g times as slow: want 1 to 1000", times)
+	case times == 1:
+		d.meter.drags.Store(0)
+	default:
+		d.meter.drags.Store(math.Float64bits(times))
+	}
+	return nil
+}
+
 // meter counts what a device does. It is safe for concurrent use, and takes no lock.
 type meter struct {
 	now      func() time.Duration
 	latency  [DeviceOps][latencyBuckets]atomic.Uint64
 	inFlight [inFlightMax]atomic.Int64 // when each began, plus one; 0: free
+
+	drags atomic.Uint64 // Float64bits of how many times longer operations take than they do; 0: no longer
 
 	readErrors, writeErrors, retries, checksums atomic.Uint64
 }
@@ -198,6 +216,9 @@ func (m *meter) timed(op DeviceOp, bytes int, run func() error) error {
 	began := m.now()
 	slot := m.enter(began)
 	err := run()
+	if d := m.drags.Load(); d != 0 {
+		<-time.After(time.Duration(float64(m.now()-began) * (math.Float64frombits(d) - 1)))
+	}
 	took := m.now() - began
 	if slot >= 0 {
 		m.inFlight[slot].Store(0)

@@ -33,6 +33,7 @@ type Options struct {
 	Chunk   uint32          // bytes of a chunk; 0: the pool's default
 	Dedup   string          // who shares chunks; "": the pool's default
 	Ceph    string          // directory of a running Ceph cluster to alternate with; "": none
+	Slow    float64         // each row that writes is measured again with the last OSD's device so many times as slow; 0: none is
 	Profile string          // directory for a CPU profile of every daemon in every row; "": none
 	Out     io.Writer       // progress and table; required
 	JSON    io.Writer       // every measurement, one line each; nil: none
@@ -59,6 +60,8 @@ type Sample struct {
 	CPU    float64 `json:"us_per_op"` // client and all daemons
 	PerGiB float64 `json:"s_per_gib"` // the same
 	RSS    int64   `json:"largest_osd_bytes"`
+	Slowed bool    `json:"slowed,omitempty"`     // one OSD's device was slow
+	Share  float64 `json:"slow_share,omitempty"` // of its fair share of shards, what that OSD got
 }
 
 // Run starts a cluster, measures all rows and prints the table of medians.
@@ -89,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		defer func() { err = errors.Join(err, ceph.close(context.WithoutCancel(ctx))) }()
 	}
-	if o.Profile != "" {
+	if o.Profile != "" || o.Slow > 0 {
 		o.Cluster.OSDArgs = append(o.Cluster.OSDArgs, "--debug-listen", "127.0.0.1:0")
 	}
 	if slices.ContainsFunc(rows, func(r Row) bool { return r.PerGiB }) {
@@ -126,6 +129,12 @@ func Run(ctx context.Context, o Options) (err error) {
 				}
 				took = append(took, s)
 			}
+			if o.Slow > 0 && row.Kind == "write" {
+				if s, err = measureSlow(ctx, &o, c, row, rep); err != nil {
+					return fmt.Errorf("%s, one OSD is slow: %w\n%s", row.Name, err, c.Tails(10))
+				}
+				took = append(took, s)
+			}
 			for _, s := range took {
 				fmt.Fprintf(o.Out, "%d  %-5s  %-54s %8.0f/s %8.1f MiB/s  avg %.3f p50 %.3f p99 %.3f max %.1f ms  CPU %.1f us/op %.2f s/GiB\n",
 					rep, s.System, s.Row, s.Rate, s.MiB, s.Avg, s.P50, s.P99, s.Max, s.CPU, s.PerGiB)
@@ -149,7 +158,10 @@ func Run(ctx context.Context, o Options) (err error) {
 			}
 		}
 	}
-	return table(o.Out, rows, samples)
+	if err := table(o.Out, rows, samples); err != nil {
+		return err
+	}
+	return slowTable(o.Out, rows, samples, o.Slow)
 }
 
 // poolSize leaves it to the monitors in how many copies a pool with chunks keeps the rest.
@@ -258,15 +270,24 @@ func profile(ctx context.Context, c *torture.Cluster, dir, name string, seconds 
 	}
 }
 
-func fetchProfile(ctx context.Context, p *torture.Proc, file string, seconds int) error {
+// debugURL is where a daemon serves what --debug-listen brings.
+func debugURL(p *torture.Proc) (string, error) {
 	log, err := os.ReadFile(p.Log)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, rest, ok := strings.Cut(string(log), `msg="profiles are served" url=`)
 	url, _, _ := strings.Cut(rest, "\n")
 	if !ok {
-		return fmt.Errorf("%s does not say where it serves profiles", p.Name)
+		return "", fmt.Errorf("%s does not say where it serves profiles", p.Name)
+	}
+	return url, nil
+}
+
+func fetchProfile(ctx context.Context, p *torture.Proc, file string, seconds int) error {
+	url, err := debugURL(p)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
 	defer cancel()

@@ -24,6 +24,7 @@ func median(samples []Sample, row, system string, get func(Sample) float64) floa
 
 // table prints the medians as Markdown, the form of docs/performance.md.
 func table(w io.Writer, rows []Row, samples []Sample) error {
+	samples = slices.DeleteFunc(slices.Clone(samples), func(s Sample) bool { return s.Slowed }) // they have a table of their own
 	both := slices.ContainsFunc(samples, func(s Sample) bool { return s.System == "ceph" })
 	var b strings.Builder
 	b.WriteString("\n| row | rate | p50 | p99 | max | CPU | of it client |")

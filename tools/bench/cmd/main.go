@@ -54,6 +54,7 @@ func newCommand() *cobra.Command {
 	f.Uint32Var(&o.Chunk, "chunk-size", 0, "bytes of a chunk (default: the pool's)")
 	f.StringVar(&o.Dedup, "dedup", "", "who shares chunks: tenant, cluster or off (default: the pool's)")
 	f.StringVar(&o.Ceph, "ceph", "", "directory of a running Ceph cluster, with ceph.conf and run/*.pid, to alternate with")
+	f.Float64Var(&o.Slow, "slow-osd", 0, "measure what writes again, with the last OSD's device so many times as slow")
 	f.StringVar(&o.Profile, "profile", "", "directory for CPU profiles of the OSDs")
 	f.StringVar(&json, "json", "", "file for all measurements, a line of JSON each")
 	return cmd
