@@ -192,13 +192,15 @@ func (h *clusterHolders) Drop(ctx context.Context, osd placement.OSDID, ids []Sh
 	return nil
 }
 
-// call asks one OSD, once. The answer may have to be released even after an error.
+// call asks one OSD, once. The answer may have to be released even after an error. Who gives up has the payload's memory
+// for itself when call returns.
 func (h *clusterHolders) call(ctx context.Context, osd placement.OSDID, m *wire.Message, bytes int) (*wire.Message, error) {
 	c := h.c
 	o := c.Map().OSD(osd)
 	if o == nil || !o.Up || o.Addr == "" {
 		return nil, errNotUp
 	}
+	callers := ctx
 	ctx, cancel := context.WithTimeout(ctx, c.o.AttemptTimeout+time.Duration(bytes)*time.Second/shardRate)
 	defer cancel()
 	conn, err := c.osds.Get(ctx, o.Addr)
@@ -209,7 +211,20 @@ func (h *clusterHolders) call(ctx context.Context, osd placement.OSDID, m *wire.
 		c.session.Want(0)
 		return nil, fmt.Errorf("%s answers at its address %s", got, o.Addr)
 	}
+	var sent chan struct{}
+	if len(m.Payload) > 0 {
+		sent = make(chan struct{})
+		m.Sent = func() { close(sent) }
+	}
 	answer, err := conn.Call(ctx, m)
+	if err != nil && sent != nil && callers.Err() != nil {
+		t := time.NewTimer(c.o.AttemptTimeout) // the connection is dead by then
+		defer t.Stop()
+		select {
+		case <-sent:
+		case <-t.C:
+		}
+	}
 	var refused *wire.Error
 	switch {
 	case err == nil:

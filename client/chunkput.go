@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/chunk/ec"
@@ -245,13 +244,6 @@ func (p *putting) encode(ctx context.Context) error {
 	return nil
 }
 
-// shardPut is how a put of a shard ended.
-type shardPut struct {
-	shard int
-	osd   placement.OSDID
-	err   error
-}
-
 // store brings the shards to holders, a new generation of them, and returns when all are durable. A holder that fails
 // or is full is replaced. After an error nothing refers to what was stored, and it has been dropped where possible.
 func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
@@ -283,79 +275,18 @@ func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
 	turn := rand.IntN(n)
 	l.Holders = append(first[turn:], first[:turn]...)
 
+	r := &storing{p: p, l: &l, avoid: avoid, n: n, results: make(chan shardPut, 2*n), shards: make([]shardStored, n)}
 	ctx, cancel := context.WithCancel(ctx)
-	results := make(chan shardPut, n) // each shard has at most one request under way
-	var under sync.WaitGroup
-	defer under.Wait()
+	r.ctx = ctx
+	defer r.under.Wait()
 	defer cancel()
-	start := func(i int, osd placement.OSDID, pause time.Duration) {
-		l.Holders[i] = osd
-		under.Go(func() { // ctx bounds it
-			if pause > 0 {
-				t := time.NewTimer(pause)
-				defer t.Stop()
-				select {
-				case <-t.C:
-				case <-ctx.Done():
-				}
-			}
-			results <- shardPut{i, osd, x.hold.Put(ctx, osd, ShardID{p.fp, l.Gen, i}, p.shards[i], p.mems[i])}
-		})
-	}
-	tried := append([]placement.OSDID(nil), l.Holders...) // by shard number, then those replaced: all that may have something
-	for i := range n {
-		start(i, l.Holders[i], 0)
-	}
-	var said []held
-	again := make([]int, n)
-	for left, budget := n, 2*n+holderRetries; left > 0; {
-		r := <-results
-		if r.err == nil {
-			left--
-			continue
-		}
-		said = append(said, held{r.shard, r.osd, r.err})
-		full := errors.Is(r.err, ErrNoSpace)
-		if !full {
-			x.plane.troubled(r.osd, r.err)
-		}
-		if !slices.Contains(avoid, r.osd) {
-			avoid = append(avoid, r.osd)
-		}
-		budget--
-		err := ctx.Err()
-		if err != nil {
-			err = timeout(err)
-		}
-		if err == nil && budget > 0 {
-			others := slices.Delete(slices.Clone(l.Holders), r.shard, r.shard+1)
-			next, perr := x.hold.Place(ctx, p.entry, 1, others, avoid)
-			switch {
-			case len(next) > 0:
-				x.plane.n.replaced.Add(1)
-				tried = append(tried, next[0])
-				start(r.shard, next[0], 0)
-				continue
-			case perr != nil && ctx.Err() != nil:
-				err = timeout(ctx.Err())
-			case !full && again[r.shard] < holderRetries:
-				again[r.shard]++
-				start(r.shard, r.osd, holderPause<<again[r.shard])
-				continue
-			}
-		}
-		if err == nil {
-			err = ErrFewHolders
-			if full && allFull(said) {
-				err = ErrNoSpace
-			}
-		}
+	err = r.run()
+	if err != nil {
 		cancel()
-		under.Wait()
-		x.dropTried(ctx, p.fp, l.Gen, n, tried)
-		return l, fmt.Errorf("%w: %w", err, &holdersError{said: said})
+		r.under.Wait()
+		x.dropTried(ctx, p.fp, l.Gen, n, r.tried)
 	}
-	return l, nil
+	return l, err
 }
 
 // allFull reports whether all that holders said is that they are full.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,10 +102,12 @@ type ChunkPlane struct {
 	now      func() time.Time
 
 	layouts layoutCache
-	speeds  speeds
+	speeds  speeds // of reads
+	puts    speeds // of shards that are stored
 
 	mu      sync.Mutex                    // guards below
 	trouble map[placement.OSDID]time.Time // until when
+	slow    map[placement.OSDID]time.Time // to store shards, until when
 
 	n struct {
 		written, shared, lostRaces, local, replaced, read, rebuilt, hedged, badShards, moved, reread atomic.Int64
@@ -115,7 +118,7 @@ type ChunkPlane struct {
 func NewChunkPlane(bytesMax int64, patience time.Duration, log *slog.Logger) *ChunkPlane {
 	return &ChunkPlane{
 		bytes: semaphore.NewWeighted(bytesMax), bytesMax: bytesMax, requests: semaphore.NewWeighted(shardRequests),
-		log: log, patience: patience, now: time.Now, trouble: map[placement.OSDID]time.Time{},
+		log: log, patience: patience, now: time.Now, trouble: map[placement.OSDID]time.Time{}, slow: map[placement.OSDID]time.Time{},
 	}
 }
 
@@ -152,15 +155,22 @@ func (c *ChunkPlane) troubled(osd placement.OSDID, err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		lasts = silenceLasts
 	}
+	c.note(c.trouble, osd, lasts)
+}
+
+// sluggish notes that an OSD was slow to store a shard: others are chosen for a while.
+func (c *ChunkPlane) sluggish(osd placement.OSDID) { c.note(c.slow, osd, silenceLasts) }
+
+func (c *ChunkPlane) note(of map[placement.OSDID]time.Time, osd placement.OSDID, lasts time.Duration) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, until := range c.trouble {
+	for id, until := range of {
 		if now.After(until) {
-			delete(c.trouble, id)
+			delete(of, id)
 		}
 	}
-	c.trouble[osd] = now.Add(lasts)
+	of[osd] = now.Add(lasts)
 }
 
 // inTrouble reports whether an OSD failed lately.
@@ -171,14 +181,16 @@ func (c *ChunkPlane) inTrouble(osd placement.OSDID) bool {
 	return ok && !c.now().After(until)
 }
 
-// troubles lists the OSDs that failed lately.
+// troubles lists the OSDs that failed lately, or were slow to store shards.
 func (c *ChunkPlane) troubles() (osds []placement.OSDID) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, until := range c.trouble {
-		if !now.After(until) {
-			osds = append(osds, id)
+	for _, of := range []map[placement.OSDID]time.Time{c.trouble, c.slow} {
+		for id, until := range of {
+			if !now.After(until) && !slices.Contains(osds, id) {
+				osds = append(osds, id)
+			}
 		}
 	}
 	return osds

@@ -9,7 +9,7 @@ import (
 	"github.com/cairnstore/cairn/internal/chunk"
 )
 
-// How reads are hedged.
+// How reads are hedged, and shards that are stored.
 const (
 	hedgeLeast   = 10 * time.Millisecond  // nothing is called slow before
 	hedgeFirst   = 100 * time.Millisecond // before anything is known
@@ -21,7 +21,7 @@ const (
 	smallRead    = 64 << 10               // reads up to it are one class
 )
 
-// speeds is how long reads of shards took lately, and how many more of them there may be because some are slow.
+// speeds is how long requests for shards took lately, and how many more of them there may be because some are slow.
 type speeds struct {
 	mu     sync.Mutex // guards below
 	class  [2]samples

@@ -167,7 +167,7 @@ func (d *OSD) onShardPut(c *wire.Conn, m *wire.Message, id *wirepb.ShardID, epoc
 		{Kind: store.OpWrite, Key: p.key, Data: m.Payload, Mem: m.Mem},
 		{Kind: store.OpSetVersion, Key: p.key, Mtime: d.clk.Wall().UnixNano()},
 	}
-	p.batch.Ops, p.bytes = p.ops[:], 0
+	p.batch.Ops, p.batch.Loose = p.ops[:], true // nobody knows of it before it is acknowledged
 	p.bytes = roomOf(p.batch.Ops)
 	if d.quick != nil && !d.pressed() && !d.room.isTight() {
 		if _, err := d.quick.Stat(p.key); errors.Is(err, store.ErrNotFound) && d.promise(p.bytes+batchRoom) {

@@ -63,8 +63,11 @@ func (q *bulk) run(d *Disk) {
 		writes = d.writeTogether(list, writes[:0])
 		clear(writes)
 		d.syncBig(list)
-		for i, it := range list {
+		for _, it := range list {
 			close(it.ready)
+		}
+		d.queue.written(list)
+		for i := range list {
 			list[i] = nil
 			d.workers.Done()
 		}

@@ -30,6 +30,7 @@ type item struct {
 	ready   chan struct{} // nil: nothing to wait for
 	unwrit  bool          // the committer is to write them
 	retried bool          // after space was reclaimed
+	loose   bool          // later ones need not wait until it is written; guarded by queue.mu
 }
 
 // queue is the bounded line of batches before the committer.
@@ -68,18 +69,32 @@ func (q *queue) put(it *item, workers *sync.WaitGroup) bool {
 	return true
 }
 
-// head is the first item, or nil; with wait it is nil only when the queue is
-// closed and empty.
+// head is the first item, without those that may be overtaken and are not written yet, or nil; with wait it is
+// nil only when the queue is closed and empty.
 func (q *queue) head(wait bool) *item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for wait && len(q.items) == 0 && !q.closed {
+	for {
+		for _, it := range q.items {
+			if !it.loose {
+				return it
+			}
+		}
+		if !wait || q.closed && len(q.items) == 0 {
+			return nil
+		}
 		q.some.Wait()
 	}
-	if len(q.items) == 0 {
-		return nil
+}
+
+// written ends the wait for items that were loose.
+func (q *queue) written(list []*item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, it := range list {
+		it.loose = false
 	}
-	return q.items[0]
+	q.some.Signal()
 }
 
 // unwritten appends the first items whose large writes are the committer's to do, and takes
@@ -96,9 +111,12 @@ func (q *queue) unwritten(list []*item) []*item {
 	return list
 }
 
-func (q *queue) pop() {
+// pop takes an item out that head has returned.
+func (q *queue) pop(it *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	i := slices.Index(q.items, it)
+	copy(q.items[1:], q.items[:i]) // few are overtaken
 	q.items[0] = nil
 	if q.items = q.items[1:]; len(q.items) == 0 {
 		q.items = nil
@@ -122,6 +140,13 @@ func (q *queue) close() {
 	q.room.Broadcast()
 }
 
+// isOver reports whether there is nothing left, and nothing will come.
+func (q *queue) isOver() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed && len(q.items) == 0
+}
+
 func (q *queue) isClosed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -141,7 +166,7 @@ func (d *Disk) Submit(b *Batch, done func(error)) {
 	}
 	switch {
 	case it.wantBig && it.bytes >= hugeBytes:
-		it.ready = make(chan struct{})
+		it.ready, it.loose = make(chan struct{}), b.Loose
 	case it.wantBig:
 		it.unwrit = true
 	}
@@ -160,7 +185,7 @@ func (d *Disk) commitLoop() {
 	many := false // batches came together last time
 	for {
 		it := d.queue.head(len(d.purges) == 0)
-		if it == nil && d.queue.isClosed() {
+		if it == nil && d.queue.isOver() {
 			return
 		}
 		if many && d.opts.Yield != nil {
@@ -230,7 +255,7 @@ func (d *Disk) planGroup() (group []*item) {
 			d.releaseBig(it.big)
 			it.big = nil
 		}
-		d.queue.pop()
+		d.queue.pop(it)
 		group = append(group, it)
 	}
 	return group

@@ -133,6 +133,10 @@ type Batch struct {
 	// Reserve lets it use half of the space kept back for the day the store is full: it carries
 	// what others have decided and cannot well be refused. Whoever decides must look at Usage.
 	Reserve bool
+
+	// Loose lets batches that come later overtake it while large data of it is being written: nothing
+	// that others do depends on their order.
+	Loose bool
 }
 
 // Line is a sequence of batches each of which builds on those before it, as the

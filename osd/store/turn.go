@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // takeRoom gives a batch that lacked room another chance. The large data of later batches may have been
@@ -17,16 +18,16 @@ func (d *Disk) takeRoom(it *item) {
 	}
 	write()
 	for full := it.err == nil; full || errors.Is(it.err, ErrNoSpace); { // without large data, or with: its small part had no room
-		if !d.giveBack() {
+		if !d.giveBack(it) {
 			return
 		}
 		write()
 	}
 }
 
-// giveBack frees what the last batch behind the first has taken; false: nobody has.
-func (d *Disk) giveBack() bool {
-	behind := d.queue.behind()
+// giveBack frees what the last batch but one has taken; false: nobody has.
+func (d *Disk) giveBack(but *item) bool {
+	behind := d.queue.others(but)
 	for i := len(behind) - 1; i >= 0; i-- {
 		it := behind[i]
 		if it.ready != nil {
@@ -41,11 +42,11 @@ func (d *Disk) giveBack() bool {
 	return false
 }
 
-// behind returns the items behind the first.
-func (q *queue) behind() []*item {
+// others returns all items but one that head has returned: those behind it, and those it has overtaken.
+func (q *queue) others(but *item) []*item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return append([]*item(nil), q.items[min(1, len(q.items)):]...)
+	return slices.DeleteFunc(slices.Clone(q.items), func(it *item) bool { return it == but })
 }
 
 func (q *queue) anyBehind() bool {

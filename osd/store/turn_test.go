@@ -37,7 +37,7 @@ func TestRoomInTurn(t *testing.T) {
 		d.Submit(&Batch{Ops: []Op{writeOp(string(rune('a'+i)), 0, bytes.Repeat([]byte{byte('a' + i)}, blocks*blockBytes))}}, func(err error) { errs[i] <- err })
 	}
 	d.writeWaiting()
-	if behind := d.queue.behind(); len(behind) != 1 || len(behind[0].big) == 0 {
+	if behind := d.queue.others(d.queue.head(false)); len(behind) != 1 || len(behind[0].big) == 0 {
 		t.Fatal("the later batch has not written its data")
 	}
 	d.bulk.mu.Lock()

@@ -1,0 +1,105 @@
+package client_test
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/placement"
+)
+
+// TestChunkHedgedPut: a shard that is late is given to another OSD as well, if there is one and not all are slow. Whoever
+// has it first is its holder; the slow one is then left alone for a while.
+func TestChunkHedgedPut(t *testing.T) {
+	const slow, takes = placement.OSDID(2), 10 * time.Second
+	for _, c := range []struct {
+		name    string
+		osds    int
+		takes   func(placement.OSDID) time.Duration
+		within  time.Duration
+		hedged  int64
+		without bool // slow holds nothing of the first chunk, and is not asked for the second
+	}{
+		{"one is slow", 7, func(osd placement.OSDID) time.Duration {
+			if osd == slow {
+				return takes
+			}
+			return 0
+		}, time.Second, 1, true},
+		{"the other one is slower", 7, func(osd placement.OSDID) time.Duration {
+			switch osd {
+			case slow:
+				return time.Second
+			case 6:
+				return takes
+			}
+			return 0
+		}, 2 * time.Second, 1, false},
+		{"with no other", 6, func(osd placement.OSDID) time.Duration {
+			if osd == slow {
+				return takes
+			}
+			return 0
+		}, takes + time.Second, 0, false},
+		{"all are slow", 7, func(placement.OSDID) time.Duration { return takes }, takes + time.Second, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, h, data := oneChunk(t, c.osds)
+				for c.osds == 7 { // until it is the turn of osd.0 to osd.5
+					if osds, _ := h.Place(t.Context(), "", 6, nil, nil); osds[0] == 6 {
+						break
+					}
+				}
+				var slowPuts atomic.Int32
+				h.Before(func(ctx context.Context, call clienttest.HolderCall) error {
+					if call.What != "put" {
+						return nil
+					}
+					if call.OSD == slow {
+						slowPuts.Add(1)
+					}
+					timer := time.NewTimer(c.takes(call.OSD))
+					defer timer.Stop()
+					select {
+					case <-timer.C:
+					case <-ctx.Done():
+					}
+					return nil
+				})
+				began := time.Now()
+				mustWrite(t, p, "o", data)
+				if took := time.Since(began); took > c.within {
+					t.Errorf("it took %s, want at most %s", took, c.within)
+				}
+				checkRead(t, p, "o", data)
+				st := p.ChunkStats()
+				if st.Hedged != c.hedged || st.Replaced != 0 {
+					t.Errorf("%+v, want %d hedged", st, c.hedged)
+				}
+				e := entries(p)[0]
+				l := layoutOf(t, p, e)
+				fp, _ := chunk.FingerprintOf(e)
+				for i, osd := range l.Holders {
+					if !slices.Contains(h.Shards(osd), client.ShardID{Chunk: fp, Gen: l.Gen, Index: i}) {
+						t.Errorf("shard %d is not on %s", i, osd)
+					}
+				}
+				if slices.Contains(l.Holders, slow) == c.without {
+					t.Errorf("the holders are %v", l.Holders)
+				}
+				before := slowPuts.Load()
+				mustWrite(t, p, "o2", randomBytes(99, len(data)))
+				if asked := slowPuts.Load() > before; c.without && asked {
+					t.Error("the slow one was asked again at once")
+				}
+			})
+		})
+	}
+}
