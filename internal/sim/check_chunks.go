@@ -244,9 +244,12 @@ func (pl *plane) holds(h placement.OSDID, k store.Key) bool {
 	return !isMissing(n.disk.st, k)
 }
 
-// missing names a shard that a holder lacks, "" if there is none.
+// missing names a shard that a holder lacks, or a chunk that is condemned though somebody refers to it, "" if there is none.
 func (s *chunkScan) missing() string {
 	for _, fp := range s.order {
+		if e := s.entries[fp]; e.condemned && len(e.refs) > 0 {
+			return fmt.Sprintf("chunk %s is condemned, and has %d references", fp, len(e.refs))
+		}
 		l := &s.entries[fp].layout
 		for i, h := range l.Holders {
 			if !s.pl.holds(h, shardAt(s.pl.pool(), fp, l.Gen, i)) {

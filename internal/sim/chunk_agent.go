@@ -62,7 +62,11 @@ func (g *agent) do(f *fiber, pool placement.PoolID, name string, op *objects.Op)
 	if placement.IsRecord(name) {
 		op.AsRecord()
 	}
-	op.At(time.Unix(0, g.wall()))
+	return g.doAsItIs(f, pool, name, op.At(time.Unix(0, g.wall())))
+}
+
+// doAsItIs is do for operations that say what time it is.
+func (g *agent) doAsItIs(f *fiber, pool placement.PoolID, name string, op *objects.Op) (*objects.Result, error) {
 	req, payload := op.Request(name)
 	d, err := g.run(f, core.Op{Pool: pool, Object: name, Write: op.Writes()}, &agentCall{req: req, payload: payload, write: op.Writes()})
 	if err != nil {

@@ -24,23 +24,41 @@ var careSettings = chunkcare.Settings{
 
 // care looks after chunks beside an OSD, in one life of it, with the production code.
 type care struct {
-	f *fiber
-	g *agent
-	n *osd
+	f       *fiber
+	settler *fiber
+	g       *agent
+	n       *osd
+	pl      *plane
+	seen    *placement.Map // the newest map
+	m       *placement.Map // as the care is told
+}
+
+// settlingKey marks contexts of the settler.
+type settlingKey struct{}
+
+// at is the fiber that asks.
+func (x *care) at(ctx context.Context) *fiber {
+	if ctx.Value(settlingKey{}) != nil {
+		return x.settler
+	}
+	return x.f
 }
 
 // startCare begins the care of an OSD that starts.
 func (pl *plane) startCare(n *osd) {
 	pl.spawn(&n.process, func(f *fiber) {
-		x := &care{f: f, g: pl.newAgent(&n.process), n: n}
+		x := &care{f: f, g: pl.newAgent(&n.process), n: n, pl: pl}
 		x.g.late = 0.006
 		c, err := chunkcare.New(chunkcare.Options{
 			Self: n.id, Cluster: x, Shards: careShards{x}, Groups: x, Clock: x, Log: slog.New(slog.DiscardHandler), Parallel: 1,
 			Page: 1 + pl.w.rng.IntN(20), Settings: func(*placement.Map) chunkcare.Settings { return careSettings }, Mutant: pl.w.o.Care,
+			Chunks:      func(placement.PoolID) (chunkcare.Chunker, error) { return settler{x}, nil },
+			SettleRules: func(*placement.Map) chunkcare.SettleRules { return settleRules },
 		})
 		if err != nil {
 			panic(err) // options of the simulation
 		}
+		x.settler = pl.spawn(&n.process, func(f *fiber) { x.settle(f, c) })
 		for !f.dead {
 			f.pause(pl.w.rand(50*time.Millisecond, 600*time.Millisecond))
 			if n.booted {
@@ -107,18 +125,31 @@ func (x *care) Led() (led []chunkcare.Led) {
 	return led
 }
 
-// Map implements chunkcare.Cluster.
-func (x *care) Map() *placement.Map { return x.g.mapNow() }
+// Map implements chunkcare.Cluster. Objects are small here, and so must be what is settled.
+func (x *care) Map() *placement.Map {
+	if m := x.g.mapNow(); m != x.seen {
+		x.seen, x.m = m, m.Clone()
+		for i := range x.m.Pools {
+			x.m.Pools[i].Chunks.ChunkSize = slotBytes
+		}
+	}
+	return x.m
+}
 
 // Do implements chunkcare.Cluster.
-func (x *care) Do(_ context.Context, pool placement.PoolID, name string, op *objects.Op) (*objects.Result, error) {
-	return x.g.do(x.f, pool, name, op)
+func (x *care) Do(ctx context.Context, pool placement.PoolID, name string, op *objects.Op) (*objects.Result, error) {
+	f, w := x.at(ctx), x.g.w
+	res, err := x.g.do(f, pool, name, op)
+	if kind, ok := placement.RecordOf(name); ok && (kind == placement.VoidChunk || kind == placement.VoidRef) && w.faults && w.chance(0.2) {
+		f.pause(w.rand(0, careSettings.GCInterval)) // others may do much before what is forbidden now goes
+	}
+	return res, err
 }
 
 // Refs implements chunkcare.Cluster.
-func (x *care) Refs(_ context.Context, pool placement.PoolID, object string) (refs []chunk.Ref, err error) {
+func (x *care) Refs(ctx context.Context, pool placement.PoolID, object string) (refs []chunk.Ref, err error) {
 	for off := uint64(0); ; off = refs[len(refs)-1].Range.To {
-		res, err := x.g.do(x.f, pool, object, new(objects.Op).ReadRefs(off, 2))
+		res, err := x.g.do(x.at(ctx), pool, object, new(objects.Op).ReadRefs(off, 2))
 		if errors.Is(err, objects.ErrNotFound) {
 			return nil, nil
 		}
@@ -134,13 +165,24 @@ func (x *care) Refs(_ context.Context, pool placement.PoolID, object string) (re
 }
 
 // List implements chunkcare.Cluster.
-func (x *care) List(_ context.Context, id placement.PGID, kind placement.RecordKind, after string, limit int) ([]string, bool, error) {
-	return x.g.list(x.f, id, kind, after, limit)
+func (x *care) List(ctx context.Context, id placement.PGID, kind placement.RecordKind, after string, limit int) ([]string, bool, error) {
+	for {
+		names, more, err := x.g.list(x.at(ctx), id, kind, after, limit)
+		if err != nil || ctx.Value(settlingKey{}) == nil || len(names) == 0 {
+			return names, more, err
+		}
+		// Those who use the other objects look at them without chunks.
+		after = names[len(names)-1]
+		names = slices.DeleteFunc(names, func(n string) bool { return n[0] != 'c' })
+		if len(names) > 0 || !more {
+			return names, more, nil
+		}
+	}
 }
 
 // Place implements chunkcare.Cluster.
-func (x *care) Place(_ context.Context, id placement.PGID, count int, avoid []placement.OSDID) ([]placement.OSDID, error) {
-	return x.g.place(x.f, id, count, avoid)
+func (x *care) Place(ctx context.Context, id placement.PGID, count int, avoid []placement.OSDID) ([]placement.OSDID, error) {
+	return x.g.place(x.at(ctx), id, count, avoid)
 }
 
 // place chooses OSDs for shards. It is advice: here by the map that the agent happens to have.
@@ -158,19 +200,19 @@ func (g *agent) place(f *fiber, id placement.PGID, count int, avoid []placement.
 type careShards struct{ *care }
 
 // Put implements chunkcare.Shards.
-func (x careShards) Put(_ context.Context, at placement.OSDID, id chunkcare.ShardID, data []byte) error {
-	return x.g.callOSD(x.f, at, func(n *osd, answer func(shardAnswer)) { n.putShard(id, data, answer) }).err
+func (x careShards) Put(ctx context.Context, at placement.OSDID, id chunkcare.ShardID, data []byte) error {
+	return x.g.callOSD(x.at(ctx), at, func(n *osd, answer func(shardAnswer)) { n.putShard(id, data, answer) }).err
 }
 
 // Get implements chunkcare.Shards.
-func (x careShards) Get(_ context.Context, at placement.OSDID, id chunkcare.ShardID) ([]byte, error) {
-	a := x.g.callOSD(x.f, at, func(n *osd, answer func(shardAnswer)) { n.getShard(id, true, answer) })
+func (x careShards) Get(ctx context.Context, at placement.OSDID, id chunkcare.ShardID) ([]byte, error) {
+	a := x.g.callOSD(x.at(ctx), at, func(n *osd, answer func(shardAnswer)) { n.getShard(id, true, answer) })
 	return a.data, a.err
 }
 
 // Stat implements chunkcare.Shards.
-func (x careShards) Stat(_ context.Context, at placement.OSDID, id chunkcare.ShardID, verify bool) (h chunkcare.Held, _ error) {
-	a := x.g.callOSD(x.f, at, func(n *osd, answer func(shardAnswer)) { n.getShard(id, verify, answer) })
+func (x careShards) Stat(ctx context.Context, at placement.OSDID, id chunkcare.ShardID, verify bool) (h chunkcare.Held, _ error) {
+	a := x.g.callOSD(x.at(ctx), at, func(n *osd, answer func(shardAnswer)) { n.getShard(id, verify, answer) })
 	if a.err == nil {
 		h = a.held[0]
 	}
@@ -178,13 +220,13 @@ func (x careShards) Stat(_ context.Context, at placement.OSDID, id chunkcare.Sha
 }
 
 // Drop implements chunkcare.Shards.
-func (x careShards) Drop(_ context.Context, at placement.OSDID, ids []chunkcare.ShardID) error {
+func (x careShards) Drop(ctx context.Context, at placement.OSDID, ids []chunkcare.ShardID) error {
 	ids = slices.Clone(ids)
-	return x.g.callOSD(x.f, at, func(n *osd, answer func(shardAnswer)) { n.dropShards(ids, answer) }).err
+	return x.g.callOSD(x.at(ctx), at, func(n *osd, answer func(shardAnswer)) { n.dropShards(ids, answer) }).err
 }
 
 // List implements chunkcare.Shards.
-func (x careShards) List(_ context.Context, at placement.OSDID, pool placement.PoolID, after *chunkcare.ShardID, limit int) ([]chunkcare.Held, bool, error) {
-	a := x.g.callOSD(x.f, at, func(n *osd, answer func(shardAnswer)) { n.listShards(pool, after, limit, answer) })
+func (x careShards) List(ctx context.Context, at placement.OSDID, pool placement.PoolID, after *chunkcare.ShardID, limit int) ([]chunkcare.Held, bool, error) {
+	a := x.g.callOSD(x.at(ctx), at, func(n *osd, answer func(shardAnswer)) { n.listShards(pool, after, limit, answer) })
 	return a.held, a.more, a.err
 }

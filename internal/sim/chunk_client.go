@@ -3,15 +3,11 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	objects "github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/chunk"
-	"github.com/cairnstore/cairn/internal/chunk/ec"
-	"github.com/cairnstore/cairn/internal/clock"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
-	"github.com/cairnstore/cairn/osd/chunkcare"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -93,19 +89,21 @@ func (c *chunkClient) operate(f *fiber) {
 	w := c.w
 	in := pick(w, c.pl.names())
 	switch x := w.rng.IntN(100); {
-	case x < 45:
+	case x < 6:
+		c.copy(f, in, slotBytes*w.rng.IntN(slots))
+	case x < 38:
 		c.put(f, in, slotBytes*w.rng.IntN(slots), w.rng.IntN(contents))
-	case x < 58: // somewhere, or over what may be a whole chunk
+	case x < 60: // somewhere, or over what may be a whole chunk
 		w.values++
 		in.kind, in.value, in.off = "patch", fmt.Sprintf("%d;", w.values), w.rng.IntN(slots*slotBytes)
-		if w.chance(0.5) {
+		if w.chance(0.7) {
 			in.value, in.off = fmt.Sprintf("%031d;", w.values), slotBytes*w.rng.IntN(slots)
 		}
 		c.write(f, in, new(objects.Op).Write(uint64(in.off), []byte(in.value)))
-	case x < 62:
+	case x < 63:
 		in.kind, in.off = "chop", w.rng.IntN(slots*slotBytes)
 		c.write(f, in, new(objects.Op).Truncate(uint64(in.off)))
-	case x < 74:
+	case x < 72:
 		in.kind = "remove"
 		c.write(f, in, new(objects.Op).Remove(true))
 	default:
@@ -139,142 +137,53 @@ func (c *chunkClient) write(f *fiber, in input, op *objects.Op) error {
 
 // put makes a part of an object the bytes of a chunk.
 func (c *chunkClient) put(f *fiber, in input, off, n int) {
-	w, pool := c.w, c.pool()
-	data := content(n)
+	w, pool, k := c.w, c.pool(), c.maker(f)
 	red := c.pl.redundancy
 	if n%3 == 0 {
 		red = placement.Redundancy{Codec: placement.Replica, K: 1, M: red.M}
 	}
-	domain := chunk.Domain(chunk.ClusterDomain, red)
-	fp := chunk.Of(chunk.BLAKE3, domain, data)
+	in.kind, in.value, in.off = "patch", string(content(n)), off
 	for range 6 {
-		if w.chance(0.25) { // not shared with anybody
-			fp, domain = c.pl.ownFingerprint(data), ""
-		}
-		c.pl.contents[fp] = data
-		ref := chunk.Ref{Chunk: fp, Nonce: c.pl.nonce()}
-		back := chunk.BackRef{Nonce: ref.Nonce, Pool: pool, Object: in.object, At: c.g.wall()}
-		res, err := c.g.do(f, pool, fp.IndexName(), new(objects.Op).AssertExists().CmpAttrAbsent(chunk.LostAttr).
-			OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr).GetAttr(chunk.LayoutAttr))
-		switch {
-		case err == nil:
-			w.count["(chunks shared)"]++
-			if ref.Layout, err = chunk.DecodeLayout(res.Items[4].Data); err != nil {
-				w.failf("layout of %s: %v", fp, err)
-				return
-			}
-		case errors.Is(err, objects.ErrConflict): // it is lost as far as anybody knows
-			fp, domain = c.pl.ownFingerprint(data), ""
-			continue
-		case !errors.Is(err, objects.ErrNotFound):
+		ref, err := k.make(pool, in.object, content(n), red)
+		if err != nil {
 			return
-		default:
-			l, again := c.store(f, pool, fp, domain, data, red, &back)
-			if again {
-				continue
-			}
-			if l.Gen == 0 {
-				return
-			}
-			ref.Layout = l
 		}
 		if w.o.Slip == DropFirst {
 			c.dropFirst(f, pool, in.object, off)
 		}
-		in.kind, in.value, in.off = "patch", string(data), off
 		if err := c.write(f, in, new(objects.Op).SetRef(uint64(off), slotBytes, ref)); err == nil || errors.Is(err, objects.ErrTimeout) || f.dead {
 			return // if nobody knows, the audit finds out
 		}
-		_, _ = c.g.do(f, pool, fp.IndexName(), new(objects.Op).AssertExists().OmapRm(back.Key()))
-		if f.dead {
+		if k.abandon(pool, in.object, &ref); f.dead {
 			return
 		}
 	}
 }
 
-// store brings a chunk to its holders and makes its entry. again: try from the start; no generation: do not.
-func (c *chunkClient) store(f *fiber, pool placement.PoolID, fp chunk.Fingerprint, domain string, data []byte, red placement.Redundancy, back *chunk.BackRef) (l chunk.Layout, again bool) {
-	w, m := c.w, c.g.mapNow()
-	none := chunk.Layout{}
-	l = chunk.Layout{Gen: chunk.Gen(w.rng.Uint64() | 1), Size: slotBytes, Stored: slotBytes, Redundancy: red}
-	osds, err := c.g.place(f, placement.PGOf(m.Pool(pool), fp.IndexName()), red.Shards(), nil)
-	if err != nil || len(osds) < red.Shards() {
-		return none, false
+// copy makes a part of an object the bytes of a chunk that some other object refers to, without having them.
+func (c *chunkClient) copy(f *fiber, in input, off int) {
+	w, pool := c.w, c.pool()
+	res, err := c.g.do(f, pool, pick(w, c.pl.names()).object, new(objects.Op).ReadRefs(0, 100))
+	if err != nil || len(res.Items[0].Refs) == 0 {
+		return
 	}
-	l.Holders = osds
-	coder, err := ec.New(red)
+	r := pick(w, res.Items[0].Refs)
+	data := c.pl.contents[r.Chunk]
+	if len(data) != slotBytes {
+		return
+	}
+	ref, err := c.maker(f).adopt(pool, in.object, r.Chunk)
 	if err != nil {
-		w.failf("%v", err)
-		return none, false
+		return
 	}
-	pieces := coder.Encode(data, nil)
-	for i := range pieces {
-		pieces[i] = slices.Clone(pieces[i])
+	w.count["(chunks copied)"]++
+	in.kind, in.value, in.off = "patch", string(data), off
+	if err := c.write(f, in, new(objects.Op).SetRef(uint64(off), slotBytes, ref)); err != nil && !errors.Is(err, objects.ErrTimeout) && !f.dead {
+		c.maker(f).abandon(pool, in.object, &ref)
 	}
-	if w.o.Slip != EnterEarly && !c.putAll(f, pool, fp, &l, pieces) {
-		return none, false // what was stored is an orphan
-	}
-	if w.faults && w.chance(2*c.g.late) {
-		f.pause(w.rand(0, 3*careSettings.OrphanAge))
-	}
-	op := new(objects.Op).AssertAbsent().AssertNoRecord(chunk.VoidChunkName(l.Gen, fp)).
-		SetAttr(chunk.LayoutAttr, l.Append(nil)).OmapSet(back.Key(), back.Value())
-	if domain != "" {
-		op.SetAttr(chunk.DomainAttr, chunk.EncodeDomain(domain))
-	}
-	_, err = c.g.do(f, pool, fp.IndexName(), op)
-	switch {
-	case err == nil:
-		w.count["(chunks stored)"]++
-		return l, w.o.Slip == EnterEarly && !c.putAll(f, pool, fp, &l, pieces)
-	case errors.Is(err, objects.ErrExists), errors.Is(err, objects.ErrConflict):
-		for i, h := range l.Holders {
-			ids := []chunkcare.ShardID{{Pool: pool, Chunk: fp, Gen: l.Gen, Index: i}}
-			c.g.callOSD(f, h, func(n *osd, answer func(shardAnswer)) { n.dropShards(ids, answer) })
-		}
-		return none, !f.dead
-	}
-	return none, false
 }
 
-// putAll stores all shards at once. One holder that does not take its shard is replaced.
-func (c *chunkClient) putAll(f *fiber, pool placement.PoolID, fp chunk.Fingerprint, l *chunk.Layout, pieces [][]byte) bool {
-	put := func(which []int) (failed []int) {
-		_ = f.await(func(wake func()) {
-			left := len(which)
-			for _, i := range which {
-				id := chunkcare.ShardID{Pool: pool, Chunk: fp, Gen: l.Gen, Index: i}
-				c.g.callThen(l.Holders[i], func(n *osd, answer func(shardAnswer)) { n.putShard(id, pieces[i], answer) }, func(a shardAnswer) {
-					if a.err != nil {
-						failed = append(failed, i)
-					}
-					if left--; left == 0 {
-						wake()
-					}
-				})
-			}
-		})
-		return failed
-	}
-	all := make([]int, len(pieces))
-	for i := range all {
-		all[i] = i
-	}
-	failed := put(all)
-	if f.dead || len(failed) > 1 {
-		return false
-	}
-	if len(failed) == 1 {
-		m := c.g.mapNow()
-		next, err := c.g.place(f, placement.PGOf(m.Pool(pool), fp.IndexName()), 1, l.Holders)
-		if err != nil || len(next) == 0 {
-			return false
-		}
-		l.Holders[failed[0]] = next[0]
-		failed = put(failed)
-	}
-	return !f.dead && len(failed) == 0
-}
+func (c *chunkClient) maker(f *fiber) *maker { return &maker{pl: c.pl, w: c.w, g: c.g, f: f} }
 
 // dropFirst is what a client must not do, see DropFirst.
 func (c *chunkClient) dropFirst(f *fiber, pool placement.PoolID, object string, off int) {
@@ -325,7 +234,7 @@ func (c *chunkClient) read(f *fiber, in input) bool {
 		whole := true
 		for i := range it.Refs {
 			r := &it.Refs[i]
-			data, gone := c.fetch(f, r, call)
+			data, gone := c.maker(f).fetch(c.pool(), r, call)
 			switch {
 			case data == nil && !gone: // could not find out
 				return false
@@ -341,55 +250,4 @@ func (c *chunkClient) read(f *fiber, in input) bool {
 		}
 	}
 	return false
-}
-
-// fetch reads the chunk of a reference that was seen at a time or later. gone: the index does not have it.
-func (c *chunkClient) fetch(f *fiber, r *chunk.Ref, seen clock.Mono) (data []byte, gone bool) {
-	w, pool := c.w, c.pool()
-	l := r.Layout
-	for range 6 {
-		coder, err := ec.New(l.Redundancy)
-		if err != nil {
-			w.failf("chunk %s: %v", r.Chunk, err)
-			return nil, false
-		}
-		have, pieces := 0, make([][]byte, len(l.Holders))
-		for _, i := range w.rng.Perm(len(l.Holders)) {
-			if have == int(l.Redundancy.K) || l.Holders[i] == placement.NoOSD {
-				continue
-			}
-			id := chunkcare.ShardID{Pool: pool, Chunk: r.Chunk, Gen: l.Gen, Index: i}
-			a := c.g.callOSD(f, l.Holders[i], func(n *osd, answer func(shardAnswer)) { n.getShard(id, true, answer) })
-			if f.dead {
-				return nil, false
-			}
-			if a.err == nil {
-				pieces[i], have = a.data, have+1
-			}
-		}
-		if have == int(l.Redundancy.K) {
-			data, err := coder.Join(nil, pieces, int(l.Stored))
-			if want := c.pl.contents[r.Chunk]; err != nil || string(data) != string(want) {
-				w.failf("chunk %s reads as %q (%v), it is %q", r.Chunk, data, err, want)
-				return nil, false
-			}
-			return data, false
-		}
-		res, err := c.g.do(f, pool, r.Chunk.IndexName(), new(objects.Op).GetAttr(chunk.LayoutAttr))
-		switch {
-		case errors.Is(err, objects.ErrNotFound):
-			if w.now.Sub(seen) < careSettings.GCInterval {
-				w.failf("chunk %s went away %v after it was seen", r.Chunk, w.now.Sub(seen))
-			}
-			return nil, true
-		case err != nil:
-			return nil, false
-		}
-		if l, err = chunk.DecodeLayout(res.Items[0].Data); err != nil {
-			w.failf("layout of %s: %v", r.Chunk, err)
-			return nil, false
-		}
-		f.pause(w.rand(0, 200*time.Millisecond))
-	}
-	return nil, false
 }

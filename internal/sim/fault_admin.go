@@ -47,8 +47,12 @@ func (w *world) createPools() {
 			w.mons.down(placement.OSDID(i))
 		}
 	}
-	for _, p := range w.k.pools {
-		w.mons.must(&fsm.PoolCreate{Name: p.name, Size: p.size, MinSize: p.minSize, PGNum: p.pgNum})
+	for i, p := range w.k.pools {
+		c := &fsm.PoolCreate{Name: p.name, Size: p.size, MinSize: p.minSize, PGNum: p.pgNum}
+		if i == 0 && w.o.Chunks {
+			c.Chunks = settlePolicy
+		}
+		w.mons.must(c)
 	}
 }
 
