@@ -32,6 +32,7 @@ type Options struct {
 	Chunks  string          // how the pool keeps chunks, such as 4:2:rs; "": three copies of objects, no chunks
 	Chunk   uint32          // bytes of a chunk; 0: the pool's default
 	Dedup   string          // who shares chunks; "": the pool's default
+	Size    uint32          // copies of what is not in chunks; 0: the pool's default with chunks, else 3
 	Ceph    string          // directory of a running Ceph cluster to alternate with; "": none
 	Slow    float64         // each row that writes is measured again with the last OSD's device so many times as slow; 0: none is
 	Profile string          // directory for a CPU profile of every daemon in every row; "": none
@@ -108,7 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{
-		Name: poolName, Size: poolSize(o.Chunks), PGNum: o.PGs, Chunks: o.Chunks, ChunkSize: o.Chunk, Dedup: o.Dedup,
+		Name: poolName, Size: poolSize(&o), PGNum: o.PGs, Chunks: o.Chunks, ChunkSize: o.Chunk, Dedup: o.Dedup,
 	}); err != nil {
 		return err
 	}
@@ -165,9 +166,9 @@ func Run(ctx context.Context, o Options) (err error) {
 }
 
 // poolSize leaves it to the monitors in how many copies a pool with chunks keeps the rest.
-func poolSize(chunks string) uint32 {
-	if chunks != "" {
-		return 0
+func poolSize(o *Options) uint32 {
+	if o.Chunks != "" || o.Size != 0 {
+		return o.Size
 	}
 	return copies
 }

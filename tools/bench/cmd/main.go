@@ -52,6 +52,7 @@ func newCommand() *cobra.Command {
 	f.IntVar(&o.Cluster.OSDs, "osds", 3, "OSDs, each on a host of its own")
 	f.StringVar(&o.Chunks, "chunks", "", "how the pool keeps chunks, such as 4:2:rs, which wants --osds 6; Ceph's pool is erasure-coded the same way (default: three copies)")
 	f.Uint32Var(&o.Chunk, "chunk-size", 0, "bytes of a chunk (default: the pool's)")
+	f.Uint32Var(&o.Size, "size", 0, "copies of what is not in chunks (default: the pool's with chunks, else 3)")
 	f.StringVar(&o.Dedup, "dedup", "", "who shares chunks: tenant, cluster or off (default: the pool's)")
 	f.StringVar(&o.Ceph, "ceph", "", "directory of a running Ceph cluster, with ceph.conf and run/*.pid, to alternate with")
 	f.Float64Var(&o.Slow, "slow-osd", 0, "measure what writes again, with the last OSD's device so many times as slow")
