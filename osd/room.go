@@ -142,7 +142,7 @@ func (s *shard) noRoom(g *pg.Group, x pg.Exec) pg.Event {
 		s.promised += bytes
 		return nil
 	}
-	return pg.ExecutedEvent{Handle: x.Handle, Code: wirepb.Code_NO_SPACE, Text: fmt.Sprintf("PG %s: %s is full: delete data or add OSDs", g.ID(), s.d.id)}
+	return pg.ExecutedEvent{Handle: x.Handle, Code: wirepb.Code_NO_SPACE, Text: fmt.Sprintf("PG %s: %s", g.ID(), s.d.fullText())}
 }
 
 // redeem ends what noRoom began.

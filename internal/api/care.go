@@ -28,6 +28,7 @@ type ChunkProblem struct {
 	Object string `json:"object,omitempty"`
 	Chunk  string `json:"chunk,omitempty"`
 	Text   string `json:"text"`
+	Since  string `json:"since,omitempty" doc:"When its OSD found it first; healed: when that happened"`
 }
 
 // ChunkCare is how the care for chunks is, of all OSDs that answered.
@@ -36,7 +37,7 @@ type ChunkCare struct {
 	Looked   int            `json:"looked" doc:"PGs whose entries have all been looked at since their primary leads them"`
 	Work     ChunkWork      `json:"work" doc:"Since the OSDs started"`
 	Chunks   ChunkStat      `json:"chunks"`
-	Problems []ChunkProblem `json:"problems" doc:"The latest"`
+	Problems []ChunkProblem `json:"problems" doc:"What is wrong, as far as it is known, and what was put right lately"`
 	Waiting  []string       `json:"waiting" doc:"What failed last and is tried again, and OSDs that did not answer"`
 	Runs     []ChunkCareRun `json:"runs" doc:"By OSD: what was done last because somebody asked for it"`
 }

@@ -17,14 +17,14 @@ import (
 
 // auditEntry looks for back-references of an entry that no object has, and removes those older than an age. It returns
 // whether any is left.
-func (c *Care) auditEntry(ctx context.Context, e *entry, age time.Duration) (left bool, err error) {
+func (c *Care) auditEntry(ctx context.Context, e *entry, age time.Duration, f *finds) (left bool, err error) {
 	before := c.o.Clock.Wall().Add(-age).UnixNano()
 	kvs, more := e.refs, e.more
 	for {
 		for _, kv := range kvs {
 			b, err := chunk.ParseBackRef(kv.Key, kv.Value)
 			if err != nil {
-				c.problem(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: err.Error()})
+				f.add(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: err.Error()})
 				left = true
 				continue
 			}
@@ -88,7 +88,7 @@ func (c *Care) leaked(ctx context.Context, fp chunk.Fingerprint, b chunk.BackRef
 
 // auditObject makes sure that the chunks that an object refers to know of it. It returns how many references are to
 // chunks that are not there.
-func (c *Care) auditObject(ctx context.Context, pool placement.PoolID, object string) (dangling int64, err error) {
+func (c *Care) auditObject(ctx context.Context, pool placement.PoolID, object string, f *finds) (dangling int64, err error) {
 	refs, err := c.o.Cluster.Refs(ctx, pool, object)
 	if err != nil {
 		return 0, fmt.Errorf("references of object %q: %w", object, err)
@@ -116,7 +116,7 @@ func (c *Care) auditObject(ctx context.Context, pool placement.PoolID, object st
 		if !has[id] {
 			continue
 		}
-		healed, err := c.heal(ctx, pool, r, &back)
+		healed, err := c.heal(ctx, pool, r, &back, f)
 		if err != nil {
 			return dangling, err
 		}
@@ -141,14 +141,17 @@ func (c *Care) knows(ctx context.Context, a at, key string) (bool, error) {
 
 // heal puts back a reference that a chunk's entry lacks. That is never as it should be: something broke a rule, or
 // records were lost.
-func (c *Care) heal(ctx context.Context, pool placement.PoolID, r *chunk.Ref, back *chunk.BackRef) (healed bool, err error) {
+func (c *Care) heal(ctx context.Context, pool placement.PoolID, r *chunk.Ref, back *chunk.BackRef, f *finds) (healed bool, err error) {
 	c.count(func(w *Work) { w.Dangling++ })
 	bad := func(kind, text string) (bool, error) {
-		c.problem(Problem{Kind: kind, Pool: pool, Object: back.Object, Chunk: r.Chunk, Text: text})
-		if kind == "healed" {
-			c.count(func(w *Work) { w.Healed++ })
+		p := Problem{Kind: kind, Pool: pool, Object: back.Object, Chunk: r.Chunk, Text: text}
+		if kind != "healed" {
+			f.add(p)
+			return false, nil
 		}
-		return kind == "healed", nil
+		c.happened(p)
+		c.count(func(w *Work) { w.Healed++ })
+		return true, nil
 	}
 	name := r.Chunk.IndexName()
 	_, err = c.o.Cluster.Do(ctx, pool, name, new(client.Op).AssertExists().OmapSet(back.Key(), back.Value()).RmAttr(chunk.CondemnedAttr))

@@ -75,20 +75,20 @@ type Care struct {
 	log  *slog.Logger
 	busy chan struct{} // holds one while a step is under way
 
-	mu       sync.Mutex // guards below
-	table    *placement.Table
-	groups   map[placement.PGID]*group
-	own      map[placement.PoolID]*turn // looking through the OSD's own shards
-	marks    map[at]*leaving            // of entries of which this OSD drops shards, see leavingAttr
-	sum      Work
-	problems []Problem
-	queue    []asked
-	begun    uint64  // runs that Begin was asked for
-	runs     uint64  // the last of them that has been done
-	running  string  // the one that is being done
-	last     *Report // of the last that has been done
-	failed   *turn   // the work that failed last and has not been done since
-	waiting  string  // why
+	mu      sync.Mutex // guards below
+	table   *placement.Table
+	groups  map[placement.PGID]*group
+	own     map[placement.PoolID]*turn // looking through the OSD's own shards
+	marks   map[at]*leaving            // of entries of which this OSD drops shards, see leavingAttr
+	sum     Work
+	events  []Problem // that were put right
+	queue   []asked
+	begun   uint64  // runs that Begin was asked for
+	runs    uint64  // the last of them that has been done
+	running string  // the one that is being done
+	last    *Report // of the last that has been done
+	failed  *turn   // the work that failed last and has not been done since
+	waiting string  // why
 
 	settling settling
 }
@@ -98,6 +98,8 @@ type group struct {
 	id    placement.PGID
 	clean bool
 	stat  Stat
+
+	problems [looks][]Problem // what the last look of each kind found
 
 	outbox, gc, voids, moved, light, deep turn
 
@@ -141,6 +143,7 @@ func New(o Options) (*Care, error) {
 	if o.Pause == nil {
 		o.Pause = pause
 	}
+	o.Cluster = newServed(o.Cluster, o.Clock)
 	return &Care{
 		o: o, log: o.Log, busy: make(chan struct{}, 1), settling: newSettling(),
 		groups: map[placement.PGID]*group{}, own: map[placement.PoolID]*turn{}, marks: map[at]*leaving{},
@@ -185,7 +188,7 @@ func (c *Care) each(ctx context.Context, n int, f func(i int) error) error {
 }
 
 // failuresMax is how much may fail in one go before the rest is left for later.
-const failuresMax = 8
+const failuresMax = 16
 
 // most is each, but what fails does not keep the others from being done, unless much does. It returns the first error.
 func (c *Care) most(ctx context.Context, n int, f func(i int) error) error {
@@ -203,7 +206,7 @@ type bearing struct {
 	n     int
 }
 
-// bear notes an error and returns nil as long as there are few.
+// bear notes an error and returns nil as long as there are few, or others do not suffer from them.
 func (b *bearing) bear(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -212,6 +215,9 @@ func (b *bearing) bear(ctx context.Context, err error) error {
 	defer b.mu.Unlock()
 	if b.first == nil {
 		b.first = err
+	}
+	if unserved(err) {
+		return nil
 	}
 	if b.n++; b.n < failuresMax {
 		return nil

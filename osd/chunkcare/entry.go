@@ -181,9 +181,10 @@ func (e *entry) unmoved(op *client.Op) *client.Op {
 	return op.SetAttr(movedAttr, binary.LittleEndian.AppendUint64(nil, e.version))
 }
 
-// closely is how closely an entry is looked at, if others are so: one that is damaged is always read, until it is seen not to be.
+// closely is how closely an entry is looked at, if others are so: one that is damaged, or has lost shards that may only be
+// unreadable, is always read, until it is seen not to be.
 func (e *entry) closely(how level) level {
-	if e.damaged {
+	if e.lost {
 		return deep
 	}
 	return how

@@ -308,15 +308,15 @@ func TestModelMutants(t *testing.T) {
 	}{
 		{"GC deletes without a condition", 4, GCUnconditional, proper},
 		{"chunks are condemned without a condition", 1, CondemnBlind, proper},
-		{"GC without epochs", 7, GCNoEpoch, proper},
+		{"GC without epochs", 9, GCNoEpoch, proper},
 		{"the outbox is believed", 1, OutboxBlind, proper},
 		{"a shard counts before it is durable", 1, CountEarly, proper},
 		{"orphans without void records", 4, OrphanNoVoid, proper},
 		{"audit without void records", 1, AuditNoVoid, proper},
 		{"an OSD drops a shard that is about to be its", 6, OrphanUnmarked, proper},
 		{"settling does not look whether the object was written meanwhile", 1, SettleBlind, proper},
-		{"settling gives up what may be set", 7, SettleAbandon, proper},
-		{"references dropped before the new one is durable", 13, None, dropFirst},
+		{"settling gives up what may be set", 17, SettleAbandon, proper},
+		{"references dropped before the new one is durable", 14, None, dropFirst},
 		{"a chunk is entered before its shards are durable", 1, None, earlyAck},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

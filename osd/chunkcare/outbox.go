@@ -11,8 +11,9 @@ import (
 )
 
 // outbox works off what objects of one PG dropped.
-func (c *Care) outbox(ctx context.Context, id placement.PGID) error {
-	return c.pages(ctx, id, placement.Outbox, func(names []string) (bool, error) {
+func (c *Care) outbox(ctx context.Context, g *group) error {
+	id, f := g.id, &finds{}
+	err := c.pages(ctx, id, placement.Outbox, func(names []string) (bool, error) {
 		// Records of one object need one look at it. They are older than the look, so their writes are, too.
 		var objects []string
 		records := map[string][]string{}
@@ -26,12 +27,14 @@ func (c *Care) outbox(ctx context.Context, id placement.PGID) error {
 			}
 			records[o] = append(records[o], n)
 		}
-		return true, c.most(ctx, len(objects), func(i int) error { return c.drop(ctx, id.Pool, objects[i], records[objects[i]]) })
+		return true, c.most(ctx, len(objects), func(i int) error { return c.drop(ctx, id.Pool, objects[i], records[objects[i]], f) })
 	})
+	c.found(g, ofOutbox, f, err == nil)
+	return err
 }
 
 // drop carries out outbox records of an object.
-func (c *Care) drop(ctx context.Context, pool placement.PoolID, object string, records []string) error {
+func (c *Care) drop(ctx context.Context, pool placement.PoolID, object string, records []string, f *finds) error {
 	has, err := c.nonces(ctx, pool, object)
 	if err != nil {
 		return err
@@ -49,7 +52,7 @@ func (c *Care) drop(ctx context.Context, pool placement.PoolID, object string, r
 		}
 		list, err := chunk.DecodeDropped(res.Items[0].Data)
 		if err != nil {
-			c.problem(Problem{Kind: "damaged", Pool: pool, Object: object, Text: fmt.Sprintf("an outbox record cannot be read: %v", err)})
+			f.add(Problem{Kind: "damaged", Pool: pool, Object: object, Text: fmt.Sprintf("an outbox record cannot be read: %v", err)})
 			continue // whom it names cannot be told; the audit finds them
 		}
 		for _, d := range list {

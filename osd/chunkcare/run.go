@@ -125,11 +125,9 @@ func (c *Care) Step(ctx context.Context) {
 	where := holdersOf(m)
 	c.small(ctx, groups, set)
 	for _, g := range groups {
-		if g.light.last.IsZero() {
-			continue
-		}
 		// An OSD came, went, or was marked out: who has lost shards is found without asking anybody. Otherwise now and then, so
-		// that what is known of chunks is not too old, but never more than a small part of the time.
+		// that what is known of chunks is not too old, but never more than a small part of the time. A PG that the OSD has just begun
+		// to lead need not wait for that until the others' holders have been asked for all they have.
 		every := max(countEvery, g.took*countPart)
 		if g.where != where {
 			every = 0
@@ -171,7 +169,7 @@ func (c *Care) Step(ctx context.Context) {
 // small does what does not take long.
 func (c *Care) small(ctx context.Context, groups []*group, set Settings) {
 	for _, g := range groups {
-		c.due(ctx, g, &g.outbox, set.OutboxEvery, "outbox", func() error { return c.outbox(ctx, g.id) })
+		c.due(ctx, g, &g.outbox, set.OutboxEvery, "outbox", func() error { return c.outbox(ctx, g) })
 	}
 	for _, g := range groups {
 		if g.clean {
@@ -200,7 +198,12 @@ func (g *group) again() level {
 func (c *Care) survey(ctx context.Context, g *group, s *sweep, where uint64) error {
 	began := c.o.Clock.Wall()
 	stat, err := c.sweep(ctx, g.id, s)
-	if err != nil && !errors.As(err, new(unauditedError)) {
+	complete := err == nil || errors.As(err, new(unauditedError))
+	c.found(g, ofIndex, &s.found, complete)
+	if s.audit {
+		c.found(g, ofRefs, &s.refs, err == nil)
+	}
+	if !complete {
 		return err
 	}
 	c.mu.Lock()
@@ -359,7 +362,7 @@ func (c *Care) answer(ctx context.Context, what string, pool placement.PoolID, a
 	r := &Report{OSD: int32(c.o.Self), What: what, Errors: []string{}, Problems: []Problem{}}
 	c.mu.Lock()
 	before := c.sum
-	c.problems = nil // what still is one is found again
+	c.events = nil
 	c.mu.Unlock()
 	where := holdersOf(m)
 	for _, g := range c.follow(set.DeepEvery) {
@@ -400,9 +403,9 @@ func (c *Care) asked(ctx context.Context, what string, g *group, set Settings, a
 	case AskVerify:
 		return c.survey(ctx, g, &sweep{how: deep, only: true}, where)
 	case AskAudit:
-		return errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where), c.objectsOf(ctx, g))
+		return errors.Join(c.outbox(ctx, g), c.survey(ctx, g, &sweep{how: light, audit: true, age: age}, where), c.objectsOf(ctx, g))
 	}
-	err := errors.Join(c.outbox(ctx, g.id), c.survey(ctx, g, &sweep{how: g.again()}, where))
+	err := errors.Join(c.outbox(ctx, g), c.survey(ctx, g, &sweep{how: g.again()}, where))
 	if !g.clean {
 		return errors.Join(err, errUnclean)
 	}

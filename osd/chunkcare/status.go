@@ -1,9 +1,10 @@
 package chunkcare
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
-	"github.com/cairnstore/cairn/internal/chunk"
 	"github.com/cairnstore/cairn/internal/chunk/report"
 	"github.com/cairnstore/cairn/placement"
 )
@@ -14,16 +15,6 @@ type Work = report.ChunkWork
 // Stat is what the last complete look at the entries of PGs found.
 type Stat = report.ChunkStat
 
-// Problem is something that people should know of, by name.
-type Problem struct {
-	Kind   string            `json:"kind"` // dangling, unreadable, damaged, healed
-	Pool   placement.PoolID  `json:"pool"`
-	Object string            `json:"object,omitempty"`
-	Chunk  chunk.Fingerprint `json:"-"`
-	Name   string            `json:"chunk,omitempty"` // Chunk for people
-	Text   string            `json:"text"`
-}
-
 // Status is how the care of one OSD is.
 type Status struct {
 	OSD      int32     `json:"osd"`
@@ -32,7 +23,7 @@ type Status struct {
 	Waiting  string    `json:"waiting"` // what failed last and is tried again, if anything
 	Work     Work      `json:"work"`
 	Chunks   Stat      `json:"chunks"`
-	Problems []Problem `json:"problems"` // the latest
+	Problems []Problem `json:"problems"` // what is wrong now, and what was put right lately
 	Running  string    `json:"running"`  // what is being done because somebody asked for it
 	Runs     uint64    `json:"runs"`     // the last such run that is done
 	Last     *Report   `json:"last"`     // of it
@@ -52,29 +43,16 @@ type Report struct {
 	Problems []Problem `json:"problems"`
 }
 
+func sortedGroups(groups map[placement.PGID]*group) []placement.PGID {
+	return slices.SortedFunc(maps.Keys(groups), func(a, b placement.PGID) int {
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Shard, b.Shard))
+	})
+}
+
 func (c *Care) count(f func(*Work)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(&c.sum)
-}
-
-// problem keeps and logs a problem. One that is known is not repeated.
-func (c *Care) problem(p Problem) {
-	if p.Chunk != (chunk.Fingerprint{}) {
-		p.Name = p.Chunk.String()
-	}
-	c.mu.Lock()
-	known := slices.Contains(c.problems, p)
-	if !known {
-		if len(c.problems) >= problemsMax {
-			c.problems = slices.Delete(c.problems, 0, 1)
-		}
-		c.problems = append(c.problems, p)
-	}
-	c.mu.Unlock()
-	if !known {
-		c.log.Error("a chunk needs attention", "osd", c.o.Self, "kind", p.Kind, "pool", p.Pool, "object", p.Object, "chunk", p.Name, "what", p.Text)
-	}
 }
 
 // Status returns how things are.
@@ -83,7 +61,7 @@ func (c *Care) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Status{
-		OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: append([]Problem{}, c.problems...),
+		OSD: int32(c.o.Self), PGs: len(c.groups), Work: c.sum, Problems: c.problemsNow(),
 		Waiting: c.waiting, Running: c.running, Runs: c.runs, Last: c.last, Settle: settle,
 	}
 	for _, g := range c.groups {

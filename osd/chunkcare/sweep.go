@@ -27,6 +27,7 @@ type sweep struct {
 	jobs []job
 
 	looks, audits bearing // what failed
+	found, refs   finds
 }
 
 // unauditedError says that a sweep did all it should, but could not hold all references against their objects. That can
@@ -76,7 +77,7 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 	}
 	e, err := c.entry(ctx, at{pool, fp})
 	if errors.Is(err, client.ErrCorrupt) {
-		c.problem(Problem{Kind: "damaged", Pool: pool, Chunk: fp, Text: err.Error()})
+		s.found.add(Problem{Kind: "damaged", Pool: pool, Chunk: fp, Text: err.Error()})
 		s.add(func(st *Stat) { st.Damaged++ })
 		return nil
 	}
@@ -85,7 +86,7 @@ func (c *Care) look(ctx context.Context, pool placement.PoolID, name string, s *
 	}
 	left := len(e.refs) > 0
 	if s.audit && left && !s.audits.full() {
-		if left, err = c.auditEntry(ctx, e, s.age); err != nil {
+		if left, err = c.auditEntry(ctx, e, s.age, &s.refs); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -191,10 +192,10 @@ func (c *Care) tally(e *entry, v *verdict, s *sweep) {
 	})
 	switch {
 	case unreadable:
-		c.problem(Problem{Kind: "unreadable", Pool: e.pool, Chunk: e.fp, Text: fmt.Sprintf(
+		s.found.add(Problem{Kind: "unreadable", Pool: e.pool, Chunk: e.fp, Text: fmt.Sprintf(
 			"%d of its %d shards can be reached, %d are needed; its holders are %v", readable, n, e.layout.Redundancy.K, e.layout.Holders)})
 	case bad != "":
-		c.problem(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: bad})
+		s.found.add(Problem{Kind: "damaged", Pool: e.pool, Chunk: e.fp, Text: bad})
 	}
 }
 
@@ -256,13 +257,15 @@ func (c *Care) mendedStat(st *Stat, e *entry, v *verdict, mended int) {
 // objectsOf makes sure of all references of all objects of a PG.
 func (c *Care) objectsOf(ctx context.Context, g *group) error {
 	var dangling atomic.Int64
+	f := &finds{}
 	err := c.pages(ctx, g.id, 0, func(names []string) (bool, error) {
 		return true, c.most(ctx, len(names), func(i int) error {
-			n, err := c.auditObject(ctx, g.id.Pool, names[i])
+			n, err := c.auditObject(ctx, g.id.Pool, names[i], f)
 			dangling.Add(n)
 			return err
 		})
 	})
+	c.found(g, ofObjects, f, err == nil)
 	if err != nil {
 		return unauditedError{err}
 	}

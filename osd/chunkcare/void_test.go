@@ -64,7 +64,7 @@ func TestHealBesideDeletion(t *testing.T) {
 	w.hold.Before(func(ctx context.Context, call clienttest.HolderCall) error {
 		if call.What == "drop" {
 			if healing++; healing == 1 {
-				_, err := w.care.auditObject(ctx, 1, "o")
+				_, err := w.care.auditObject(ctx, 1, "o", &finds{})
 				if err != nil {
 					t.Error(err)
 				}

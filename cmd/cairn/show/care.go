@@ -91,7 +91,11 @@ func chunkProblems(b *strings.Builder, list []api.ChunkProblem, waiting []string
 		if p.Chunk != "" {
 			fmt.Fprintf(b, " chunk %s", p.Chunk)
 		}
-		fmt.Fprintf(b, ": %s\n", p.Text)
+		fmt.Fprintf(b, ": %s", p.Text)
+		if p.Since != "" {
+			fmt.Fprintf(b, " (since %s)", p.Since)
+		}
+		b.WriteByte('\n')
 	}
 	for _, s := range waiting {
 		fmt.Fprintf(b, "waiting: %s\n", s)
