@@ -18,6 +18,7 @@ var (
 	ErrInvalidPartOrder = errors.New("parts are not in ascending order")
 	ErrPartTooSmall     = errors.New("part is smaller than the minimum")
 	ErrTooLarge         = errors.New("body is larger than allowed")
+	ErrObjectSize       = errors.New("the parts do not have the announced size together")
 	ErrBodySize         = errors.New("body does not have the announced size")
 	ErrDigest           = errors.New("body does not have the announced digest")
 	ErrRange            = errors.New("range is not in the object")
@@ -55,3 +56,19 @@ func keyErr(op string, b *Bucket, key string, err error) error {
 func nameErr(op, name string, err error) error {
 	return fmt.Errorf("%s bucket %q: %w", op, name, err)
 }
+
+// PartError is an error about one part of an upload that was to be completed.
+type PartError struct {
+	Number        int
+	Size, MinSize int64 // of ErrPartTooSmall
+	Err           error
+}
+
+func (e *PartError) Error() string {
+	if e.MinSize > 0 {
+		return fmt.Sprintf("part %d of %d bytes, all but the last need %d: %v", e.Number, e.Size, e.MinSize, e.Err)
+	}
+	return fmt.Sprintf("part %d: %v", e.Number, e.Err)
+}
+
+func (e *PartError) Unwrap() error { return e.Err }

@@ -352,11 +352,11 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 		p := have[want.Number]
 		switch {
 		case p == nil || hex.EncodeToString(p.Md5) != want.ETag:
-			return nil, fmt.Errorf("%w: part %d", ErrInvalidPart, want.Number)
+			return nil, &PartError{Number: want.Number, Err: ErrInvalidPart}
 		case want.Checksum != nil && (p.Checksum == nil || !bytes.Equal(want.Checksum, p.Checksum.Value)):
-			return nil, fmt.Errorf("%w: part %d has another checksum", ErrInvalidPart, want.Number)
+			return nil, &PartError{Number: want.Number, Err: fmt.Errorf("%w: it has another checksum", ErrInvalidPart)}
 		case i < len(in.Parts)-1 && p.Size < MinPartBytes:
-			return nil, fmt.Errorf("%w: part %d has %d bytes, all but the last need %d", ErrPartTooSmall, want.Number, p.Size, MinPartBytes)
+			return nil, &PartError{Number: want.Number, Size: int64(p.Size), MinSize: MinPartBytes, Err: ErrPartTooSmall}
 		}
 		ref := &bucketpb.PartRef{Number: p.Number, Id: p.Id, Size: p.Size, ChunkSize: p.ChunkSize, Domain: p.Domain}
 		if p.Checksum != nil {
@@ -372,7 +372,7 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 	case e.Size > MaxObjectBytes:
 		return nil, fmt.Errorf("%w: %d bytes, at most %d in an object", ErrTooLarge, e.Size, int64(MaxObjectBytes))
 	case in.Size > 0 && uint64(in.Size) != e.Size:
-		return nil, fmt.Errorf("%w: the parts have %d bytes, not %d", ErrBodySize, e.Size, in.Size)
+		return nil, fmt.Errorf("%w: they have %d bytes, not %d", ErrObjectSize, e.Size, in.Size)
 	}
 	if in.Checksum != nil {
 		sums, err := in.Checksum(uploadFrom(u.Upload), parts)

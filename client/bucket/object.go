@@ -236,6 +236,33 @@ func (o *Object) Part(n int) (off, size int64, err error) {
 	return 0, 0, keyErr("read", o.b, o.Key, ErrInvalidPart)
 }
 
+// PartInfo is a part of a multipart object.
+type PartInfo struct {
+	Number   int
+	Size     int64
+	Checksum *Checksum // nil: none was asked for
+}
+
+// PartList returns the parts of an object that was read with its body; none if it was not made of parts.
+func (o *Object) PartList() ([]PartInfo, error) {
+	if o.entry.Layout != bucketpb.Layout_PARTS {
+		return nil, nil
+	}
+	m, err := manifestOf(o.body)
+	if err != nil {
+		return nil, keyErr("read", o.b, o.Key, err)
+	}
+	var out []PartInfo
+	for _, p := range m.Parts {
+		info := PartInfo{Number: int(p.Number), Size: int64(p.Size)}
+		if len(p.Checksum) > 0 && len(o.Checksums) > 0 {
+			info.Checksum = &Checksum{Algorithm: o.Checksums[0].Algorithm, Value: p.Checksum}
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
 // Cond are the conditions of a change. The zero value has none.
 type Cond struct {
 	Absent bool   // there must be no object

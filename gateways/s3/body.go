@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,10 +117,10 @@ func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 	if p.size < 0 {
 		return nil, apiErr("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	}
-	if m := r.Header.Get("Content-Md5"); m != "" {
-		b, err := base64.StdEncoding.DecodeString(m)
+	if m, ok := r.Header["Content-Md5"]; ok {
+		b, err := base64.StdEncoding.DecodeString(strings.Join(m, ","))
 		if err != nil || len(b) != md5.Size {
-			return nil, apiErr("InvalidDigest", "The Content-MD5 you specified is not valid.")
+			return nil, apiErr("InvalidDigest", "The Content-MD5 you specified is not valid.").with("Content-MD5", m[0])
 		}
 		p.md5 = b
 	}
@@ -130,6 +131,11 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 	if p.alg, p.want, e = checksumHeader(r.Header); e != nil {
 		return e
 	}
+	defer func() {
+		if e == nil {
+			e = p.announced(r.Header.Get("X-Amz-Sdk-Checksum-Algorithm"), compute)
+		}
+	}()
 	for name := range strings.SplitSeq(strings.Join(r.Header.Values("X-Amz-Trailer"), ","), ",") {
 		suffix, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(name)), checksumPrefix)
 		if !ok {
@@ -138,9 +144,9 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 		a := checksumByName(suffix)
 		switch {
 		case a == nil:
-			return notImplemented("the checksum algorithm " + strings.ToUpper(suffix))
+			return unknownChecksum(suffix)
 		case p.alg != nil:
-			return apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.")
+			return apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		case p.chunked == nil || !p.chunked.trailing:
 			return apiErr("InvalidRequest", "A trailer is announced but the body has none.")
 		}
@@ -153,6 +159,21 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 	}
 	if p.alg != nil {
 		p.sum = p.alg.new()
+	}
+	return nil
+}
+
+// announced holds the algorithm that an SDK says it uses against the checksum that came.
+func (p *payload) announced(name string, compute *checksumAlgorithm) *apiError {
+	switch {
+	case name == "" || slices.Contains(furtherChecksums, strings.ToUpper(name)):
+		return nil
+	case checksumByName(name) == nil:
+		return unknownChecksum(name)
+	case p.want == nil && !p.promise && (compute == nil || p.alg != compute):
+		return apiErr("InvalidRequest", "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+	case (p.want != nil || p.promise) && !strings.EqualFold(p.alg.name, name):
+		return apiErr("InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.")
 	}
 	return nil
 }
@@ -263,7 +284,7 @@ func (q *request) readXML(v any, limit int64) (bool, *apiError) {
 	}
 	d := xml.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(v); err != nil {
-		e := apiErr("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema.")
+		e := malformedXML()
 		e.cause = err
 		return false, e
 	}

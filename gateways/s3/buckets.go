@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairnstore/cairn/client/bucket"
@@ -30,24 +32,55 @@ func (q *request) owner() xmlOwner {
 }
 
 type xmlBuckets struct {
-	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListAllMyBucketsResult"`
-	Owner   xmlOwner
-	Buckets []xmlBucket `xml:"Buckets>Bucket"`
+	XMLName           xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListAllMyBucketsResult"`
+	Owner             xmlOwner
+	Buckets           struct{ Bucket []xmlBucket }
+	ContinuationToken string `xml:",omitempty"`
+	Prefix            string `xml:",omitempty"`
 }
 
 type xmlBucket struct {
 	Name         string
 	CreationDate string
+	BucketRegion string `xml:",omitempty"`
 }
 
+// maxListBuckets is how many buckets a page may have.
+const maxListBuckets = 10_000
+
 func (q *request) listBuckets() error {
+	limit := maxListBuckets
+	if v := q.query.Get("max-buckets"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > maxListBuckets {
+			return apiErr("InvalidArgument", "Argument max-buckets must be an integer between 1 and %d.", maxListBuckets).with("ArgumentName", "max-buckets").with("ArgumentValue", v)
+		}
+		limit = n
+	}
+	after, e := parseToken(q.query)
+	if e != nil {
+		return e
+	}
 	infos, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
 	if err != nil {
 		return err
 	}
-	x := xmlBuckets{Owner: q.owner()}
+	region := q.query.Get("bucket-region")
+	paged := q.query.Has("max-buckets") || q.query.Has("prefix") || q.query.Has("continuation-token") || region != ""
+	x := xmlBuckets{Owner: q.owner(), Prefix: q.query.Get("prefix")}
 	for _, b := range infos {
-		x.Buckets = append(x.Buckets, xmlBucket{Name: b.Name, CreationDate: stamp(b.Created)})
+		if b.Name <= after || !strings.HasPrefix(b.Name, x.Prefix) || region != "" && region != q.s.o.Region {
+			continue
+		}
+		if len(x.Buckets.Bucket) == limit {
+			x.ContinuationToken = token(x.Buckets.Bucket[limit-1].Name)
+			break
+		}
+		xb := xmlBucket{Name: b.Name, CreationDate: stamp(b.Created)}
+		if paged {
+			xb.BucketRegion = q.s.o.Region // the older form of the request has none
+		}
+		x.Buckets.Bucket = append(x.Buckets.Bucket, xb)
 	}
 	q.writeXML(http.StatusOK, x)
 	return nil
@@ -66,13 +99,13 @@ func (q *request) createBucket() error {
 		return e
 	}
 	if l := in.LocationConstraint; l != "" && l != "US" && l != q.s.o.Region {
-		return apiErr("InvalidLocationConstraint", "The specified location constraint is not valid; this gateway serves the region '%s'.", q.s.o.Region).with("LocationConstraint", l)
+		return apiErr("InvalidLocationConstraint", "The specified location-constraint is not valid").with("LocationConstraint", l)
 	}
 	if q.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
 		return notImplemented("object lock")
 	}
-	if err := bucket.CheckName(q.bucket); err != nil {
-		return apiErr("InvalidBucketName", "The specified bucket is not valid: use 3 to 63 lower-case letters, digits, dots and dashes.").with("BucketName", q.bucket)
+	if err := bucket.CheckName(q.bucket); err != nil || reservedName(q.bucket) {
+		return apiErr("InvalidBucketName", "The specified bucket is not valid.").with("BucketName", q.bucket)
 	}
 	mine, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
 	if err != nil {

@@ -45,6 +45,17 @@ func checksumByName(name string) *checksumAlgorithm {
 
 func (a *checksumAlgorithm) header() string { return checksumPrefix + strings.ToLower(a.name) }
 
+// furtherChecksums are what Amazon knows besides ours.
+var furtherChecksums = []string{"MD5", "SHA512", "XXHASH128", "XXHASH3", "XXHASH64"}
+
+// unknownChecksum refuses an algorithm: as not built here, or as unknown to all.
+func unknownChecksum(name string) *apiError {
+	if slices.Contains(furtherChecksums, strings.ToUpper(name)) {
+		return notImplemented("the checksum algorithm " + strings.ToUpper(name))
+	}
+	return apiErr("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+}
+
 // parse decodes a checksum's value.
 func (a *checksumAlgorithm) parse(value string) ([]byte, *apiError) {
 	b, err := base64.StdEncoding.DecodeString(value)
@@ -66,9 +77,9 @@ func checksumHeader(h http.Header) (*checksumAlgorithm, []byte, *apiError) {
 		a := checksumByName(suffix)
 		switch {
 		case a == nil:
-			return nil, nil, notImplemented("the checksum algorithm " + strings.ToUpper(suffix))
+			return nil, nil, unknownChecksum(suffix)
 		case found != nil || len(vs) != 1:
-			return nil, nil, apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.")
+			return nil, nil, apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		v, err := a.parse(vs[0])
 		if err != nil {

@@ -46,7 +46,11 @@ func TestMultipartProtocol(t *testing.T) {
 			if c.algorithm != "" && r.header.Get("x-amz-checksum-"+c.algorithm) == "" {
 				t.Errorf("%+v: no checksum of part %d", c, i+1)
 			}
-			fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i+1, r.header.Get("Etag"))
+			fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag>", i+1, r.header.Get("Etag"))
+			if c.algorithm != "" {
+				fmt.Fprintf(&doc, "<Checksum%s>%s</Checksum%s>", c.algorithm, r.header.Get("x-amz-checksum-"+c.algorithm), c.algorithm)
+			}
+			doc.WriteString("</Part>")
 		}
 		var parts xmlParts
 		if err := xml.Unmarshal(g.want(call{method: "GET", path: path + "?" + id + "&max-parts=1"}, 200).body, &parts); err != nil {
@@ -115,7 +119,7 @@ func TestUploadPartCopyAndAbort(t *testing.T) {
 		if err := xml.Unmarshal(r.body, &res); err != nil || res.ChecksumCRC32 == "" {
 			t.Fatalf("%v: %s", err, r.body)
 		}
-		fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i+1, res.ETag)
+		fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumCRC32>%s</ChecksumCRC32></Part>", i+1, res.ETag, res.ChecksumCRC32)
 	}
 	for _, bad := range []string{"bytes=0-6000000", "bytes=7-", "x", "bytes=-5"} {
 		g.wantErr(part(3, bad), 400, "InvalidArgument")

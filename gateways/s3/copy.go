@@ -92,7 +92,7 @@ func (q *request) copyObject() error {
 	var alg *checksumAlgorithm
 	if name := q.r.Header.Get("X-Amz-Checksum-Algorithm"); name != "" {
 		if alg = checksumByName(name); alg == nil {
-			return notImplemented("the checksum algorithm " + name)
+			return unknownChecksum(name)
 		}
 	}
 	for try := 1; ; try++ {

@@ -58,10 +58,12 @@ var statuses = map[string]int{
 	"InvalidLocationConstraint":         http.StatusBadRequest,
 	"InvalidPart":                       http.StatusBadRequest,
 	"InvalidPartNumber":                 http.StatusRequestedRangeNotSatisfiable,
+	"InvalidObjectState":                http.StatusForbidden,
 	"InvalidPartOrder":                  http.StatusBadRequest,
 	"InvalidRange":                      http.StatusRequestedRangeNotSatisfiable,
 	"InvalidRequest":                    http.StatusBadRequest,
 	"InvalidStorageClass":               http.StatusBadRequest,
+	"InvalidToken":                      http.StatusBadRequest,
 	"InvalidURI":                        http.StatusBadRequest,
 	"KeyTooLongError":                   http.StatusBadRequest,
 	"MalformedTrailerError":             http.StatusBadRequest,
@@ -115,14 +117,15 @@ func toAPI(err error) *apiError {
 		{bucket.ErrNoSuchBucket, "NoSuchBucket", "The specified bucket does not exist."},
 		{bucket.ErrBucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty."},
 		{bucket.ErrNoSuchKey, "NoSuchKey", "The specified key does not exist."},
-		{bucket.ErrNoSuchUpload, "NoSuchUpload", "The specified multipart upload does not exist. It may have been completed or aborted."},
-		{bucket.ErrPrecondition, "PreconditionFailed", "At least one of the preconditions you specified did not hold."},
-		{bucket.ErrInvalidPartOrder, "InvalidPartOrder", "The parts must be listed in ascending order of their numbers."},
-		{bucket.ErrInvalidPart, "InvalidPart", "One or more of the specified parts could not be found, or has another entity tag or checksum."},
-		{bucket.ErrPartTooSmall, "EntityTooSmall", "A part other than the last is smaller than 5 MiB."},
+		{bucket.ErrNoSuchUpload, "NoSuchUpload", "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."},
+		{bucket.ErrPrecondition, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold."},
+		{bucket.ErrInvalidPartOrder, "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number."},
+		{bucket.ErrInvalidPart, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."},
+		{bucket.ErrPartTooSmall, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size"},
 		{bucket.ErrTooLarge, "EntityTooLarge", "The request is larger than what is allowed."},
-		{bucket.ErrBodySize, "IncompleteBody", "The body does not have the number of bytes that was announced."},
-		{bucket.ErrDigest, "BadDigest", "The Content-MD5 you specified did not match what was received."},
+		{bucket.ErrObjectSize, "InvalidRequest", "The provided 'x-amz-mp-object-size' header value does not match what was computed."},
+		{bucket.ErrBodySize, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"},
+		{bucket.ErrDigest, "BadDigest", "The Content-MD5 you specified did not match what we received."},
 		{bucket.ErrRange, "InvalidRange", "The requested range is not satisfiable."},
 		{bucket.ErrInvalidName, "InvalidArgument", "The name is not allowed."},
 		{bucket.ErrBusy, "OperationAborted", "A conflicting operation is in progress. Try again."},
@@ -141,6 +144,10 @@ func toAPI(err error) *apiError {
 	e = apiErr("InternalError", "The gateway met an internal error. Try again.")
 	e.cause = err
 	return e
+}
+
+func malformedXML() *apiError {
+	return apiErr("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema.")
 }
 
 // xmlError is the body of an error's answer.

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/cairnstore/cairn/client/bucket"
@@ -45,7 +46,7 @@ type xmlListV2 struct {
 	MaxKeys               int
 	KeyCount              int
 	IsTruncated           bool
-	ContinuationToken     string `xml:",omitempty"`
+	ContinuationToken     *string
 	NextContinuationToken string `xml:",omitempty"`
 	StartAfter            string `xml:",omitempty"`
 	Contents              []xmlObject
@@ -138,7 +139,7 @@ func (q *request) listObjects() error {
 		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), Marker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
 		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
 	}
-	if l.Truncated {
+	if l.Truncated && x.Delimiter != "" { // without one the last key is what goes on
 		x.NextMarker = encode(l.Last)
 	}
 	x.Contents, x.CommonPrefixes = q.contents(l, encode, true)
@@ -149,16 +150,32 @@ func (q *request) listObjects() error {
 // Continuation tokens hold the last name of the page before, behind a version.
 const tokenVersion = "1"
 
+func token(last string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(tokenVersion + last))
+}
+
+// parseToken returns the name after which a page begins. An empty token is as none.
+func parseToken(query url.Values) (string, *apiError) {
+	t := query.Get("continuation-token")
+	if t == "" {
+		return "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(t)
+	if err != nil || len(b) < 2 || string(b[:1]) != tokenVersion {
+		return "", apiErr("InvalidArgument", "The continuation token provided is incorrect").with("ArgumentName", "continuation-token").with("ArgumentValue", t)
+	}
+	return string(b[1:]), nil
+}
+
 func (q *request) listObjectsV2() error {
 	start := q.query.Get("start-after")
 	after := start
-	token := q.query.Get("continuation-token")
-	if q.query.Has("continuation-token") {
-		b, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil || len(b) < 1 || string(b[:1]) != tokenVersion {
-			return apiErr("InvalidArgument", "The continuation token provided is incorrect").with("ArgumentName", "continuation-token")
-		}
-		after = string(b[1:])
+	last, e := parseToken(q.query)
+	if e != nil {
+		return e
+	}
+	if last != "" {
+		after = last
 	}
 	l, encode, limit, err := q.list(after)
 	if err != nil {
@@ -167,10 +184,14 @@ func (q *request) listObjectsV2() error {
 	x := xmlListV2{
 		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), StartAfter: encode(start), Delimiter: encode(q.query.Get("delimiter")),
 		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
-		KeyCount: len(l.Objects) + len(l.Prefixes), ContinuationToken: token,
+		KeyCount: len(l.Objects) + len(l.Prefixes),
+	}
+	if q.query.Has("continuation-token") {
+		t := q.query.Get("continuation-token")
+		x.ContinuationToken = &t
 	}
 	if l.Truncated {
-		x.NextContinuationToken = base64.RawURLEncoding.EncodeToString([]byte(tokenVersion + l.Last))
+		x.NextContinuationToken = token(l.Last)
 	}
 	x.Contents, x.CommonPrefixes = q.contents(l, encode, q.query.Get("fetch-owner") == "true")
 	q.writeXML(http.StatusOK, x)
@@ -246,6 +267,7 @@ type xmlUpload struct {
 	StorageClass      string
 	Initiated         string
 	ChecksumAlgorithm string `xml:",omitempty"`
+	ChecksumType      string `xml:",omitempty"`
 }
 
 func (q *request) listUploads() error {
@@ -280,10 +302,14 @@ func (q *request) listUploads() error {
 		x.NextKeyMarker, x.NextUploadIDMarker = encode(l.LastKey), l.LastUpload
 	}
 	for _, u := range l.Uploads {
-		x.Uploads = append(x.Uploads, xmlUpload{
+		xu := xmlUpload{
 			Key: encode(u.Key), UploadID: u.ID, Initiator: q.owner(), Owner: q.owner(), StorageClass: "STANDARD",
 			Initiated: stamp(u.Started), ChecksumAlgorithm: u.Algorithm,
-		})
+		}
+		if u.Algorithm != "" {
+			xu.ChecksumType = checksumType(bucket.Checksum{Composite: !u.FullObject})
+		}
+		x.Uploads = append(x.Uploads, xu)
 	}
 	for _, p := range l.Prefixes {
 		x.CommonPrefixes = append(x.CommonPrefixes, xmlPrefix{encode(p)})

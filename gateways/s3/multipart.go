@@ -2,6 +2,7 @@ package s3
 
 import (
 	"encoding/xml"
+	"errors"
 	"hash"
 	"io"
 	"net/http"
@@ -32,7 +33,7 @@ func (q *request) createUpload() error {
 	if name != "" {
 		a := checksumByName(name)
 		if a == nil {
-			return notImplemented("the checksum algorithm " + name)
+			return unknownChecksum(name)
 		}
 		in.Algorithm = a.name
 		in.FullObject = typ == "FULL_OBJECT" || typ == "" && a.name == "CRC64NVME"
@@ -65,7 +66,7 @@ func (q *request) part() (*bucket.Bucket, int, bucket.Upload, error) {
 	}
 	n, err := strconv.Atoi(q.query.Get("partNumber"))
 	if err != nil || n < 1 || n > bucket.MaxParts {
-		return nil, 0, bucket.Upload{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
+		return nil, 0, bucket.Upload{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive.").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
 	}
 	u, err := b.Upload(q.ctx(), q.key, q.query.Get("uploadId"))
 	return b, n, u, err
@@ -169,6 +170,14 @@ func (x *xmlSums) field(algorithm string) *string {
 	return nil
 }
 
+// sum returns the checksum of an algorithm; "" if there is none.
+func (x *xmlSums) sum(algorithm string) string {
+	if f := x.field(algorithm); f != nil {
+		return *f
+	}
+	return ""
+}
+
 func (q *request) listParts() error {
 	limit, e := q.number("max-parts", bucket.MaxListEntries, bucket.MaxListEntries)
 	if e != nil {
@@ -258,12 +267,15 @@ func (q *request) completeUpload() error {
 	switch {
 	case e != nil:
 		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case len(in.Parts) == 0 || len(in.Parts) > bucket.MaxParts:
-		return apiErr("MalformedXML", "An upload is completed with 1 to %d parts.", bucket.MaxParts)
+	case !found || len(in.Parts) == 0 || len(in.Parts) > bucket.MaxParts:
+		return malformedXML()
 	}
 	c := bucket.CompleteInput{Cond: cond, Checksum: func(u bucket.Upload, parts []*bucket.Part) ([]bucket.Checksum, error) {
+		for i, p := range in.Parts {
+			if u.Algorithm != "" && !u.FullObject && p.sum(u.Algorithm) == "" {
+				return nil, apiErr("InvalidRequest", "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(u.Algorithm), in.Parts[i].PartNumber)
+			}
+		}
 		sums, err := combineChecksums(u, parts)
 		if err == nil && want != nil && len(sums) > 0 && sums[0].Algorithm == alg.name && string(sums[0].Value) != string(want) {
 			return nil, apiErr("BadDigest", "The %s you specified did not match the calculated checksum.", alg.name)
@@ -273,11 +285,14 @@ func (q *request) completeUpload() error {
 	if v := q.r.Header.Get("X-Amz-Mp-Object-Size"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil || n < 0 {
-			return apiErr("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+			return apiErr("InvalidRequest", "Value for x-amz-mp-object-size header is invalid: '%s'", v)
 		}
 		c.Size = n
 	}
 	for _, p := range in.Parts {
+		if p.PartNumber < 1 {
+			return apiErr("InvalidArgument", "PartNumber must be >= 1").with("ArgumentName", "PartNumber").with("ArgumentValue", itoa(p.PartNumber))
+		}
 		cp := bucket.CompletePart{Number: p.PartNumber, ETag: strings.Trim(strings.TrimSpace(p.ETag), `"`)}
 		for i := range checksumAlgorithms {
 			if a := &checksumAlgorithms[i]; *p.field(a.name) != "" {
@@ -290,7 +305,7 @@ func (q *request) completeUpload() error {
 	}
 	o, err := b.Complete(q.ctx(), q.key, q.query.Get("uploadId"), c)
 	if err != nil {
-		return err
+		return q.completeErr(err, in.Parts)
 	}
 	x := xmlCompleted{Location: "http://" + q.r.Host + q.r.URL.EscapedPath(), Bucket: q.bucket, Key: q.key, ETag: quote(o.ETag())}
 	for _, c := range o.Checksums {
@@ -312,4 +327,26 @@ func (q *request) abortUpload() error {
 	}
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// completeErr says which part an error of completing is about.
+func (q *request) completeErr(err error, parts []xmlCompletePart) error {
+	var bad *bucket.PartError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	e := toAPI(err)
+	if errors.Is(err, bucket.ErrPartTooSmall) {
+		e.with("ProposedSize", strconv.FormatInt(bad.Size, 10)).with("MinSizeAllowed", strconv.FormatInt(bad.MinSize, 10))
+	} else {
+		e.with("UploadId", q.query.Get("uploadId"))
+	}
+	e.with("PartNumber", itoa(bad.Number))
+	for _, p := range parts {
+		if p.PartNumber == bad.Number {
+			e.with("ETag", strings.Trim(strings.TrimSpace(p.ETag), `"`))
+			break
+		}
+	}
+	return e
 }

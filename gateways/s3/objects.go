@@ -89,6 +89,10 @@ func (q *request) putObject() error {
 	if e != nil {
 		return e
 	}
+	if p.sum == nil { // S3 computes this one if the client asks for none
+		p.alg = checksumByName("CRC64NVME")
+		p.sum = p.alg.new()
+	}
 	if p.size > bucket.MaxPutBytes {
 		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
 			with("ProposedSize", strconv.FormatInt(p.size, 10)).with("MaxSizeAllowed", strconv.FormatInt(bucket.MaxPutBytes, 10))
@@ -119,7 +123,7 @@ func matches(list, etag string) bool {
 // precondition says that a header that asks for "if changed" fails like the others.
 func readConditions(h http.Header, prefix string, o *bucket.Object, precondition bool) *apiError {
 	failed := func() *apiError {
-		return apiErr("PreconditionFailed", "At least one of the preconditions you specified did not hold.")
+		return apiErr("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
 	}
 	notModified := func() *apiError {
 		if precondition {
@@ -149,7 +153,8 @@ func readConditions(h http.Header, prefix string, o *bucket.Object, precondition
 type span struct {
 	off, size int64
 	partial   bool
-	parts     int // with partNumber: how many there are
+	parts     int              // with partNumber: how many there are
+	sum       *bucket.Checksum // with partNumber: the part's, if it has one
 }
 
 // parseRange reads a Range header. S3 serves a single range; anything else, and
@@ -209,16 +214,26 @@ func (q *request) span(o *bucket.Object) (span, error) {
 	if q.query.Has("partNumber") {
 		n, err := strconv.Atoi(q.query.Get("partNumber"))
 		if err != nil || n < 1 || n > bucket.MaxParts {
-			return span{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+			return span{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive.").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
 		}
 		if q.r.Header.Get("Range") != "" {
 			return span{}, apiErr("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
 		}
 		off, size, err := o.Part(n)
 		if errors.Is(err, bucket.ErrInvalidPart) {
-			return span{}, apiErr("InvalidPartNumber", "The requested partnumber is not satisfiable")
+			return span{}, apiErr("InvalidPartNumber", "The requested partnumber is not satisfiable.")
 		}
-		return span{off: off, size: size, partial: size > 0, parts: max(o.Parts, 0)}, err
+		s := span{off: off, size: size, partial: size > 0, parts: max(o.Parts, 0)}
+		if err == nil {
+			var parts []bucket.PartInfo
+			parts, err = o.PartList()
+			for _, p := range parts {
+				if p.Number == n {
+					s.sum = p.Checksum
+				}
+			}
+		}
+		return s, err
 	}
 	s, e := parseRange(q.r.Header.Get("Range"), o.Size)
 	if e != nil {
@@ -373,6 +388,10 @@ func (q *request) describe(o *bucket.Object, s span) {
 	} else if strings.EqualFold(q.r.Header.Get("X-Amz-Checksum-Mode"), "ENABLED") {
 		writeChecksums(h, o.Checksums, o.Parts)
 	}
+	if s.sum != nil && strings.EqualFold(q.r.Header.Get("X-Amz-Checksum-Mode"), "ENABLED") {
+		writeChecksums(h, []bucket.Checksum{*s.sum}, 0)
+		h.Set("x-amz-checksum-type", checksumType(o.Checksums[0]))
+	}
 	if s.parts > 0 {
 		h.Set("x-amz-mp-parts-count", itoa(s.parts))
 	}
@@ -437,6 +456,9 @@ func (q *request) deleteObjects() error {
 	if err != nil {
 		return err
 	}
+	if e := digested(q.r.Header); e != nil {
+		return e
+	}
 	var in xmlDelete
 	found, e := q.readXML(&in, maxDeleteXML)
 	switch {
@@ -445,7 +467,7 @@ func (q *request) deleteObjects() error {
 	case !found:
 		return apiErr("MissingRequestBodyError", "Request Body is empty")
 	case len(in.Objects) == 0 || len(in.Objects) > maxDeleteKeys:
-		return apiErr("MalformedXML", "A request must name 1 to %d keys.", maxDeleteKeys)
+		return malformedXML()
 	}
 	var x xmlDeleted
 	report := func(k xmlDeleteKey, err error) {

@@ -52,6 +52,8 @@ var routes = map[route]operation{
 
 	{onObject, http.MethodGet, ""}:            {"GetObject", (*request).getObject},
 	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", (*request).getObjectACL},
+	{onObject, http.MethodGet, "attributes"}:  {"GetObjectAttributes", (*request).getObjectAttributes},
+	{onObject, http.MethodPost, "restore"}:    {"RestoreObject", (*request).restoreObject},
 	{onObject, http.MethodGet, "tagging"}:     {"GetObjectTagging", (*request).getObjectTagging},
 	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", (*request).getObject},
 	{onObject, http.MethodHead, ""}:           {"HeadObject", (*request).headObject},
@@ -64,6 +66,9 @@ var routes = map[route]operation{
 	{onObject, http.MethodPost, "uploadId"}:   {"CompleteMultipartUpload", (*request).completeUpload},
 	{onObject, http.MethodDelete, "uploadId"}: {"AbortMultipartUpload", (*request).abortUpload},
 }
+
+// whole are subresources of which every method that S3 has is built.
+var whole = []string{"attributes", "delete", "location", "restore", "uploadId", "uploads", "versions"}
 
 // refusedHeaders ask for something that would change what is stored or who may
 // read it, and that this gateway does not do.
@@ -133,6 +138,8 @@ func (q *request) refuse(level int, sub string) *apiError {
 	method := q.r.Method
 	known := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead, http.MethodOptions}
 	switch {
+	case slices.Contains(whole, sub) && slices.ContainsFunc(known, func(m string) bool { _, ok := routes[route{level, m, sub}]; return ok }):
+		return apiErr("MethodNotAllowed", "The specified method is not allowed against this resource.").with("Method", method)
 	case sub != "":
 		return notImplemented(method + " ?" + sub)
 	case level == onBucket && method == http.MethodPost:

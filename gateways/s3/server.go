@@ -287,6 +287,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if err := q.serve(); err != nil {
 		e := toAPI(err)
+		q.detail(e)
 		code = e.Code
 		if e.Status >= 500 && e.Code != "NotImplemented" && e.Code != "SlowDown" && q.ctx().Err() == nil {
 			s.log.Warn("request failed", "request", q.id, "op", q.op, "bucket", q.bucket, "err", err)

@@ -205,7 +205,7 @@ var multipartRows = []row{
 	}},
 	{"CompleteMultipartUpload/NoBody", func(c *C) {
 		b, id, _ := c.begun("x")
-		c.complete(b, "k", id, "").err(400, "InvalidRequest")
+		c.complete(b, "k", id, "").err(400, "MalformedXML")
 	}},
 	{"CompleteMultipartUpload/Malformed", func(c *C) {
 		b, id, _ := c.begun("x")

@@ -193,7 +193,7 @@ func checksumRows() (rows []row) {
 		{"GetObjectAttributes/NoHeader", func(c *C) {
 			b := c.bucket()
 			c.put(b, "k", "v")
-			c.do("GET", "/"+b+"/k?attributes").err(400, "InvalidArgument")
+			c.do("GET", "/"+b+"/k?attributes").err(400, "InvalidRequest")
 		}},
 		{"GetObjectAttributes/UnknownAttribute", func(c *C) {
 			b := c.bucket()
