@@ -40,8 +40,7 @@ func (r *runner) addChunks(ctx context.Context, clients []*client.Client) error 
 		}
 		pools = append(pools, p)
 	}
-	r.w.WithChunks(pools...)
-	return nil
+	return r.w.WithChunks(ctx, pools...)
 }
 
 // chunkAdminBlows are what administrators do to a pool with chunks.

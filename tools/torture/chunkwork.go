@@ -51,11 +51,11 @@ func (k *chunkWork) step(ctx context.Context, c *worker, own []*chunkCell) {
 	case p < 11 || !x.sure || x.newest.size() == 0 || x.newest.size() > chunkObjectMax:
 		var w spans
 		for range 1 + c.rng.IntN(2) {
-			w = append(w, k.body(c, x))
+			w = append(w, body(c, x))
 		}
 		k.write(ctx, c, "chunk put", x, w, func(op *client.Op) { op.WriteFull(w.bytes()) })
 	case p < 15:
-		w := spans{k.body(c, x)}
+		w := spans{body(c, x)}
 		// Mostly where chunks begin, so that they are the same as elsewhere.
 		off := c.rng.IntN(x.newest.size()) >> 16 << 16
 		if c.rng.IntN(3) == 0 {
@@ -63,16 +63,16 @@ func (k *chunkWork) step(ctx context.Context, c *worker, own []*chunkCell) {
 		}
 		k.write(ctx, c, "chunk overwrite", x, x.newest.write(off, w), func(op *client.Op) { op.Write(uint64(off), w.bytes()) })
 	case p < 17:
-		b := k.body(c, x)
+		b := body(c, x)
 		b.n = 1 + c.rng.IntN(chunkSmall)
 		off := c.rng.IntN(x.newest.size())
 		k.write(ctx, c, "chunk small", x, x.newest.write(off, spans{b}), func(op *client.Op) { op.Write(uint64(off), spans{b}.bytes()) })
 	case p == 17:
 		size := x.newest.size()
-		w := spans{k.body(c, x)}
+		w := spans{body(c, x)}
 		k.write(ctx, c, "chunk append", x, x.newest.write(size, w), func(op *client.Op) { op.Write(uint64(size), w.bytes()) })
 	case p == 18:
-		b := k.body(c, x)
+		b := body(c, x)
 		b.n = 1 + c.rng.IntN(chunkSmall)
 		k.write(ctx, c, "chunk append", x, x.newest.write(x.newest.size(), spans{b}), func(op *client.Op) { op.Append(spans{b}.bytes()) })
 	case p == 19:
@@ -95,7 +95,7 @@ func (k *chunkWork) step(ctx context.Context, c *worker, own []*chunkCell) {
 }
 
 // body is one of the set, or one that nobody else has.
-func (k *chunkWork) body(c *worker, x *chunkCell) span {
+func body(c *worker, x *chunkCell) span {
 	source := bodySource(c.rng.IntN(bodies))
 	if c.rng.IntN(8) == 0 {
 		source = fmt.Sprintf("%s %d", x.name, x.now()+c.rng.Uint64N(4))
@@ -124,7 +124,7 @@ func labelled(op *client.Op, n uint64, state spans) {
 // slowPut stores chunks and takes its time before the object refers to them. The audit may give them up meanwhile; then the
 // object must not get them.
 func (k *chunkWork) slowPut(ctx context.Context, c *worker, x *chunkCell) {
-	state := spans{k.body(c, x)}
+	state := spans{body(c, x)}
 	pause := time.Duration(c.rng.Int64N(int64(8 * time.Second)))
 	n := x.next("slow put", state)
 	x.ended(n, state, k.carry(ctx, c, "chunk slow put", x, func(ctx context.Context) error {

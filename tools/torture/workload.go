@@ -62,7 +62,8 @@ type Workload struct {
 	logs     []*appendLog
 	counters []*counter
 	shared   *sharedSet
-	chunked  *chunkWork // nil without a pool with chunks
+	chunked  *chunkWork  // nil without a pool with chunks
+	bucket   *bucketWork // the same
 
 	mu     sync.Mutex // guards below
 	faults []error
@@ -94,7 +95,11 @@ func NewWorkload(o Load, stats *Stats, pools ...*client.Pool) *Workload {
 }
 
 // WithChunks has clients work on a pool with chunks, too; the pools are those of different clients.
-func (w *Workload) WithChunks(pools ...*client.Pool) { w.chunked = newChunkWork(w.o, pools) }
+func (w *Workload) WithChunks(ctx context.Context, pools ...*client.Pool) (err error) {
+	w.chunked = newChunkWork(w.o, pools)
+	w.bucket, err = newBucketWork(ctx, w.o, w.pools, pools)
+	return err
+}
 
 // Begin starts the clients. They work until Stop.
 func (w *Workload) Begin(ctx context.Context) {
@@ -126,6 +131,11 @@ func (w *Workload) Begin(ctx context.Context) {
 			own := k.cells[c.rng.IntN(len(k.cells))]
 			k.read(ctx, c, own[c.rng.IntN(len(own))])
 		})
+		begin(1, func(ctx context.Context, c *worker, _ int) { w.bucket.step(ctx, c) })
+		begin(1, func(ctx context.Context, c *worker, _ int) {
+			w.bucket.read(ctx, c, w.bucket.cells[c.rng.IntN(len(w.bucket.cells))])
+		})
+		begin(1, func(ctx context.Context, c *worker, _ int) { w.bucket.sweep(ctx, c) })
 	}
 }
 
@@ -133,6 +143,11 @@ func (w *Workload) Begin(ctx context.Context) {
 func (w *Workload) Stop() {
 	close(w.stop)
 	w.wg.Wait()
+	if w.bucket != nil {
+		if err := w.bucket.close(); err != nil {
+			w.fault(fmt.Errorf("close the bucket: %w", err))
+		}
+	}
 }
 
 // Broken is closed when a client has seen what must not be.
@@ -182,6 +197,7 @@ func (w *Workload) Verify(ctx context.Context, final bool) error {
 				k.read(ctx, c, x)
 			}
 		}
+		w.bucket.verify(ctx, c)
 	}
 	return w.Err()
 }
