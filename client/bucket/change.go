@@ -24,6 +24,9 @@ func (b *Bucket) Delete(ctx context.Context, key string, cond Cond) error {
 // deleteBatch bounds the keys removed by one operation.
 const deleteBatch = 128
 
+// keepBatch bounds those of them that are kept, with their bodies.
+const keepBatch = 16
+
 // DeleteMany removes objects; missing ones are no error. It returns one error for
 // each key, nil where the object is gone. Keys that lie together are removed by
 // one operation. It is for buckets that keep no versions: in others each is a
@@ -90,9 +93,20 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 		return 0, errors.New("versions are kept")
 	}
 	err = b.onKey(ctx, keys[batch[0]], true, func(v *view, p *partition) error {
+		window, err := b.window()
+		if err != nil {
+			return err
+		}
+		most := len(batch)
+		if window > 0 {
+			most = min(most, keepBatch)
+		}
 		read := p.guard()
-		for n = 0; n < len(batch) && keys[batch[n]] < p.end(); n++ {
+		for n = 0; n < most && keys[batch[n]] < p.end(); n++ {
 			read.OmapGet(omapKey(kindEntry, keys[batch[n]]))
+		}
+		for i := 0; i < n && window > 0; i++ {
+			read.OmapGet(omapKey(kindBody, keys[batch[i]]))
 		}
 		res, err := b.svc.meta.Do(ctx, p.object, read)
 		if err != nil {
@@ -100,7 +114,8 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 		}
 		op, writes := p.guard(), new(bucketpb.Outbox)
 		found := 0
-		for i, item := range res.Items[1:] {
+		entries := make([]*bucketpb.Entry, n)
+		for i, item := range res.Items[1 : 1+n] {
 			if !item.Found {
 				continue
 			}
@@ -118,14 +133,21 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 			if err != nil {
 				return err
 			}
-			writes.Data = append(writes.Data, refs...)
+			if window == 0 {
+				writes.Data = append(writes.Data, refs...)
+			}
+			entries[i] = e
 			op.CmpOmap(omapKey(kindEntry, keys[batch[i]]), item.Data)
 			found++
 		}
 		if found == 0 {
 			return nil
 		}
-		for i, item := range res.Items[1:] {
+		var weight int64
+		for i, item := range res.Items[1 : 1+n] {
+			if item.Found && window > 0 {
+				weight += b.keep(op, keys[batch[i]], &stored{entry: entries[i], body: res.Items[1+n+i].Data}, b.svc.o.Now(), window)
+			}
 			if item.Found {
 				op.OmapRm(omapKey(kindEntry, keys[batch[i]])).OmapRm(omapKey(kindBody, keys[batch[i]]))
 			}
@@ -138,6 +160,10 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 		}
 		if len(writes.Data) > 0 {
 			b.svc.soon(p.object)
+		}
+		if window > 0 {
+			b.expireSoon(p.n, window)
+			b.grown(v, p, weight)
 		}
 		return nil
 	})

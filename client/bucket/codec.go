@@ -18,6 +18,10 @@ import (
 // with this byte; a larger one is refused, never guessed at.
 const Format = 1
 
+// FormatKeeps is the format of the record of a bucket whose index may have records of deleted objects. Who does not know them
+// must not touch the bucket: he would lose them in a split, and remove what should be kept.
+const FormatKeeps = 2
+
 // Limits of the namespace.
 const (
 	MaxKeyBytes     = 1024
@@ -55,6 +59,10 @@ const (
 	kindChild       = 'c' // root: start -> Child
 	kindPart        = 'p' // upload: number -> Part
 	kindAttempt     = 'a' // upload: id -> Attempt
+
+	kindKept     = 'x' // key 00 name -> Kept, an object that was deleted and can be brought back
+	kindKeptBody = 'y' // key 00 name -> its inline body or Manifest
+	kindExpiry   = 't' // expiry key 00 name -> nothing; of each kept object
 )
 
 // keyEnd sorts after every key: keys are UTF-8, which has no byte ff.
@@ -158,13 +166,15 @@ func encode(m message) []byte {
 	return b
 }
 
-func decode(b []byte, m message) error {
+func decode(b []byte, m message) error { return decodeUpTo(Format, b, m) }
+
+func decodeUpTo(format byte, b []byte, m message) error {
 	switch {
 	case len(b) == 0:
 		return fmt.Errorf("%w: empty %T", ErrCorrupt, m)
-	case b[0] > Format:
-		return fmt.Errorf("%w: %T of format %d, this version knows %d", ErrNewerFormat, m, b[0], Format)
-	case b[0] != Format:
+	case b[0] > format:
+		return fmt.Errorf("%w: %T of format %d, this version knows %d", ErrNewerFormat, m, b[0], format)
+	case b[0] == 0:
 		return fmt.Errorf("%w: %T of format %d", ErrCorrupt, m, b[0])
 	}
 	if err := m.UnmarshalVT(b[1:]); err != nil {

@@ -52,10 +52,14 @@ type step struct {
 	races int // the conditions from index 1 on that others may break by being faster
 	box   bucketpb.Outbox
 	kept  int64 // bytes that the index grows by
+
+	window time.Duration // what is discarded is kept for so long, and can be brought back
+	keeps  []*stored     // this, then
 }
 
-func (b *Bucket) step(p *partition, key string) *step {
-	return &step{b: b, key: key, now: b.svc.o.Now(), op: p.guard()}
+func (b *Bucket) step(p *partition, key string) (*step, error) {
+	window, err := b.window()
+	return &step{b: b, key: key, now: b.svc.o.Now(), op: p.guard(), window: window}, err
 }
 
 // expect demands that s is at its place, or if it is nil that nothing lies under the key. All that is
@@ -110,12 +114,19 @@ func (x *step) retire(tip *stored) {
 	}
 }
 
-// discard says that what an entry holds becomes useless.
+// discard says that what an entry, read whole if the bucket keeps what is deleted, holds becomes useless.
 func (x *step) discard(s *stored, bypass bool) error {
 	if err := locked(s.entry, x.now, bypass); err != nil {
 		return err
 	}
 	if s.entry.Marker {
+		return nil
+	}
+	if x.window > 0 {
+		if hasBody(s.entry) && s.body == nil {
+			return errRaced // it was read before the bucket kept what is deleted
+		}
+		x.keeps = append(x.keeps, s)
 		return nil
 	}
 	refs, err := dataRefs(s.entry, s.body)
@@ -128,8 +139,15 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 	if len(x.box.Data) > 0 {
 		x.op.OmapSet(outboxKey(x.now.Add(x.b.svc.o.Grace), newID()), encode(&x.box))
 	}
+	for _, s := range x.keeps {
+		x.kept += x.b.keep(x.op, x.key, s, x.now, x.window)
+	}
 	_, err := x.b.svc.meta.Do(ctx, p.object, x.op)
 	if err == nil {
+		if len(x.keeps) > 0 {
+			x.b.expireSoon(p.n, x.window)
+			x.b.trimNow(x.key)
+		}
 		if len(x.box.Data) > 0 {
 			x.b.svc.soon(p.object)
 		}
@@ -154,9 +172,13 @@ func hasBody(e *bucketpb.Entry) bool {
 func (b *Bucket) commit(ctx context.Context, c *change) error {
 	return b.onKey(ctx, c.key, true, func(v *view, p *partition) error {
 		mode := b.rec.Load().Versioning
+		x, err := b.step(p, c.key)
+		if err != nil {
+			return err
+		}
 		if !c.known {
 			// What is moved or discarded is needed whole; most of it has no body to bring along.
-			tip, err := b.tip(ctx, p, c.key, mode != VersioningOff)
+			tip, err := b.tip(ctx, p, c.key, mode != VersioningOff || x.window > 0)
 			if err == nil && tip != nil && tip.body == nil && tip.entry.Layout == bucketpb.Layout_PARTS {
 				tip, err = b.tip(ctx, p, c.key, true)
 			}
@@ -172,7 +194,6 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if mode == VersioningOff && c.tip != nil && (c.tip.entry.Seq > 0 || c.tip.entry.Marker) {
 			return b.renew(ctx) // versioning was turned on by somebody else
 		}
-		x := b.step(p, c.key)
 		x.expect(c.tip)
 		e, err := c.make(old, mode, x.now)
 		if err != nil {
@@ -186,6 +207,7 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 			c.need(x.op)
 		}
 		if err := x.succeed(c, e, null, mode); err != nil {
+			c.known = false
 			return err
 		}
 		if c.writes != nil {

@@ -20,7 +20,9 @@ func (f *fixture) gc(h *clienttest.Holders) {
 	f.care()
 	for fp := range f.index() {
 		// As the collector does it: only in the state in which it was seen without references.
-		entry := func(op *client.Op) (*client.Result, error) { return f.data.DoRaw(f.t.Context(), fp.IndexName(), op.AsRecord()) }
+		entry := func(op *client.Op) (*client.Result, error) {
+			return f.data.DoRaw(f.t.Context(), fp.IndexName(), op.AsRecord())
+		}
 		seen, err := entry(new(client.Op).Stat())
 		if err != nil {
 			f.t.Fatal(err)

@@ -10,6 +10,8 @@ var (
 	ErrNoSuchBucket     = errors.New("no such bucket")
 	ErrBucketExists     = errors.New("bucket exists")
 	ErrBucketNotEmpty   = errors.New("bucket is not empty")
+	ErrKeepsDeleted     = fmt.Errorf("%w: it keeps deleted objects that can be brought back", ErrBucketNotEmpty)
+	ErrNotKept          = errors.New("no such deleted object is kept")
 	ErrNoSuchKey        = errors.New("no such key")
 	ErrNoSuchUpload     = errors.New("no such multipart upload")
 	ErrPrecondition     = errors.New("precondition failed")

@@ -302,6 +302,10 @@ func FuzzDecode(f *testing.F) {
 		_ = decode(b, new(bucketpb.Range))
 		_ = decode(b, new(bucketpb.Outbox))
 		_, _, _ = splitKey(string(b))
+		_, _, _ = splitKept(string(b))
+		_, _, _, _ = splitExpiry(string(b))
+		_, _ = parseKept("k", "", b)
+		_, _ = parseWindow(string(b))
 		_, _ = outboxDue(string(b))
 		_, _ = parseRecord(b)
 		_, _ = manifestOf(b)
@@ -322,5 +326,26 @@ func TestGoldenEntry(t *testing.T) {
 	back := new(bucketpb.Entry)
 	if err := decode(encode(e), back); err != nil || back.Revision != 3 {
 		t.Errorf("decode: %v", err)
+	}
+}
+
+// So are the records of a deleted object.
+func TestGoldenKept(t *testing.T) {
+	e := &bucketpb.Entry{Id: bytes.Repeat([]byte{7}, 16), Size: 5, Layout: bucketpb.Layout_DATA, ChunkSize: 9}
+	k := &bucketpb.Kept{Entry: e, Deleted: 0x0102030405060708, Expires: 0x1112131415161718}
+	name := keptName(k.Deleted, e.Id)
+	for got, want := range map[string]string{
+		fmt.Sprintf("%x", encode(k)):       "010a18" + "0a10070707070707070707070707070707071005" + "30013809" + "10888e98a8c0e0808101" + "1898aed8a8c1e2848911",
+		keptKey(kindKept, "a/b", name):     "xa/b\x00fefdfcfbfaf9f8f70707070707070707",
+		keptKey(kindKeptBody, "a/b", name): "ya/b\x00fefdfcfbfaf9f8f70707070707070707",
+		expiryKey(k, "a/b", name):          "t1112131415161718a/b\x00fefdfcfbfaf9f8f70707070707070707",
+	} {
+		if got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	at, key, n, err := splitExpiry(expiryKey(k, "a/b", name))
+	if at != k.Expires || key != "a/b" || n != name || err != nil {
+		t.Errorf("expiry: %x %q %q %v", at, key, n, err)
 	}
 }

@@ -131,13 +131,21 @@ func (s *Service) readRecord(ctx context.Context, name string) (*record, error) 
 
 func parseRecord(raw []byte) (*record, error) {
 	r := &record{raw: raw, Bucket: new(bucketpb.Bucket)}
-	if err := decode(raw, r.Bucket); err != nil {
+	if err := decodeUpTo(FormatKeeps, raw, r.Bucket); err != nil {
 		return nil, err
 	}
 	if _, err := idOf(r.Id); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+func encodeRecord(r *bucketpb.Bucket) []byte {
+	raw := encode(r)
+	if keepsDeleted(r) {
+		raw[0] = FormatKeeps
+	}
+	return raw
 }
 
 // swap replaces a bucket's record; old nil: there must be none. changed says that
@@ -150,7 +158,7 @@ func (s *Service) swap(ctx context.Context, name string, old *record, to *bucket
 	} else {
 		op.CmpOmap(key, old.raw)
 	}
-	raw := encode(to)
+	raw := encodeRecord(to)
 	_, err = s.meta.Do(ctx, registryObject, op.OmapSet(key, raw))
 	if errors.Is(err, client.ErrConflict) {
 		return nil, true, nil
@@ -385,10 +393,11 @@ func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 	}
 }
 
-// empty returns ErrBucketNotEmpty when p holds an object, a version or a delete marker, else p's version at which it held none.
+// empty returns ErrBucketNotEmpty when p holds an object, a version or a delete marker, ErrKeepsDeleted when it keeps what was
+// deleted, else p's version at which it held nothing.
 func (b *Bucket) empty(ctx context.Context, p *partition) (uint64, error) {
 	op := p.guard()
-	kinds := []byte{kindEntry, kindMarker, kindVersion}
+	kinds := []byte{kindEntry, kindMarker, kindVersion, kindKept}
 	for _, kind := range kinds {
 		op.OmapList(string(kind), prefixEnd(string(kind)), 1)
 	}
@@ -396,8 +405,11 @@ func (b *Bucket) empty(ctx context.Context, p *partition) (uint64, error) {
 	if err != nil {
 		return 0, guardErr(err)
 	}
-	for i := range kinds {
-		if len(res.Items[1+i].KVs) > 0 {
+	for i, kind := range kinds {
+		switch n := len(res.Items[1+i].KVs); {
+		case n > 0 && kind == kindKept:
+			return 0, ErrKeepsDeleted
+		case n > 0:
 			return 0, ErrBucketNotEmpty
 		}
 	}

@@ -19,7 +19,7 @@ var chunkKeys = []string{"chunks", "dedup", "cut", "chunk_size", "compression"}
 
 // SettingKeys are the settings that a bucket can have of its own, sorted.
 func SettingKeys() []string {
-	keys := slices.Clone(chunkKeys)
+	keys := append(slices.Clone(chunkKeys), undeleteSetting)
 	slices.Sort(keys)
 	return keys
 }
@@ -58,10 +58,17 @@ func (s *Service) Set(ctx context.Context, name, key, value string) error {
 	bad := func(cond error, format string, args ...any) error {
 		return nameErr("set "+key+" of", name, fmt.Errorf("%w: %s", cond, fmt.Sprintf(format, args...)))
 	}
-	if !slices.Contains(chunkKeys, key) {
+	if !slices.Contains(SettingKeys(), key) {
 		return bad(client.ErrInvalid, "there is no such setting; want one of %s", strings.Join(SettingKeys(), ", "))
 	}
-	if s.chunks == nil {
+	if key == undeleteSetting {
+		if value == AsPool {
+			value = "0"
+		}
+		if _, err := parseWindow(value); err != nil {
+			return nameErr("set "+key+" of", name, err)
+		}
+	} else if s.chunks == nil {
 		return bad(client.ErrUnsupported, "its pool cannot make chunks")
 	}
 	for range maxTries {
@@ -78,18 +85,8 @@ func (s *Service) Set(ctx context.Context, name, key, value string) error {
 			settings = append(settings, &bucketpb.Pair{Name: key, Value: value})
 			slices.SortFunc(settings, func(a, b *bucketpb.Pair) int { return cmp.Compare(a.Name, b.Name) })
 		}
-		pool := s.chunks.Policy()
-		pol, err := policyOf(pool, settings)
-		switch {
-		case err != nil:
-			return bad(client.ErrInvalid, "%v", err)
-		case value != AsPool && key != chunkKeys[0] && pol.IsZero():
-			return bad(client.ErrConflict, "no chunks are made of what is put into it, so %s has no effect; say first how to keep them, with chunks 4:2:rs or replica:3, for example", key)
-		}
-		if c, ok := s.data.(interface {
-			CheckPolicy(client.ChunkPolicy) error
-		}); ok && pol != pool {
-			if err := c.CheckPolicy(pol); err != nil {
+		if key != undeleteSetting {
+			if err := s.checkPolicy(key, value, settings); err != nil {
 				return nameErr("set "+key+" of", name, err)
 			}
 		}
@@ -105,4 +102,22 @@ func (s *Service) Set(ctx context.Context, name, key, value string) error {
 		}
 	}
 	return nameErr("set "+key+" of", name, ErrBusy)
+}
+
+// checkPolicy says whether chunks can be made as settings say, of which key has just been changed.
+func (s *Service) checkPolicy(key, value string, settings []*bucketpb.Pair) error {
+	pool := s.chunks.Policy()
+	pol, err := policyOf(pool, settings)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", client.ErrInvalid, err)
+	case value != AsPool && key != chunkKeys[0] && pol.IsZero():
+		return fmt.Errorf("%w: no chunks are made of what is put into it, so %s has no effect; say first how to keep them, with chunks 4:2:rs or replica:3, for example", client.ErrConflict, key)
+	}
+	if c, ok := s.data.(interface {
+		CheckPolicy(client.ChunkPolicy) error
+	}); ok && pol != pool {
+		return c.CheckPolicy(pol)
+	}
+	return nil
 }

@@ -26,7 +26,7 @@ import (
 // frozen batch wait the few operations it takes; after a while they do them.
 
 // kinds of records that belong to a key and move with it.
-var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload}
+var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload, kindKept, kindKeptBody}
 
 const (
 	moveBatchBytes   = 2 << 20
@@ -68,7 +68,7 @@ type weighed struct {
 
 // weigh lists a partition's records from key from on, by key.
 func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all []weighed, entries int, bytes int64, err error) {
-	for _, kind := range []byte{kindEntry, kindMarker, kindVersion, kindIntent, kindUpload} {
+	for _, kind := range []byte{kindEntry, kindMarker, kindVersion, kindIntent, kindUpload, kindKept} {
 		at := omapKey(kind, from)
 		for {
 			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 4096))
@@ -77,11 +77,21 @@ func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all
 			}
 			for _, kv := range res.Items[1].KVs {
 				w := weighed{key: keyOf(kv.Key[1:]), bytes: int64(len(kv.Key) + len(kv.Value))}
-				if kind == kindEntry || kind == kindVersion {
-					e := new(bucketpb.Entry)
+				var e *bucketpb.Entry
+				switch kind {
+				case kindEntry, kindVersion:
+					e = new(bucketpb.Entry)
 					if err := decode(kv.Value, e); err != nil {
 						return nil, 0, 0, err
 					}
+				case kindKept:
+					k := new(bucketpb.Kept)
+					if err := decode(kv.Value, k); err != nil {
+						return nil, 0, 0, err
+					}
+					e, w.bytes = k.Entry, w.bytes+int64(len(kv.Key)) // with its expiry
+				}
+				if e != nil {
 					switch {
 					case e.Marker:
 					case e.Layout == bucketpb.Layout_INLINE:
@@ -282,7 +292,38 @@ func (b *Bucket) moveBatch(ctx context.Context, x id, p *partition) error {
 	for _, kind := range movedKinds {
 		op.OmapRmRange(omapKey(kind, from), omapKey(kind, end))
 	}
+	if err := b.dropExpiries(ctx, p, from, end); err != nil {
+		return err
+	}
 	return b.setRange(ctx, p, op, func(r *bucketpb.Range) { r.Split.Moving, r.Split.MovingEnd = false, nil })
+}
+
+// dropExpiries removes the expiries of what is kept in the frozen batch. They lie in the order of time; the new partition has its own.
+func (b *Bucket) dropExpiries(ctx context.Context, p *partition, from, end string) error {
+	for at := omapKey(kindKept, from); ; {
+		res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kindKept, end), 1024))
+		if err != nil {
+			return guardErr(err)
+		}
+		if len(res.Items[1].KVs) == 0 {
+			return nil
+		}
+		op := p.guard()
+		for _, kv := range res.Items[1].KVs {
+			expiry, err := expiryOf(kv)
+			if err != nil {
+				return err
+			}
+			op.OmapRm(expiry)
+			at = kv.Key + "\x00"
+		}
+		if _, err := b.svc.meta.Do(ctx, p.object, op); err != nil {
+			return guardErr(err)
+		}
+		if !res.Items[1].More {
+			return nil
+		}
+	}
 }
 
 // copyBatch copies records that are frozen in p to q, and then makes q answer for
@@ -292,13 +333,21 @@ func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end strin
 	for _, kind := range movedKinds {
 		at := omapKey(kind, from)
 		for {
-			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 1024))
+			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 512))
 			if err != nil {
 				return guardErr(err)
 			}
 			for _, kv := range res.Items[1].KVs {
 				op.OmapSet(kv.Key, kv.Value)
 				held += int64(len(kv.Key) + len(kv.Value))
+				if kind == kindKept {
+					expiry, err := expiryOf(kv)
+					if err != nil {
+						return err
+					}
+					op.OmapSet(expiry, []byte{Format})
+					records++
+				}
 				at = kv.Key + "\x00"
 			}
 			if records += len(res.Items[1].KVs); held > 2*moveBatchBytes || records > 2048 {

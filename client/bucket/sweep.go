@@ -16,6 +16,7 @@ import (
 type SweepStats struct {
 	Buckets   int // looked at
 	Outbox    int // outbox records dealt with
+	Erased    int // deleted objects whose undelete window was over
 	Abandoned int // puts that nobody finishes any more
 	Pending   int // outbox records that are not due yet
 	Removed   int // buckets whose remains were removed
@@ -95,6 +96,11 @@ func (b *Bucket) sweep(ctx context.Context, st *SweepStats) error {
 			if err := b.heal(ctx, p); err != nil && !retryable(err) {
 				return err
 			}
+		}
+		erased, err := b.expire(ctx, p.n)
+		st.Erased += erased
+		if err != nil {
+			return err
 		}
 		n, err := b.svc.sweepOutbox(ctx, p.object)
 		st.Outbox += n.done

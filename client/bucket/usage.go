@@ -25,6 +25,9 @@ type Usage struct {
 	Stored      int64 // bytes that their shards were made of, after compression
 	Physical    int64 // bytes of all their shards
 
+	Kept      int64 // objects that were deleted and can be brought back; they are in none of the other numbers
+	KeptBytes int64 // of their bodies
+
 	Partial bool // a limit ended the look: it is about the first keys
 }
 
@@ -113,8 +116,33 @@ func (w *usageWalk) full() bool {
 	return w.u.Partial
 }
 
-// all takes in all objects of a bucket.
+// all takes in all objects of a bucket, and what it keeps of deleted ones.
 func (w *usageWalk) all(ctx context.Context, b *Bucket) error {
+	if err := w.live(ctx, b); err != nil || !keepsDeleted(b.rec.Load().Bucket) {
+		return err
+	}
+	now := w.s.o.Now().UnixNano()
+	return b.scan(ctx, kindKept, "", keyEnd, MaxListEntries, func(record string, value []byte) (string, bool, error) {
+		if w.full() {
+			return "", true, nil
+		}
+		key, name, err := splitKept(record)
+		if err != nil {
+			return "", false, err
+		}
+		k, err := parseKept(key, name, value)
+		if err != nil {
+			return "", false, keyErr("read deleted", b, key, err)
+		}
+		if k.Expires > now {
+			w.u.Kept++
+			w.u.KeptBytes += int64(k.Entry.Size)
+		}
+		return "", false, nil
+	})
+}
+
+func (w *usageWalk) live(ctx context.Context, b *Bucket) error {
 	return b.scanKinds(ctx, []byte{kindEntry, kindVersion}, "", keyEnd, MaxListEntries, func(_ byte, record string, value []byte) (string, bool, error) {
 		key := keyOf(record)
 		if w.full() {

@@ -232,7 +232,10 @@ func (b *Bucket) deleteVersion(ctx context.Context, key string, in DeleteInput) 
 			return err
 		}
 		d.Marker = s.entry.Marker
-		x := b.step(p, key)
+		x, err := b.step(p, key)
+		if err != nil {
+			return err
+		}
 		x.expect(s)
 		if s != tip && isNull(s.entry) {
 			x.expect(tip) // it says where the null version is
@@ -333,7 +336,10 @@ func (b *Bucket) Update(ctx context.Context, key, version string, edit func(o *O
 			return err
 		}
 		e.Revision = newRevision()
-		x := b.step(p, key)
+		x, err := b.step(p, key)
+		if err != nil {
+			return err
+		}
 		x.expect(s)
 		x.op.OmapSet(s.at, encode(e))
 		o.entry, o.Attrs = e, a

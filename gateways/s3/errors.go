@@ -115,6 +115,7 @@ func toAPI(err error) *apiError {
 		text string
 	}{
 		{bucket.ErrNoSuchBucket, "NoSuchBucket", "The specified bucket does not exist."},
+		{bucket.ErrKeepsDeleted, "BucketNotEmpty", "The bucket you tried to delete keeps deleted objects that can be brought back. An administrator can purge them."},
 		{bucket.ErrBucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty."},
 		{bucket.ErrNoSuchKey, "NoSuchKey", "The specified key does not exist."},
 		{bucket.ErrNoSuchUpload, "NoSuchUpload", "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."},

@@ -144,7 +144,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case err != nil:
 			s.log.Warn("sweep the buckets", "err", err)
 		default:
-			s.log.Debug("swept the buckets", "buckets", st.Buckets, "outbox", st.Outbox, "abandoned", st.Abandoned, "pending", st.Pending)
+			s.log.Debug("swept the buckets", "buckets", st.Buckets, "outbox", st.Outbox, "erased", st.Erased, "abandoned", st.Abandoned, "pending", st.Pending)
 		}
 		select {
 		case <-ctx.Done():

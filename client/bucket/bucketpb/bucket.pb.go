@@ -1047,6 +1047,67 @@ func (x *Entry) GetAttrs() *Attrs {
 	return nil
 }
 
+// Kept is an object that was deleted or replaced and can be brought back.
+type Kept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entry         *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	Deleted       int64                  `protobuf:"varint,2,opt,name=deleted,proto3" json:"deleted,omitempty"` // unix ns
+	Expires       int64                  `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"` // unix ns; it is erased from then on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_bucket_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Kept) GetEntry() *Entry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *Kept) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *Kept) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
 // Manifest is the body of a multipart object.
 type Manifest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1057,7 +1118,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1130,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1143,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{9}
+	return file_bucket_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Manifest) GetParts() []*PartRef {
@@ -1106,7 +1167,7 @@ type PartRef struct {
 
 func (x *PartRef) Reset() {
 	*x = PartRef{}
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1179,7 @@ func (x *PartRef) String() string {
 func (*PartRef) ProtoMessage() {}
 
 func (x *PartRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1192,7 @@ func (x *PartRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartRef.ProtoReflect.Descriptor instead.
 func (*PartRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{10}
+	return file_bucket_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PartRef) GetNumber() uint32 {
@@ -1188,7 +1249,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1261,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1274,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{11}
+	return file_bucket_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Intent) GetId() []byte {
@@ -1255,7 +1316,7 @@ type Upload struct {
 
 func (x *Upload) Reset() {
 	*x = Upload{}
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1328,7 @@ func (x *Upload) String() string {
 func (*Upload) ProtoMessage() {}
 
 func (x *Upload) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1341,7 @@ func (x *Upload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upload.ProtoReflect.Descriptor instead.
 func (*Upload) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{12}
+	return file_bucket_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Upload) GetId() []byte {
@@ -1357,7 +1418,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1430,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1443,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{13}
+	return file_bucket_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1451,7 +1512,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1524,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1537,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{14}
+	return file_bucket_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Attempt) GetCount() uint32 {
@@ -1505,7 +1566,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1578,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1591,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{15}
+	return file_bucket_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Outbox) GetData() []*DataRef {
@@ -1564,7 +1625,7 @@ type DataRef struct {
 
 func (x *DataRef) Reset() {
 	*x = DataRef{}
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1637,7 @@ func (x *DataRef) String() string {
 func (*DataRef) ProtoMessage() {}
 
 func (x *DataRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1650,7 @@ func (x *DataRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRef.ProtoReflect.Descriptor instead.
 func (*DataRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{16}
+	return file_bucket_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DataRef) GetId() []byte {
@@ -1693,7 +1754,11 @@ const file_bucket_proto_rawDesc = "" +
 	"\n" +
 	"null_below\x18\x18 \x01(\bR\tnullBelow\x12\x19\n" +
 	"\bnull_seq\x18\x19 \x01(\x04R\anullSeq\x12)\n" +
-	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"7\n" +
+	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"e\n" +
+	"\x04Kept\x12)\n" +
+	"\x05entry\x18\x01 \x01(\v2\x13.cairn.bucket.EntryR\x05entry\x12\x18\n" +
+	"\adeleted\x18\x02 \x01(\x03R\adeleted\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\x03R\aexpires\"7\n" +
 	"\bManifest\x12+\n" +
 	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\x98\x01\n" +
 	"\aPartRef\x12\x16\n" +
@@ -1774,7 +1839,7 @@ func file_bucket_proto_rawDescGZIP() []byte {
 }
 
 var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_bucket_proto_goTypes = []any{
 	(BucketState)(0), // 0: cairn.bucket.BucketState
 	(Versioning)(0),  // 1: cairn.bucket.Versioning
@@ -1789,14 +1854,15 @@ var file_bucket_proto_goTypes = []any{
 	(*Headers)(nil),  // 10: cairn.bucket.Headers
 	(*Attrs)(nil),    // 11: cairn.bucket.Attrs
 	(*Entry)(nil),    // 12: cairn.bucket.Entry
-	(*Manifest)(nil), // 13: cairn.bucket.Manifest
-	(*PartRef)(nil),  // 14: cairn.bucket.PartRef
-	(*Intent)(nil),   // 15: cairn.bucket.Intent
-	(*Upload)(nil),   // 16: cairn.bucket.Upload
-	(*Part)(nil),     // 17: cairn.bucket.Part
-	(*Attempt)(nil),  // 18: cairn.bucket.Attempt
-	(*Outbox)(nil),   // 19: cairn.bucket.Outbox
-	(*DataRef)(nil),  // 20: cairn.bucket.DataRef
+	(*Kept)(nil),     // 13: cairn.bucket.Kept
+	(*Manifest)(nil), // 14: cairn.bucket.Manifest
+	(*PartRef)(nil),  // 15: cairn.bucket.PartRef
+	(*Intent)(nil),   // 16: cairn.bucket.Intent
+	(*Upload)(nil),   // 17: cairn.bucket.Upload
+	(*Part)(nil),     // 18: cairn.bucket.Part
+	(*Attempt)(nil),  // 19: cairn.bucket.Attempt
+	(*Outbox)(nil),   // 20: cairn.bucket.Outbox
+	(*DataRef)(nil),  // 21: cairn.bucket.DataRef
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
@@ -1810,16 +1876,17 @@ var file_bucket_proto_depIdxs = []int32{
 	10, // 8: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
 	9,  // 9: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
 	11, // 10: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
-	14, // 11: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	10, // 12: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	11, // 13: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
-	9,  // 14: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	20, // 15: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	12, // 11: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
+	15, // 12: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	10, // 13: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	11, // 14: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
+	9,  // 15: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	21, // 16: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }
@@ -1833,7 +1900,7 @@ func file_bucket_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bucket_proto_rawDesc), len(file_bucket_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
