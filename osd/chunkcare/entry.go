@@ -198,6 +198,9 @@ func (e *entry) shard(i int) ShardID {
 
 // unref removes a back-reference from an entry, and condemns the entry if that was the last.
 func (c *Care) unref(ctx context.Context, a at, key string) error {
+	if done, err := c.unrefLast(ctx, a, key); done || err != nil {
+		return err
+	}
 	res, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).AssertExists().GetAttr(chunk.CondemnedAttr).OmapList("", "", 2).OmapRm(key))
 	switch {
 	case errors.Is(err, client.ErrNotFound):
@@ -216,27 +219,48 @@ func (c *Care) unref(ctx context.Context, a at, key string) error {
 	return c.condemn(ctx, a, res.Version)
 }
 
+// unrefLast is unref for an entry with no other reference, as most have: both changes in one. It did nothing if not done.
+func (c *Care) unrefLast(ctx context.Context, a at, key string) (done bool, err error) {
+	res, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), new(client.Op).GetAttr(chunk.CondemnedAttr).OmapList("", "", 2))
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return true, nil // somebody did all of this before
+	case err != nil:
+		return false, fmt.Errorf("references of chunk %s: %w", a.fp, err)
+	}
+	if kvs := res.Items[1].KVs; res.Items[0].Found || len(kvs) != 1 || kvs[0].Key != key {
+		return false, nil
+	}
+	return c.condemning(ctx, a, res.Version, func(op *client.Op) *client.Op { return op.OmapRm(key) })
+}
+
 // condemn notes that nobody refers to a chunk any more, if its entry still has that version. The record by which GC
 // finds it comes first: one too many does no harm.
 func (c *Care) condemn(ctx context.Context, a at, version uint64) error {
+	_, err := c.condemning(ctx, a, version, func(op *client.Op) *client.Op { return op })
+	return err
+}
+
+// condemning is condemn with something more, which is done if the entry still has that version.
+func (c *Care) condemning(ctx context.Context, a at, version uint64, more func(*client.Op) *client.Op) (done bool, err error) {
 	now := c.o.Clock.Wall().UnixNano()
 	record := condemnedName(now, a.fp)
 	if _, err := c.o.Cluster.Do(ctx, a.pool, record, new(client.Op).Create(false)); err != nil {
-		return fmt.Errorf("condemn chunk %s: %w", a.fp, err)
+		return false, fmt.Errorf("condemn chunk %s: %w", a.fp, err)
 	}
 	op := new(client.Op).AssertVersion(version)
 	if c.o.Mutant == CondemnBlind {
 		op = new(client.Op).AssertExists()
 	}
-	_, err := c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), op.SetAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(now))))
+	_, err = c.o.Cluster.Do(ctx, a.pool, a.fp.IndexName(), more(op).SetAttr(chunk.CondemnedAttr, binary.LittleEndian.AppendUint64(nil, uint64(now))))
 	switch {
 	case gone(err):
-		return nil // it changed meanwhile; the record has it looked at again
+		return false, nil // it changed meanwhile; the record has it looked at again
 	case err != nil:
-		return fmt.Errorf("condemn chunk %s: %w", a.fp, err)
+		return false, fmt.Errorf("condemn chunk %s: %w", a.fp, err)
 	}
 	c.count(func(w *Work) { w.Condemned++ })
-	return nil
+	return true, nil
 }
 
 // condemnedName is the name of the record that says that a chunk was condemned: sorted by when.
