@@ -209,22 +209,32 @@ func (pl *plane) committed(n *osd, id placement.PGID, e *wirepb.LogEntry) {
 	if pl == nil {
 		return
 	}
-	fp, ok := chunk.FingerprintOf(string(e.Object))
-	if !ok {
+	kind, record := placement.RecordOf(string(e.Object))
+	entry := placement.Locator(string(e.Object)) // if it is a void record
+	fp, ok := chunk.FingerprintOf(entry)
+	if !record || !ok || kind != placement.ChunkEntry && kind != placement.VoidChunk {
 		return
 	}
-	if seen := pl.seen[fp]; e.Removed && seen != 0 && pl.w.now.Sub(seen) < careSettings.GCInterval {
-		pl.w.failf("chunk %s is deleted %v after a reader began to look at an object that refers to it", fp, pl.w.now.Sub(seen))
-	}
-	if e.Removed {
+	if kind == placement.ChunkEntry && e.Removed {
+		if seen := pl.seen[fp]; seen != 0 && pl.w.now.Sub(seen) < careSettings.GCInterval {
+			pl.w.failf("chunk %s is deleted %v after a reader began to look at an object that refers to it", fp, pl.w.now.Sub(seen))
+		}
+		pl.doom(fp, false)
 		return
 	}
 	st := n.disk.st
 	st.SetHooks(nil, nil)
-	x, err := readEntry(st, store.Key{PG: id, Name: string(e.Object)})
+	x, err := readEntry(st, store.Key{PG: id, Name: entry})
 	n.hook()
 	if err != nil {
-		return // it has been removed since
+		return // it has been removed since, or never was
+	}
+	if kind == placement.VoidChunk {
+		pl.doom(fp, x.condemned)
+		return
+	}
+	if !x.condemned {
+		pl.doom(fp, false)
 	}
 	for i, h := range x.layout.Holders {
 		if !pl.holds(h, shardAt(id.Pool, fp, x.layout.Gen, i)) {

@@ -140,7 +140,7 @@ func (x *care) Map() *placement.Map {
 func (x *care) Do(ctx context.Context, pool placement.PoolID, name string, op *objects.Op) (*objects.Result, error) {
 	f, w := x.at(ctx), x.g.w
 	res, err := x.g.do(f, pool, name, op)
-	if kind, ok := placement.RecordOf(name); ok && (kind == placement.VoidChunk || kind == placement.VoidRef) && w.faults && w.chance(0.2) {
+	if kind, ok := placement.RecordOf(name); ok && (kind == placement.VoidChunk || kind == placement.VoidRef) && w.faults && w.chance(0.3) {
 		f.pause(w.rand(0, careSettings.GCInterval)) // others may do much before what is forbidden now goes
 	}
 	return res, err

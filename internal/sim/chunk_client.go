@@ -88,6 +88,11 @@ func (c *chunkClient) pool() placement.PoolID { return c.g.mapNow().PoolByName(c
 func (c *chunkClient) operate(f *fiber) {
 	w := c.w
 	in := pick(w, c.pl.names())
+	if len(c.pl.doomed) > 0 && w.chance(0.4) { // what GC is about to delete, as who has read of it long ago may want to
+		w.count["(hits on what GC was about to delete)"]++
+		c.refer(f, in, slotBytes*w.rng.IntN(slots), pick(w, c.pl.doomed))
+		return
+	}
 	switch x := w.rng.IntN(100); {
 	case x < 6:
 		c.copy(f, in, slotBytes*w.rng.IntN(slots))
@@ -135,13 +140,17 @@ func (c *chunkClient) write(f *fiber, in input, op *objects.Op) error {
 	return err // it has not been carried out, and never will be
 }
 
+// redundancyOf is that of chunks of some content.
+func (pl *plane) redundancyOf(n int) placement.Redundancy {
+	if n%3 == 0 {
+		return placement.Redundancy{Codec: placement.Replica, K: 1, M: pl.redundancy.M}
+	}
+	return pl.redundancy
+}
+
 // put makes a part of an object the bytes of a chunk.
 func (c *chunkClient) put(f *fiber, in input, off, n int) {
-	w, pool, k := c.w, c.pool(), c.maker(f)
-	red := c.pl.redundancy
-	if n%3 == 0 {
-		red = placement.Redundancy{Codec: placement.Replica, K: 1, M: red.M}
-	}
+	w, pool, k, red := c.w, c.pool(), c.maker(f), c.pl.redundancyOf(n)
 	in.kind, in.value, in.off = "patch", string(content(n)), off
 	for range 6 {
 		ref, err := k.make(pool, in.object, content(n), red)
@@ -167,16 +176,20 @@ func (c *chunkClient) copy(f *fiber, in input, off int) {
 	if err != nil || len(res.Items[0].Refs) == 0 {
 		return
 	}
-	r := pick(w, res.Items[0].Refs)
-	data := c.pl.contents[r.Chunk]
+	w.count["(chunks copied)"]++
+	c.refer(f, in, off, pick(w, res.Items[0].Refs).Chunk)
+}
+
+// refer makes a part of an object the bytes of a chunk, if that is there.
+func (c *chunkClient) refer(f *fiber, in input, off int, fp chunk.Fingerprint) {
+	data, pool := c.pl.contents[fp], c.pool()
 	if len(data) != slotBytes {
 		return
 	}
-	ref, err := c.maker(f).adopt(pool, in.object, r.Chunk)
+	ref, err := c.maker(f).adopt(pool, in.object, fp)
 	if err != nil {
 		return
 	}
-	w.count["(chunks copied)"]++
 	in.kind, in.value, in.off = "patch", string(data), off
 	if err := c.write(f, in, new(objects.Op).SetRef(uint64(off), slotBytes, ref)); err != nil && !errors.Is(err, objects.ErrTimeout) && !f.dead {
 		c.maker(f).abandon(pool, in.object, &ref)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/chunk"
@@ -22,6 +23,7 @@ type plane struct {
 	think      time.Duration
 	contents   map[chunk.Fingerprint][]byte     // what chunks are
 	seen       map[chunk.Fingerprint]clock.Mono // when a reader saw a reference to it last, or earlier
+	doomed     []chunk.Fingerprint              // condemned, and their generation is forbidden: GC is about to delete them
 	work       map[placement.OSDID]careWork
 	harmed     map[*fiber]int // rounds of who was under way when shards were lost last
 }
@@ -51,6 +53,14 @@ func (pl *plane) nonce() (n chunk.Nonce) {
 	binary.LittleEndian.PutUint64(n[:], pl.w.rng.Uint64())
 	binary.LittleEndian.PutUint64(n[8:], pl.w.rng.Uint64())
 	return n
+}
+
+// doom notes that GC is about to delete a chunk, or is not any more.
+func (pl *plane) doom(fp chunk.Fingerprint, is bool) {
+	pl.doomed = slices.DeleteFunc(pl.doomed, func(x chunk.Fingerprint) bool { return x == fp })
+	if is {
+		pl.doomed = append(pl.doomed, fp)
+	}
 }
 
 // ownFingerprint names a chunk that is not shared.

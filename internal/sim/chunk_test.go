@@ -53,7 +53,7 @@ var chunkMutants = []struct {
 	seeds int
 }{
 	{name: "GC without epochs", care: chunkcare.GCNoEpoch, seeds: 40},
-	{name: "GC without a condition", care: chunkcare.GCUnconditional},
+	{name: "GC without a condition", care: chunkcare.GCUnconditional, seeds: 40},
 	{name: "the outbox is believed", care: chunkcare.OutboxBlind},
 	{name: "a shard counts before it is durable", care: chunkcare.CountEarly, seeds: 20},
 	{name: "orphans without void records", care: chunkcare.OrphanNoVoid, seeds: 60},
