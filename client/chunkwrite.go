@@ -18,6 +18,16 @@ type ChunkObjects interface {
 	DoChunked(ctx context.Context, object string, op *Op, o ChunkOptions) (*Result, error)
 }
 
+// SettleAs says how chunks are made, when the object is settled, of the bytes that it has itself, if that is not as its pool says.
+// Without a policy it says nothing.
+func (o *Op) SettleAs(c ChunkOptions) *Op {
+	if c.Policy == nil {
+		return o
+	}
+	s := chunk.Settle{Policy: *c.Policy, Tenant: c.Tenant}
+	return o.SetAttr(chunk.SettleAttr, s.Append(nil))
+}
+
 // setRefsMax is how many references a write sets, about: one that would set more is cut into larger chunks.
 const setRefsMax = 1024
 

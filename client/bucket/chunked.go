@@ -29,6 +29,7 @@ const (
 type writing struct {
 	object uint32               // bytes of a data object
 	opts   *client.ChunkOptions // nil: data objects have the bytes themselves
+	settle client.ChunkOptions  // how chunks are made later of what data objects have themselves
 }
 
 // chunksOf returns what makes chunks in a pool, nil if nothing does.
@@ -43,14 +44,18 @@ func chunksOf(data client.Objects) *client.Chunks {
 func (b *Bucket) writing(size int64) writing {
 	s := b.svc
 	plain := writing{object: uint32(s.o.ChunkBytes)}
-	if size < client.MinChunkBytes {
+	if s.chunks == nil {
 		return plain
 	}
-	pol := b.Policy()
-	if pol.IsZero() {
+	pol, pool := b.Policy(), s.chunks.Policy()
+	opts := client.ChunkOptions{Policy: &pol, Tenant: b.rec.Load().Owner}
+	if !pool.IsZero() && (size >= client.MinChunkBytes || size >= int64(client.LeastChunk(&pool)) || !pol.IsZero() && size >= int64(client.LeastChunk(&pol))) {
+		plain.settle = opts // what is smaller, or in a pool without chunks, is not settled
+	}
+	if size < client.MinChunkBytes || pol.IsZero() {
 		return plain
 	}
-	return writing{object: uint32(s.o.ChunkedBytes), opts: &client.ChunkOptions{Policy: &pol, Tenant: b.rec.Load().Owner}}
+	return writing{object: uint32(s.o.ChunkedBytes), opts: &opts, settle: plain.settle}
 }
 
 // segment is memory that a part of a body is read into and cut in.
@@ -314,7 +319,7 @@ func (w *chunkWriter) store(off int64, data []byte) error {
 	}
 	for _, p := range parts {
 		// At once: the bytes lie in a segment that others wait for.
-		op := new(client.Op).Write(p.off, data[p.from:p.from+p.n])
+		op := new(client.Op).Write(p.off, data[p.from:p.from+p.n]).SettleAs(w.how.settle)
 		if _, err := w.s.data.Do(w.ctx, dataObject(w.x, p.object), op); err != nil {
 			return err
 		}

@@ -364,7 +364,7 @@ func (c *refCopy) some(ctx context.Context, n uint32, p piece, to chunk.Range) e
 			return fmt.Errorf("copy data: %w", err)
 		}
 	}
-	if _, err := c.s.data.Do(ctx, object, new(client.Op).Write(to.From, data)); err != nil {
+	if _, err := c.s.data.Do(ctx, object, new(client.Op).Write(to.From, data).SettleAs(c.how.settle)); err != nil {
 		return fmt.Errorf("copy data: %w", err)
 	}
 	return nil

@@ -97,7 +97,7 @@ func (s *Service) writeData(ctx context.Context, x id, how writing, r io.Reader,
 		go func() { // ends with its operation, which ctx bounds
 			defer inFlight.Done()
 			defer release()
-			if _, err := s.data.Do(ctx, dataObject(x, n), new(client.Op).WriteFull(buf)); err != nil {
+			if _, err := s.data.Do(ctx, dataObject(x, n), new(client.Op).WriteFull(buf).SettleAs(how.settle)); err != nil {
 				cancel(fmt.Errorf("write data: %w", err))
 			}
 		}()

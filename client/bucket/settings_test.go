@@ -3,11 +3,15 @@ package bucket
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/internal/chunk"
+	"github.com/cairnstore/cairn/placement"
 )
 
 func TestSettings(t *testing.T) {
@@ -179,5 +183,54 @@ func TestUsage(t *testing.T) {
 	plain.put("k", body(5000, 1))
 	if u, err := plain.b.Usage(ctx, "", limits); err != nil || u.Chunked != 0 {
 		t.Errorf("a pool that cannot make chunks: %+v, %v", u, err)
+	}
+}
+
+// TestSettleAsBucket: data objects with bytes of their own say how their bucket makes chunks, and for whom, so that settling needs not
+// know of buckets; also those of a bucket that has none.
+func TestSettleAsBucket(t *testing.T) {
+	f, h := chunkedFixture(t, chunkPolicy(t, "chunks=4:2:rs", "chunk_size=64K"), nil)
+	says := func() (all []chunk.Settle) {
+		t.Helper()
+		p := f.svc.data.(*clienttest.Pool)
+		for _, name := range p.Names() {
+			if !strings.HasPrefix(name, "s3.data.") {
+				continue
+			}
+			res, err := p.DoRaw(t.Context(), name, new(client.Op).GetAttr(chunk.SettleAttr).Stat())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !res.Items[0].Found {
+				continue
+			}
+			s, err := chunk.DecodeSettle(res.Items[0].Data)
+			if err != nil {
+				t.Errorf("object %q of %d bytes: %v", name, res.Items[1].Size, err)
+			}
+			all = append(all, s)
+		}
+		return all
+	}
+	rng := seeded(t)
+	f.put("chunks", randomBody(rng, 512<<10))
+	if got := says(); len(got) != 0 {
+		t.Errorf("an object of chunks alone says %v", got)
+	}
+	for i := range placement.OSDID(4) {
+		h.SetDown(i, true)
+	}
+	f.put("own", randomBody(rng, 512<<10))
+	want := []chunk.Settle{{Policy: f.b.Policy(), Tenant: f.b.Info().Owner}}
+	if got := says(); !slices.Equal(got, want) || got[0].Tenant == "" {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if err := f.svc.Set(t.Context(), "photos", "chunks", "none"); err != nil {
+		t.Fatal(err)
+	}
+	f.b = f.bucket(f.svc)
+	f.put("never", randomBody(rng, 512<<10))
+	if got := says(); len(got) != 2 || !slices.Contains(got, chunk.Settle{Tenant: f.b.Info().Owner}) {
+		t.Errorf("of a bucket without chunks: %v", got)
 	}
 }

@@ -32,6 +32,7 @@ func TestGolden(t *testing.T) {
 		{"layout", l.Append(nil)}, {"reference", r.Append(nil)}, {"reference key", []byte(r.Key())},
 		{"back-reference key", []byte(back.Key())}, {"back-reference value", back.Value()},
 		{"dropped", AppendDropped(nil, []Dropped{{f, n}})},
+		{"settle", (&Settle{placement.ChunkPolicy{Redundancy: l.Redundancy, Dedup: placement.DedupCluster, Cut: placement.CutContent, Packing: placement.PackS2, ChunkSize: 1 << 20}, "acme"}).Append(nil)},
 		{"domain", EncodeDomain(Domain("acme", l.Redundancy))},
 		{"entry name", []byte(f.IndexName())}, {"outbox name", []byte(OutboxName(3, 260, "obj"))},
 		{"void reference name", []byte(VoidRefName(n, "obj"))}, {"void chunk name", []byte(VoidChunkName(l.Gen, f))},

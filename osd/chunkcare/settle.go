@@ -56,14 +56,18 @@ type settledVersion struct {
 // tenantsApp is the application whose objects are of many tenants.
 const tenantsApp = "s3"
 
-// settlePolicy returns how chunks are made of objects that are settled.
-func settlePolicy(p *placement.Pool) placement.ChunkPolicy {
+// settlePolicy returns how chunks are made of an object that is settled: as its attribute says, or nil. One that cannot be read or
+// does not fit the pool, which may have been changed, does not count.
+func settlePolicy(p *placement.Pool, attr []byte) client.ChunkOptions {
+	if s, err := chunk.DecodeSettle(attr); attr != nil && err == nil && s.Policy.CheckSize(p.Size) == nil {
+		return client.ChunkOptions{Policy: &s.Policy, Tenant: s.Tenant}
+	}
 	pol := p.Chunks
 	if pol.Dedup == placement.DedupTenant && p.Application == tenantsApp {
 		// Whose an object is cannot be told from it. Chunks that are not shared are right for everybody.
 		pol.Dedup = placement.DedupOff
 	}
-	return pol
+	return client.ChunkOptions{Policy: &pol}
 }
 
 // settleObject settles one object of a PG if a rule says so.
@@ -75,7 +79,7 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 	fail := func(what string, err error) error {
 		return fmt.Errorf("settle object %q of pool %q: %s: %w", object, pool.Name, what, err)
 	}
-	res, err := c.o.Cluster.Do(ctx, pool.ID, object, new(client.Op).Stat())
+	res, err := c.o.Cluster.Do(ctx, pool.ID, object, new(client.Op).Stat().GetAttr(chunk.SettleAttr))
 	if errors.Is(err, client.ErrNotFound) {
 		return nil
 	}
@@ -84,7 +88,16 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 	}
 	stat := res.Items[0]
 	c.countSettle(pool.ID, func(s *SettleStatus) { s.Objects++ })
-	pol := settlePolicy(pool)
+	var attr []byte
+	if a := &res.Items[1]; a.Found {
+		attr = a.Data
+	}
+	opts := settlePolicy(pool, attr)
+	pol := *opts.Policy
+	if pol.IsZero() {
+		*known = settledVersion{version: stat.Version}
+		return nil
+	}
 	if known.version == stat.Version || stat.Size < min(settleLeast, uint64(pol.ChunkSize)) {
 		return nil
 	}
@@ -110,7 +123,7 @@ func (c *Care) settleObject(ctx context.Context, pool *placement.Pool, object st
 	version, chunks := stat.Version, false
 	for _, round := range rounds(&pol, spans) {
 		began := c.o.Clock.Wall()
-		next, refs, err := c.settleRound(ctx, ch, object, &pol, version, stat.Mtime, round)
+		next, refs, err := c.settleRound(ctx, ch, object, opts, version, stat.Mtime, round)
 		switch {
 		case gone(err):
 			c.countSettle(pool.ID, func(s *SettleStatus) { s.Conflicts++ })
@@ -181,7 +194,7 @@ func (c *Care) refsAt(ctx context.Context, pool placement.PoolID, object string,
 
 // settleRound makes chunks of parts of an object. It returns the object's version afterwards, and the references that it
 // has been given.
-func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *placement.ChunkPolicy, version uint64, mtime time.Time, parts []chunk.Range) (_ uint64, refs []chunk.Ref, _ error) {
+func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, opts client.ChunkOptions, version uint64, mtime time.Time, parts []chunk.Range) (_ uint64, refs []chunk.Ref, _ error) {
 	op := new(client.Op).AssertVersion(version)
 	for _, p := range parts {
 		op.Read(p.From, p.Len())
@@ -201,8 +214,8 @@ func (c *Care) settleRound(ctx context.Context, ch Chunker, object string, pol *
 			ch.AbandonChunks(ctx, object, refs)
 			return 0, nil, fmt.Errorf("%w: %d bytes at %d were read, there should be %d", client.ErrInternal, len(data), p.From, p.Len())
 		}
-		for _, s := range segments(pol, data) {
-			made, err := ch.PutChunks(ctx, object, data[s.From:s.To], client.ChunkOptions{Policy: pol})
+		for _, s := range segments(opts.Policy, data) {
+			made, err := ch.PutChunks(ctx, object, data[s.From:s.To], opts)
 			if err != nil {
 				ch.AbandonChunks(ctx, object, refs)
 				return 0, nil, err

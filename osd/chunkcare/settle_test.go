@@ -305,19 +305,77 @@ func TestSettleRules(t *testing.T) {
 	}
 }
 
-// TestSettlePolicy: whose an object of an S3 pool is cannot be told, so its chunks are nobody's but its own.
+// TestSettlePolicy: an object is settled as it says itself, or else as its pool says; whose an object of an S3 pool is that does not
+// say so cannot be told, so its chunks are nobody's but its own.
 func TestSettlePolicy(t *testing.T) {
-	p := placement.Pool{Application: "s3", Chunks: fixedPolicy()}
-	if got := settlePolicy(&p); got.Dedup != placement.DedupOff {
-		t.Errorf("dedup %s in a pool of tenants", got.Dedup)
+	pool := fixedPolicy()
+	with := func(f func(*client.ChunkPolicy)) client.ChunkPolicy { p := pool; f(&p); return p }
+	cluster := with(func(p *client.ChunkPolicy) { p.Dedup = placement.DedupCluster })
+	own := with(func(p *client.ChunkPolicy) { p.Redundancy.Codec, p.Redundancy.K, p.Packing = placement.Replica, 1, placement.PackS2 })
+	wide := with(func(p *client.ChunkPolicy) { p.Redundancy.M = 2 })
+	settle := func(p client.ChunkPolicy) []byte { return (&chunk.Settle{Policy: p, Tenant: "acme"}).Append(nil) }
+	for name, tt := range map[string]struct {
+		app  string
+		pool client.ChunkPolicy
+		attr []byte
+		want client.ChunkPolicy
+		of   string
+	}{
+		"tenants":             {"s3", pool, nil, with(func(p *client.ChunkPolicy) { p.Dedup = placement.DedupOff }), ""},
+		"tenants that share":  {"s3", cluster, nil, cluster, ""},
+		"one tenant":          {"rbd", pool, nil, pool, ""},
+		"its own":             {"s3", cluster, settle(own), own, "acme"},
+		"of its tenant":       {"s3", pool, settle(pool), pool, "acme"},
+		"never":               {"s3", pool, settle(client.ChunkPolicy{}), client.ChunkPolicy{}, "acme"},
+		"too much for it":     {"rbd", pool, settle(wide), pool, ""},
+		"of a newer version":  {"rbd", pool, append([]byte{9}, settle(own)[1:]...), pool, ""},
+		"that makes no sense": {"rbd", pool, []byte{1, 99}, pool, ""},
+		"that is empty":       {"rbd", pool, []byte{}, pool, ""},
+	} {
+		got := settlePolicy(&placement.Pool{Application: tt.app, Chunks: tt.pool, Size: 2}, tt.attr)
+		if *got.Policy != tt.want || got.Tenant != tt.of {
+			t.Errorf("%s: %s of %q, want %s of %q", name, got.Policy, got.Tenant, tt.want, tt.of)
+		}
 	}
-	p.Chunks.Dedup = placement.DedupCluster
-	if got := settlePolicy(&p); got.Dedup != placement.DedupCluster {
-		t.Errorf("dedup %s in a pool that everybody shares", got.Dedup)
+}
+
+// TestSettleAs: an object that says so is settled with another redundancy, among those of its tenant, or not at all.
+func TestSettleAs(t *testing.T) {
+	w := newSettleWorld(t, fixedPolicy())
+	w.m.Pools[0].Application, w.m.Pools[0].Size = "s3", 2
+	own := fixedPolicy()
+	own.Redundancy = placement.Redundancy{Codec: placement.Replica, K: 1, M: 1}
+	none := client.ChunkPolicy{}
+	for name, opts := range map[string]client.ChunkOptions{
+		"a": {Policy: &own, Tenant: "acme"}, "b": {Policy: &own, Tenant: "acme"}, "c": {Policy: &own, Tenant: "other"}, "never": {Policy: &none}, "pool": {},
+	} {
+		if _, err := w.pool.DoRaw(t.Context(), name, new(client.Op).WriteFull(noise(1, 128<<10)).SettleAs(opts).At(w.now)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	p = placement.Pool{Application: "rbd", Chunks: fixedPolicy()}
-	if got := settlePolicy(&p); got != p.Chunks {
-		t.Errorf("%s in a pool of one tenant", got)
+	w.care.SettleStep(t.Context()) // begins to count the hours
+	w.now = w.now.Add(2 * time.Hour)
+	w.care.SettleStep(t.Context())
+	ref := func(name string) *chunk.Ref {
+		t.Helper()
+		res, err := w.pool.DoRaw(t.Context(), name, new(client.Op).ReadRefs(0, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Items[0].Refs) != 1 {
+			return nil
+		}
+		return &res.Items[0].Refs[0]
+	}
+	a, b, c, pool := ref("a"), ref("b"), ref("c"), ref("pool")
+	if a == nil || b == nil || c == nil || pool == nil || ref("never") != nil {
+		t.Fatalf("settled: %v %v %v %v %v", a, b, c, pool, ref("never"))
+	}
+	if a.Layout.Redundancy != own.Redundancy || pool.Layout.Redundancy != fixedPolicy().Redundancy {
+		t.Errorf("redundancy %s and %s", a.Layout.Redundancy, pool.Layout.Redundancy)
+	}
+	if a.Chunk != b.Chunk || a.Chunk == c.Chunk || pool.Chunk[0] != chunk.Own {
+		t.Errorf("chunks %s %s %s %s", a.Chunk, b.Chunk, c.Chunk, pool.Chunk)
 	}
 }
 
