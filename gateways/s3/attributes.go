@@ -81,12 +81,15 @@ func (q *request) getObjectAttributes() error {
 	if e != nil {
 		return e
 	}
-	b, err := q.owned(q.bucket)
+	reading, err := q.ask(q.t, "s3:GetObject", q.key, q.query.Get("versionId")) // S3 demands both
 	if err != nil {
 		return err
 	}
-	o, err := b.Get(q.ctx(), q.key) // the parts are listed beside the entry
-	if err != nil {
+	o, err := q.b.Get(q.ctx(), q.key) // the parts are listed beside the entry
+	if err := q.seen(o, err); err != nil {
+		return err
+	}
+	if err := q.object(reading, o, nil); err != nil {
 		return err
 	}
 	if e := readConditions(q.r.Header, "", o, false); e != nil {
@@ -151,11 +154,7 @@ func attrParts(o *bucket.Object, after, limit int) (*xmlAttrParts, error) {
 
 // restoreObject answers as S3 does for an object that is not in an archive: none ever is.
 func (q *request) restoreObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
-	if _, err := b.Head(q.ctx(), q.key); err != nil {
+	if _, err := q.b.Head(q.ctx(), q.key); err != nil {
 		return q.keyErr(err)
 	}
 	return apiErr("InvalidObjectState", "Restore is not allowed for the object's current storage class").with("StorageClass", "STANDARD")

@@ -257,36 +257,56 @@ func (p *payload) finish() ([]bucket.Checksum, error) {
 	return []bucket.Checksum{{Algorithm: p.alg.name, Value: p.value}}, nil
 }
 
-// readXML reads a document of at most limit bytes from the body; it reports
-// whether there was one.
-func (q *request) readXML(v any, limit int64) (bool, *apiError) {
+// readDoc reads a body of at most limit bytes whole. Blanks alone are none.
+func (q *request) readDoc(limit int64) ([]byte, *apiError) {
+	tooLarge := func() *apiError {
+		return apiErr("MaxMessageLengthExceeded", "Your request was too large: at most %d bytes.", limit)
+	}
 	p, e := q.body(nil)
 	if e != nil {
-		return false, e
+		return nil, e
 	}
 	if p.size > limit {
-		return false, apiErr("MaxMessageLengthExceeded", "Your request was too large: at most %d bytes.", limit)
+		return nil, tooLarge()
 	}
 	b, err := io.ReadAll(io.LimitReader(p, limit+1))
 	if err != nil {
-		return false, toAPI(err)
+		return nil, toAPI(err)
 	}
 	if int64(len(b)) > limit {
-		return false, apiErr("MaxMessageLengthExceeded", "Your request was too large: at most %d bytes.", limit)
+		return nil, tooLarge()
 	}
 	if p.md5 != nil {
 		if sum := md5.Sum(b); !bytes.Equal(sum[:], p.md5) {
-			return false, apiErr("BadDigest", "The Content-MD5 you specified did not match what we received.")
+			return nil, apiErr("BadDigest", "The Content-MD5 you specified did not match what we received.")
 		}
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
-		return false, nil
+		return nil, nil
 	}
-	d := xml.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(v); err != nil {
+	return b, nil
+}
+
+// readXML reads a document of at most limit bytes from the body; it reports
+// whether there was one.
+func (q *request) readXML(v any, limit int64) (bool, *apiError) {
+	b, e := q.readDoc(limit)
+	if e != nil || b == nil {
+		return false, e
+	}
+	if err := xml.NewDecoder(bytes.NewReader(b)).Decode(v); err != nil {
 		e := malformedXML()
 		e.cause = err
 		return false, e
 	}
 	return true, nil
+}
+
+// needXML is readXML for a document that must be there.
+func (q *request) needXML(v any, limit int64) *apiError {
+	found, e := q.readXML(v, limit)
+	if e == nil && !found {
+		return apiErr("MissingRequestBodyError", "Request Body is empty")
+	}
+	return e
 }

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"net/http"
@@ -23,12 +24,10 @@ type xmlOwner struct {
 	DisplayName string
 }
 
-func (q *request) owner() xmlOwner {
-	name := q.user.DisplayName
-	if name == "" {
-		name = q.user.Name
-	}
-	return xmlOwner{ID: q.user.Name, DisplayName: name}
+// owner is how lists show an account.
+func (q *request) owner(account string) xmlOwner {
+	u := q.person(account)
+	return xmlOwner{ID: u.ID, DisplayName: u.Name}
 }
 
 type xmlBuckets struct {
@@ -61,13 +60,17 @@ func (q *request) listBuckets() error {
 	if e != nil {
 		return e
 	}
-	infos, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
+	x := xmlBuckets{Owner: q.owner(q.who.Account), Prefix: q.query.Get("prefix")}
+	if q.who.anonymous() {
+		q.writeXML(http.StatusOK, x)
+		return nil
+	}
+	infos, err := q.s.o.Buckets.List(q.ctx(), q.who.Account)
 	if err != nil {
 		return err
 	}
 	region := q.query.Get("bucket-region")
 	paged := q.query.Has("max-buckets") || q.query.Has("prefix") || q.query.Has("continuation-token") || region != ""
-	x := xmlBuckets{Owner: q.owner(), Prefix: q.query.Get("prefix")}
 	for _, b := range infos {
 		if b.Name <= after || !strings.HasPrefix(b.Name, x.Prefix) || region != "" && region != q.s.o.Region {
 			continue
@@ -107,23 +110,40 @@ func (q *request) createBucket() error {
 	if err := bucket.CheckName(q.bucket); err != nil || reservedName(q.bucket) {
 		return apiErr("InvalidBucketName", "The specified bucket is not valid.").with("BucketName", q.bucket)
 	}
-	mine, err := q.s.o.Buckets.List(q.ctx(), q.user.Name)
+	mine, err := q.s.o.Buckets.List(q.ctx(), q.who.Account)
 	if err != nil {
 		return err
 	}
 	if len(mine) >= q.s.o.MaxBuckets {
 		return apiErr("TooManyBuckets", "You have attempted to create more buckets than allowed (%d).", q.s.o.MaxBuckets)
 	}
-	b, err := q.s.o.Buckets.Create(q.ctx(), q.bucket, q.user.Name, q.s.o.Region)
+	docs, err := q.createDocs()
+	if err != nil {
+		return err
+	}
+	b, err := q.s.o.Buckets.Create(q.ctx(), q.bucket, q.who.Account, q.s.o.Region)
 	if errors.Is(err, bucket.ErrBucketExists) {
-		if b.Info().Owner != q.user.Name {
-			return apiErr("BucketAlreadyExists", "The requested bucket name is not available. The bucket namespace is shared by all users. Select a different name and try again.").with("BucketName", q.bucket)
+		taken := apiErr("BucketAlreadyExists", "The requested bucket name is not available. The bucket namespace is shared by all users. Select a different name and try again.").with("BucketName", q.bucket)
+		if b.Info().Owner != q.who.Account {
+			return taken
+		}
+		cfg, err := b.Config(q.ctx())
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(cfg.Doc(docACL), docs[docACL]) {
+			return taken // as Ceph answers: making it again would change who may use it
 		}
 		if q.s.o.Region != "us-east-1" { // where making one's own bucket again has always been no error
 			return apiErr("BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.").with("BucketName", q.bucket)
 		}
 	} else if err != nil {
 		return err
+	} else if len(docs) > 0 {
+		// A crash before this leaves a bucket that is private: less than was asked for, and not acknowledged.
+		if err := b.SetConfig(q.ctx(), docs); err != nil {
+			return err
+		}
 	}
 	q.w.Header().Set("Location", "/"+q.bucket)
 	q.w.WriteHeader(http.StatusOK)
@@ -131,26 +151,12 @@ func (q *request) createBucket() error {
 }
 
 func (q *request) headBucket() error {
-	b, err := q.s.o.Buckets.Fresh(q.ctx(), q.bucket)
-	if err != nil {
-		return err
-	}
-	if b.Info().Owner != q.user.Name {
-		return apiErr("AccessDenied", "Access Denied")
-	}
 	q.w.Header().Set("x-amz-bucket-region", q.s.o.Region)
 	q.w.WriteHeader(http.StatusOK)
 	return nil
 }
 
 func (q *request) deleteBucket() error {
-	b, err := q.s.o.Buckets.Fresh(q.ctx(), q.bucket)
-	if err != nil {
-		return err
-	}
-	if b.Info().Owner != q.user.Name {
-		return apiErr("AccessDenied", "Access Denied")
-	}
 	if err := q.s.o.Buckets.Delete(q.ctx(), q.bucket); err != nil {
 		return err
 	}
@@ -164,9 +170,6 @@ type xmlLocation struct {
 }
 
 func (q *request) getBucketLocation() error {
-	if _, err := q.owned(q.bucket); err != nil {
-		return err
-	}
 	region := q.s.o.Region
 	if region == "us-east-1" {
 		region = "" // as S3 spells it
@@ -180,55 +183,6 @@ type xmlVersioning struct {
 }
 
 func (q *request) getBucketVersioning() error {
-	if _, err := q.owned(q.bucket); err != nil {
-		return err
-	}
 	q.writeXML(http.StatusOK, xmlVersioning{}) // empty: never switched on
-	return nil
-}
-
-type xmlACL struct {
-	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ AccessControlPolicy"`
-	Owner   xmlOwner
-	Grants  []xmlGrant `xml:"AccessControlList>Grant"`
-}
-
-type xmlGrant struct {
-	Grantee    xmlGrantee
-	Permission string
-}
-
-type xmlGrantee struct {
-	XSI         string `xml:"xmlns:xsi,attr"`
-	Type        string `xml:"xsi:type,attr"`
-	ID          string
-	DisplayName string
-}
-
-func (q *request) ownerACL() xmlACL {
-	o := q.owner()
-	return xmlACL{Owner: o, Grants: []xmlGrant{{
-		Grantee:    xmlGrantee{XSI: "http://www.w3.org/2001/XMLSchema-instance", Type: "CanonicalUser", ID: o.ID, DisplayName: o.DisplayName},
-		Permission: "FULL_CONTROL",
-	}}}
-}
-
-func (q *request) getBucketACL() error {
-	if _, err := q.owned(q.bucket); err != nil {
-		return err
-	}
-	q.writeXML(http.StatusOK, q.ownerACL())
-	return nil
-}
-
-func (q *request) getObjectACL() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
-	if _, err := b.Head(q.ctx(), q.key); err != nil {
-		return err
-	}
-	q.writeXML(http.StatusOK, q.ownerACL())
 	return nil
 }

@@ -33,12 +33,12 @@ func (q *request) source() (*bucket.Object, error) {
 	if !ok || name == "" || bucket.CheckKey(key) != nil {
 		return nil, bad
 	}
-	b, err := q.owned(name)
+	b, check, err := q.sourceBucket(name, key, values.Get("versionId"))
 	if err != nil {
 		return nil, err
 	}
 	o, err := b.Get(q.ctx(), key)
-	if errors.Is(err, bucket.ErrNoSuchKey) {
+	if err = q.object(check, o, err); errors.Is(err, bucket.ErrNoSuchKey) {
 		return nil, apiErr("NoSuchKey", "The specified key does not exist.").with("Key", key)
 	}
 	if err != nil {
@@ -48,6 +48,24 @@ func (q *request) source() (*bucket.Object, error) {
 		return nil, e
 	}
 	return o, nil
+}
+
+// sourceBucket opens the bucket of a copy's source and decides, as far as that can
+// be done before it is read, whether it may be read.
+func (q *request) sourceBucket(name, key, version string) (*bucket.Bucket, *objectCheck, error) {
+	b, err := q.s.o.Buckets.Bucket(q.ctx(), name)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := q.terms(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if want := q.r.Header.Get("X-Amz-Source-Expected-Bucket-Owner"); want != "" && want != t.owner {
+		return nil, nil, accessDenied()
+	}
+	check, err := q.ask(t, "s3:GetObject", key, version)
+	return b, check, err
 }
 
 type xmlCopy struct {
@@ -66,10 +84,7 @@ func (x *xmlCopy) set(sums []bucket.Checksum, parts int) {
 }
 
 func (q *request) copyObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	cond, e := q.condition()
 	if e != nil {
 		return e
@@ -95,6 +110,10 @@ func (q *request) copyObject() error {
 			return unknownChecksum(name)
 		}
 	}
+	attrs, err := q.newObject()
+	if err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		src, err := q.source()
 		if err != nil {
@@ -103,7 +122,7 @@ func (q *request) copyObject() error {
 		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
-		in := bucket.CopyInput{Headers: headers, Cond: cond}
+		in := bucket.CopyInput{Attrs: attrs, Headers: headers, Cond: cond}
 		if alg != nil {
 			if src.Bucket() == q.bucket && src.Key == q.key {
 				return notImplemented("a new checksum in a copy of an object onto itself")

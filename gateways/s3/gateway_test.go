@@ -206,10 +206,14 @@ func TestOwnership(t *testing.T) {
 		{method: "GET", path: "/photos/k"}, {method: "PUT", path: "/photos/k2"}, {method: "DELETE", path: "/photos/k"},
 		{method: "GET", path: "/photos"}, {method: "DELETE", path: "/photos"}, {method: "GET", path: "/photos?location"},
 		{method: "PUT", path: "/bobs/stolen", header: map[string]string{"X-Amz-Copy-Source": "/photos/k"}},
-		{method: "POST", path: "/photos/k?uploads"}, {method: "POST", path: "/photos?delete", body: []byte("<Delete><Object><Key>k</Key></Object></Delete>")},
+		{method: "POST", path: "/photos/k?uploads"},
 	} {
 		c.user = bob
 		g.wantErr(c, 403, "AccessDenied")
+	}
+	many := g.allowed(bob, deletion("k"))
+	if !bytes.Contains(many.body, []byte("<Error><Key>k</Key><Code>AccessDenied</Code>")) || bytes.Contains(many.body, []byte("<Deleted>")) {
+		t.Errorf("bob deletes many: %s", many.body)
 	}
 	g.want(call{user: bob, method: "HEAD", path: "/photos"}, 403)
 	g.wantErr(call{user: bob, method: "PUT", path: "/photos"}, 409, "BucketAlreadyExists")
@@ -430,7 +434,7 @@ func TestConditionalPutAndDelete(t *testing.T) {
 func TestNotImplementedByName(t *testing.T) {
 	g := withBucket(t)
 	g.put("/photos/k", "x")
-	for _, sub := range []string{"policy", "lifecycle", "cors", "encryption", "replication", "website", "tagging", "object-lock", "notification", "logging", "publicAccessBlock", "ownershipControls", "requestPayment", "accelerate", "inventory"} {
+	for _, sub := range []string{"lifecycle", "cors", "encryption", "replication", "website", "tagging", "object-lock", "notification", "logging", "requestPayment", "accelerate", "inventory"} {
 		for _, m := range []string{"GET", "PUT", "DELETE"} {
 			r := g.wantErr(call{method: m, path: "/photos?" + sub}, 501, "NotImplemented")
 			if !strings.Contains(r.err.Message, sub) {
@@ -439,10 +443,10 @@ func TestNotImplementedByName(t *testing.T) {
 		}
 	}
 	for _, c := range []call{
-		{method: "PUT", path: "/photos/k?acl"}, {method: "PUT", path: "/photos/k?tagging"}, {method: "POST", path: "/photos/k?select&select-type=2"},
+		{method: "PUT", path: "/photos/k?tagging"}, {method: "POST", path: "/photos/k?select&select-type=2"},
 		{method: "GET", path: "/photos/k?torrent"}, {method: "PUT", path: "/photos?versioning"},
 		{method: "POST", path: "/photos"}, {method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}},
-		{method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Acl": "public-read"}}, {method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Tagging": "a=b"}},
+		{method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Tagging": "a=b"}},
 	} {
 		g.wantErr(c, 501, "NotImplemented")
 	}

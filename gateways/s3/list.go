@@ -96,10 +96,7 @@ func (q *request) list(after string) (*bucket.Listing, func(string) string, int,
 	if len(after) > bucket.MaxKeyBytes {
 		return nil, nil, 0, apiErr("KeyTooLongError", "The marker is too long.")
 	}
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return nil, nil, 0, err
-	}
+	b := q.b
 	l, err := b.List(q.ctx(), bucket.ListInput{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), After: after, Max: limit})
 	return l, encode, limit, err
 }
@@ -111,7 +108,7 @@ func (q *request) contents(l *bucket.Listing, encode func(string) string, owner 
 			x.ChecksumAlgorithm, x.ChecksumType = o.Checksums[0].Algorithm, checksumType(o.Checksums[0])
 		}
 		if owner {
-			w := q.owner()
+			w := q.owner(q.t.objectOwner(o))
 			x.Owner = &w
 		}
 		objects = append(objects, x)
@@ -279,10 +276,7 @@ func (q *request) listUploads() error {
 	if e != nil {
 		return e
 	}
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	in := bucket.UploadsInput{
 		Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"),
 		AfterKey: q.query.Get("key-marker"), AfterUpload: q.query.Get("upload-id-marker"), Max: limit,
@@ -303,7 +297,7 @@ func (q *request) listUploads() error {
 	}
 	for _, u := range l.Uploads {
 		xu := xmlUpload{
-			Key: encode(u.Key), UploadID: u.ID, Initiator: q.owner(), Owner: q.owner(), StorageClass: "STANDARD",
+			Key: encode(u.Key), UploadID: u.ID, Initiator: q.owner(u.Owner), Owner: q.owner(q.uploadOwner(u)), StorageClass: "STANDARD",
 			Initiated: stamp(u.Started), ChecksumAlgorithm: u.Algorithm,
 		}
 		if u.Algorithm != "" {

@@ -20,15 +20,16 @@ type xmlInitiated struct {
 }
 
 func (q *request) createUpload() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	headers, e := q.headers()
 	if e != nil {
 		return e
 	}
-	in := bucket.UploadInput{Headers: headers, Owner: q.user.Name}
+	attrs, err := q.newObject()
+	if err != nil {
+		return err
+	}
+	in := bucket.UploadInput{Attrs: attrs, Headers: headers, Owner: q.who.Account}
 	name, typ := q.r.Header.Get("X-Amz-Checksum-Algorithm"), strings.ToUpper(q.r.Header.Get("X-Amz-Checksum-Type"))
 	if name != "" {
 		a := checksumByName(name)
@@ -60,10 +61,7 @@ func (q *request) createUpload() error {
 
 // part finds the upload and the part that a request is about.
 func (q *request) part() (*bucket.Bucket, int, bucket.Upload, error) {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return nil, 0, bucket.Upload{}, err
-	}
+	b := q.b
 	n, err := strconv.Atoi(q.query.Get("partNumber"))
 	if err != nil || n < 1 || n > bucket.MaxParts {
 		return nil, 0, bucket.Upload{}, apiErr("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive.").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
@@ -187,16 +185,16 @@ func (q *request) listParts() error {
 	if e != nil {
 		return e
 	}
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	l, err := b.Parts(q.ctx(), q.key, q.query.Get("uploadId"), after, limit)
 	if err != nil {
 		return err
 	}
+	if err := q.begun(l.Upload, nil); err != nil {
+		return err
+	}
 	x := xmlParts{
-		Bucket: q.bucket, Key: q.key, UploadID: l.Upload.ID, Initiator: q.owner(), Owner: q.owner(), StorageClass: "STANDARD",
+		Bucket: q.bucket, Key: q.key, UploadID: l.Upload.ID, Initiator: q.owner(l.Upload.Owner), Owner: q.owner(q.uploadOwner(l.Upload)), StorageClass: "STANDARD",
 		PartNumberMarker: after, NextPartNumberMarker: l.Last, MaxParts: limit, IsTruncated: l.Truncated,
 	}
 	if l.Upload.Algorithm != "" {
@@ -239,10 +237,7 @@ type xmlCompleted struct {
 const maxCompleteXML = 4 << 20
 
 func (q *request) completeUpload() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	cond, e := q.condition()
 	if e != nil {
 		return e
@@ -318,8 +313,8 @@ func (q *request) completeUpload() error {
 }
 
 func (q *request) abortUpload() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
+	b := q.b
+	if err := q.begun(b.Upload(q.ctx(), q.key, q.query.Get("uploadId"))); err != nil {
 		return err
 	}
 	if err := b.Abort(q.ctx(), q.key, q.query.Get("uploadId")); err != nil {

@@ -73,10 +73,7 @@ func (q *request) condition() (c bucket.Cond, e *apiError) {
 }
 
 func (q *request) putObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	headers, e := q.headers()
 	if e != nil {
 		return e
@@ -97,7 +94,11 @@ func (q *request) putObject() error {
 		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
 			with("ProposedSize", strconv.FormatInt(p.size, 10)).with("MaxSizeAllowed", strconv.FormatInt(bucket.MaxPutBytes, 10))
 	}
-	o, err := b.Put(q.ctx(), q.key, bucket.PutInput{Body: p, Size: p.size, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
+	attrs, err := q.newObject()
+	if err != nil {
+		return err
+	}
+	o, err := b.Put(q.ctx(), q.key, bucket.PutInput{Attrs: attrs, Body: p, Size: p.size, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
 	if err != nil {
 		return err
 	}
@@ -247,13 +248,15 @@ func (q *request) span(o *bucket.Object) (span, error) {
 const changedTries = 5
 
 func (q *request) getObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
+	b := q.b
+	for param := range overrides {
+		if q.who.anonymous() && q.query.Has(param) {
+			return apiErr("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
+		}
 	}
 	for try := 1; ; try++ {
 		o, err := b.Get(q.ctx(), q.key)
-		if err != nil {
+		if err := q.seen(o, err); err != nil {
 			return q.keyErr(err)
 		}
 		q.identify(o)
@@ -296,16 +299,13 @@ func (q *request) keyErr(err error) error {
 }
 
 func (q *request) headObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	get := b.Head
 	if q.query.Has("partNumber") {
 		get = b.Get // the parts are listed beside the entry
 	}
 	o, err := get(q.ctx(), q.key)
-	if err != nil {
+	if err := q.seen(o, err); err != nil {
 		return err
 	}
 	q.identify(o)
@@ -333,10 +333,7 @@ type xmlTagging struct {
 // getObjectTagging says that an object has no tags, which is so: they cannot be
 // set. Clients ask before they copy an object in parts.
 func (q *request) getObjectTagging() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	if _, err := b.Head(q.ctx(), q.key); err != nil {
 		return q.keyErr(err)
 	}
@@ -398,10 +395,7 @@ func (q *request) describe(o *bucket.Object, s span) {
 }
 
 func (q *request) deleteObject() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	cond, e := q.condition()
 	if e != nil {
 		return e
@@ -452,10 +446,7 @@ const (
 )
 
 func (q *request) deleteObjects() error {
-	b, err := q.owned(q.bucket)
-	if err != nil {
-		return err
-	}
+	b := q.b
 	if e := digested(q.r.Header); e != nil {
 		return e
 	}
@@ -486,6 +477,10 @@ func (q *request) deleteObjects() error {
 	var keys []string
 	var plain []xmlDeleteKey
 	for _, k := range in.Objects {
+		if err := q.may(q.t, "s3:DeleteObject", k.Key, k.VersionID); err != nil {
+			report(k, err)
+			continue
+		}
 		switch {
 		case k.VersionID != "" && k.VersionID != "null":
 			report(k, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here."))

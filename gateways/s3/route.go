@@ -32,39 +32,56 @@ type route struct {
 }
 
 type operation struct {
-	name string
-	run  handler
+	name   string
+	action string // what policies call it; an operation without one is refused
+	run    handler
 }
 
+// perKey is the action of an operation on many keys, which asks for each of them.
+const perKey = "s3:DeleteObject for each key"
+
 var routes = map[route]operation{
-	{onService, http.MethodGet, ""}: {"ListBuckets", (*request).listBuckets},
+	{onService, http.MethodGet, ""}: {"ListBuckets", "s3:ListAllMyBuckets", (*request).listBuckets},
 
-	{onBucket, http.MethodGet, ""}:           {"ListObjects", (*request).listObjects},
-	{onBucket, http.MethodGet, "location"}:   {"GetBucketLocation", (*request).getBucketLocation},
-	{onBucket, http.MethodGet, "versioning"}: {"GetBucketVersioning", (*request).getBucketVersioning},
-	{onBucket, http.MethodGet, "acl"}:        {"GetBucketAcl", (*request).getBucketACL},
-	{onBucket, http.MethodGet, "uploads"}:    {"ListMultipartUploads", (*request).listUploads},
-	{onBucket, http.MethodGet, "versions"}:   {"ListObjectVersions", (*request).listVersions},
-	{onBucket, http.MethodPut, ""}:           {"CreateBucket", (*request).createBucket},
-	{onBucket, http.MethodHead, ""}:          {"HeadBucket", (*request).headBucket},
-	{onBucket, http.MethodDelete, ""}:        {"DeleteBucket", (*request).deleteBucket},
-	{onBucket, http.MethodPost, "delete"}:    {"DeleteObjects", (*request).deleteObjects},
+	{onBucket, http.MethodGet, ""}:           {"ListObjects", "s3:ListBucket", (*request).listObjects},
+	{onBucket, http.MethodGet, "location"}:   {"GetBucketLocation", "s3:GetBucketLocation", (*request).getBucketLocation},
+	{onBucket, http.MethodGet, "versioning"}: {"GetBucketVersioning", "s3:GetBucketVersioning", (*request).getBucketVersioning},
+	{onBucket, http.MethodGet, "acl"}:        {"GetBucketAcl", "s3:GetBucketAcl", (*request).getBucketACL},
+	{onBucket, http.MethodGet, "uploads"}:    {"ListMultipartUploads", "s3:ListBucketMultipartUploads", (*request).listUploads},
+	{onBucket, http.MethodGet, "versions"}:   {"ListObjectVersions", "s3:ListBucketVersions", (*request).listVersions},
+	{onBucket, http.MethodPut, ""}:           {"CreateBucket", "s3:CreateBucket", (*request).createBucket},
+	{onBucket, http.MethodHead, ""}:          {"HeadBucket", "s3:ListBucket", (*request).headBucket},
+	{onBucket, http.MethodDelete, ""}:        {"DeleteBucket", "s3:DeleteBucket", (*request).deleteBucket},
+	{onBucket, http.MethodPost, "delete"}:    {"DeleteObjects", perKey, (*request).deleteObjects},
 
-	{onObject, http.MethodGet, ""}:            {"GetObject", (*request).getObject},
-	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", (*request).getObjectACL},
-	{onObject, http.MethodGet, "attributes"}:  {"GetObjectAttributes", (*request).getObjectAttributes},
-	{onObject, http.MethodPost, "restore"}:    {"RestoreObject", (*request).restoreObject},
-	{onObject, http.MethodGet, "tagging"}:     {"GetObjectTagging", (*request).getObjectTagging},
-	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", (*request).getObject},
-	{onObject, http.MethodHead, ""}:           {"HeadObject", (*request).headObject},
-	{onObject, http.MethodHead, "partNumber"}: {"HeadObject", (*request).headObject},
-	{onObject, http.MethodPut, ""}:            {"PutObject", (*request).putObject},
-	{onObject, http.MethodDelete, ""}:         {"DeleteObject", (*request).deleteObject},
-	{onObject, http.MethodPost, "uploads"}:    {"CreateMultipartUpload", (*request).createUpload},
-	{onObject, http.MethodPut, "uploadId"}:    {"UploadPart", (*request).uploadPart},
-	{onObject, http.MethodGet, "uploadId"}:    {"ListParts", (*request).listParts},
-	{onObject, http.MethodPost, "uploadId"}:   {"CompleteMultipartUpload", (*request).completeUpload},
-	{onObject, http.MethodDelete, "uploadId"}: {"AbortMultipartUpload", (*request).abortUpload},
+	{onBucket, http.MethodPut, "acl"}:                  {"PutBucketAcl", "s3:PutBucketAcl", (*request).putBucketACL},
+	{onBucket, http.MethodGet, "policy"}:               {"GetBucketPolicy", "s3:GetBucketPolicy", (*request).getBucketPolicy},
+	{onBucket, http.MethodPut, "policy"}:               {"PutBucketPolicy", "s3:PutBucketPolicy", (*request).putBucketPolicy},
+	{onBucket, http.MethodDelete, "policy"}:            {"DeleteBucketPolicy", "s3:DeleteBucketPolicy", (*request).deleteBucketPolicy},
+	{onBucket, http.MethodGet, "policyStatus"}:         {"GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", (*request).getBucketPolicyStatus},
+	{onBucket, http.MethodGet, "publicAccessBlock"}:    {"GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", (*request).getPublicAccessBlock},
+	{onBucket, http.MethodPut, "publicAccessBlock"}:    {"PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).putPublicAccessBlock},
+	{onBucket, http.MethodDelete, "publicAccessBlock"}: {"DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).deletePublicAccessBlock},
+	{onBucket, http.MethodGet, "ownershipControls"}:    {"GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", (*request).getOwnershipControls},
+	{onBucket, http.MethodPut, "ownershipControls"}:    {"PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls},
+	{onBucket, http.MethodDelete, "ownershipControls"}: {"DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls},
+
+	{onObject, http.MethodPut, "acl"}:         {"PutObjectAcl", "s3:PutObjectAcl", (*request).putObjectACL},
+	{onObject, http.MethodGet, ""}:            {"GetObject", "s3:GetObject", (*request).getObject},
+	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", "s3:GetObjectAcl", (*request).getObjectACL},
+	{onObject, http.MethodGet, "attributes"}:  {"GetObjectAttributes", "s3:GetObjectAttributes", (*request).getObjectAttributes},
+	{onObject, http.MethodPost, "restore"}:    {"RestoreObject", "s3:RestoreObject", (*request).restoreObject},
+	{onObject, http.MethodGet, "tagging"}:     {"GetObjectTagging", "s3:GetObjectTagging", (*request).getObjectTagging},
+	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", "s3:GetObject", (*request).getObject},
+	{onObject, http.MethodHead, ""}:           {"HeadObject", "s3:GetObject", (*request).headObject},
+	{onObject, http.MethodHead, "partNumber"}: {"HeadObject", "s3:GetObject", (*request).headObject},
+	{onObject, http.MethodPut, ""}:            {"PutObject", "s3:PutObject", (*request).putObject},
+	{onObject, http.MethodDelete, ""}:         {"DeleteObject", "s3:DeleteObject", (*request).deleteObject},
+	{onObject, http.MethodPost, "uploads"}:    {"CreateMultipartUpload", "s3:PutObject", (*request).createUpload},
+	{onObject, http.MethodPut, "uploadId"}:    {"UploadPart", "s3:PutObject", (*request).uploadPart},
+	{onObject, http.MethodGet, "uploadId"}:    {"ListParts", "s3:ListMultipartUploadParts", (*request).listParts},
+	{onObject, http.MethodPost, "uploadId"}:   {"CompleteMultipartUpload", "s3:PutObject", (*request).completeUpload},
+	{onObject, http.MethodDelete, "uploadId"}: {"AbortMultipartUpload", "s3:AbortMultipartUpload", (*request).abortUpload},
 }
 
 // whole are subresources of which every method that S3 has is built.
@@ -81,16 +98,11 @@ var refusedHeaders = map[string]string{
 	"X-Amz-Object-Lock-Retain-Until-Date": "object lock",
 	"X-Amz-Object-Lock-Legal-Hold":        "object lock",
 	"X-Amz-Website-Redirect-Location":     "website redirects",
-	"X-Amz-Grant-Read":                    "access control lists",
-	"X-Amz-Grant-Write":                   "access control lists",
-	"X-Amz-Grant-Read-Acp":                "access control lists",
-	"X-Amz-Grant-Write-Acp":               "access control lists",
-	"X-Amz-Grant-Full-Control":            "access control lists",
 	"X-Amz-Write-Offset-Bytes":            "appending to objects",
 }
 
 // route chooses the operation.
-func (q *request) route() (handler, *apiError) {
+func (q *request) route() (operation, *apiError) {
 	level := onObject
 	switch {
 	case q.bucket == "":
@@ -107,7 +119,7 @@ func (q *request) route() (handler, *apiError) {
 	}
 	op, ok := routes[route{level, q.r.Method, sub}]
 	if !ok {
-		return nil, q.refuse(level, sub)
+		return op, q.refuse(level, sub)
 	}
 	q.op = op.name
 	switch {
@@ -121,17 +133,14 @@ func (q *request) route() (handler, *apiError) {
 	if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
 		for name, what := range refusedHeaders {
 			if q.r.Header.Get(name) != "" {
-				return nil, notImplemented(what)
+				return op, notImplemented(what)
 			}
-		}
-		if acl := q.r.Header.Get("X-Amz-Acl"); acl != "" && acl != "private" && acl != "bucket-owner-full-control" {
-			return nil, notImplemented("the canned ACL " + acl)
 		}
 	}
 	if v := q.query.Get("versionId"); v != "" && v != "null" && level == onObject {
-		return nil, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.").with("Key", q.key).with("VersionId", v)
+		return op, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.").with("Key", q.key).with("VersionId", v)
 	}
-	return op.run, nil
+	return op, nil
 }
 
 func (q *request) refuse(level int, sub string) *apiError {

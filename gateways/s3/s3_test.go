@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,23 @@ func users(_ context.Context, accessKey string) (*wirepb.User, error) {
 	return nil, fmt.Errorf("access key %q: %w", accessKey, client.ErrNotFound)
 }
 
+func userNamed(_ context.Context, name string) (*wirepb.User, error) {
+	for _, u := range []*wirepb.User{ann, bob, eve} {
+		if u.Name == name {
+			return u, nil
+		}
+	}
+	return nil, fmt.Errorf("user %q: %w", name, client.ErrNotFound)
+}
+
+func userWithEmail(ctx context.Context, address string) (*wirepb.User, error) {
+	name, ok := strings.CutSuffix(address, "@example.com")
+	if !ok {
+		return nil, fmt.Errorf("address %q: %w", address, client.ErrNotFound)
+	}
+	return userNamed(ctx, name)
+}
+
 func newGateway(t *testing.T, change func(o *Options)) *gateway {
 	t.Helper()
 	return newGatewayOn(t, clienttest.New(t), change)
@@ -61,7 +79,7 @@ func newGatewayOn(t *testing.T, pool *clienttest.Pool, change func(o *Options)) 
 	if g.svc, err = bucket.NewService(bucket.Options{Meta: g.pool, Data: g.pool, Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Buckets: g.svc, Users: users, Log: log, Drain: time.Second, Domains: []string{"s3.test"}}
+	o := Options{Buckets: g.svc, Users: users, FindUser: userNamed, FindEmail: userWithEmail, Log: log, Drain: time.Second, Domains: []string{"s3.test"}}
 	if change != nil {
 		change(&o)
 	}

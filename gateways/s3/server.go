@@ -30,6 +30,14 @@ type Options struct {
 	// says that nobody has. Required. Answers are kept for UserTTL.
 	Users func(ctx context.Context, accessKey string) (*wirepb.User, error)
 
+	// Identities says what a user may do. Default: each user is an account of its own.
+	Identities func(ctx context.Context, u *wirepb.User) (Identity, error)
+	// FindUser and FindEmail find users by name and by e-mail address, for access control
+	// lists and policies; errors that are client.ErrNotFound say that there is none.
+	// Default: nobody else is found, and principals of policies are not checked.
+	FindUser  func(ctx context.Context, name string) (*wirepb.User, error)
+	FindEmail func(ctx context.Context, address string) (*wirepb.User, error)
+
 	Region  string   // default us-east-1
 	Domains []string // base domains for bucket.domain addresses; default none: path style only
 	HostID  string   // names this gateway in answers; default "cairn"
@@ -64,6 +72,9 @@ func (o *Options) fill() error {
 		if *v == 0 {
 			*v = def
 		}
+	}
+	if o.Identities == nil {
+		o.Identities = ownAccount
 	}
 	str(&o.Region, "us-east-1")
 	str(&o.HostID, "cairn")
@@ -103,6 +114,7 @@ type Server struct {
 	o       Options
 	log     *slog.Logger
 	users   *userCache
+	people  *people
 	metrics *metrics
 	slots   chan struct{}
 	stop    context.CancelFunc
@@ -124,7 +136,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, log: o.Log, users: newUserCache(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop}
+	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop}
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(1)
 		go s.sweep(ctx) // stopped by Close
@@ -217,7 +229,15 @@ type request struct {
 	sig    *signature
 	key256 []byte // signing key
 	raw    *idleReader
-	user   *wirepb.User
+	user   *wirepb.User // without a name for who does not sign
+	who    *who
+	b      *bucket.Bucket    // the one the request is about, once that is authorised
+	t      *terms            // of b
+	check  *objectCheck      // what the object has still to be asked
+	tags   map[string]string // that the request gives, once a policy has looked at them
+	// What policies found out about objects that are there, and what they could not.
+	existing map[tagged]map[string]string
+	unknown  error
 }
 
 func (q *request) ctx() context.Context { return q.r.Context() }
@@ -231,10 +251,14 @@ type answer struct {
 	wrote  bool
 	status int
 	bytes  int64
+	check  *objectCheck
 }
 
 func (a *answer) WriteHeader(status int) {
 	if !a.wrote {
+		if status < http.StatusBadRequest && a.check != nil && !a.check.done {
+			panic(errors.New("s3: an object is about to be answered with before its access was decided"))
+		}
 		a.wrote, a.status = true, status
 		a.ResponseWriter.WriteHeader(status)
 	}
@@ -317,14 +341,20 @@ func (q *request) serve() error {
 	if addressed != nil {
 		return addressed
 	}
-	run, refused := q.route() // first, so that the operation has a name in logs and metrics
+	op, refused := q.route() // first, so that the operation has a name in logs and metrics
 	if e := q.authenticate(); e != nil {
 		return e
 	}
 	if refused != nil {
+		if q.who.anonymous() {
+			return accessDenied()
+		}
 		return refused
 	}
-	return run(q)
+	if err := q.authorise(op.action); err != nil {
+		return err
+	}
+	return op.run(q)
 }
 
 // The health check lies at /-/health, which cannot be a bucket's: names have three
@@ -391,7 +421,7 @@ func (q *request) authenticate() *apiError {
 		return e
 	}
 	if sig == nil {
-		return apiErr("AccessDenied", "Access Denied. Anonymous requests are not allowed.")
+		return q.anonymous()
 	}
 	now := q.s.o.Now()
 	if e := sig.checkClaim(q.r, now, q.s.o.Region); e != nil {
@@ -413,24 +443,26 @@ func (q *request) authenticate() *apiError {
 	if user.Suspended {
 		return apiErr("AccessDenied", "The user is suspended.")
 	}
+	identity, err := q.s.o.Identities(q.ctx(), user)
+	if err != nil {
+		e := apiErr("ServiceUnavailable", "The gateway cannot look up policies now. Try again.")
+		e.cause = err
+		return e
+	}
 	q.sig, q.key256, q.user = sig, key, user
+	q.who = &who{Identity: identity, name: user.Name}
 	return nil
 }
 
-// owned opens a bucket that the user may use.
-func (q *request) owned(name string) (*bucket.Bucket, error) {
-	b, err := q.s.o.Buckets.Bucket(q.ctx(), name)
-	if err != nil {
-		return nil, err
+// anonymous takes a request that nobody signed.
+func (q *request) anonymous() *apiError {
+	payload := q.r.Header.Get("X-Amz-Content-Sha256")
+	switch payload {
+	case "":
+		payload = unsignedBody
+	case streamSigned, streamSignedTrailer:
+		return apiErr("AccessDenied", "Access Denied. The body claims to be signed and the request is not.")
 	}
-	if b.Info().Owner != q.user.Name {
-		// The handle may be of a bucket that is no more: whose is it now?
-		if b, err = q.s.o.Buckets.Fresh(q.ctx(), name); err != nil {
-			return nil, err
-		}
-		if b.Info().Owner != q.user.Name {
-			return nil, apiErr("AccessDenied", "Access Denied. The bucket belongs to somebody else.")
-		}
-	}
-	return b, nil
+	q.sig, q.user, q.who = &signature{payload: payload}, &wirepb.User{}, &who{}
+	return nil
 }

@@ -92,6 +92,13 @@ func (g *S3) start(ctx context.Context) error {
 		}
 		return pu, nil
 	}
+	so.FindUser = func(ctx context.Context, name string) (*wirepb.User, error) {
+		u, err := g.client.UserNamed(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}, nil
+	}
 	if g.server, err = s3.New(so); err != nil {
 		return err
 	}

@@ -94,6 +94,14 @@ func local(t *testing.T) *server {
 			}
 			return nil, fmt.Errorf("access key %q: %w", accessKey, client.ErrNotFound)
 		},
+		FindUser: func(_ context.Context, name string) (*wirepb.User, error) {
+			for _, u := range []user{mainUser, altUser} {
+				if u.id == name {
+					return &wirepb.User{Name: u.id, DisplayName: u.id}, nil
+				}
+			}
+			return nil, fmt.Errorf("user %q: %w", name, client.ErrNotFound)
+		},
 	}
 	srv, err := s3.New(o)
 	if err != nil {

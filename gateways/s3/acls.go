@@ -1,0 +1,263 @@
+package s3
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/gateways/s3/acl"
+)
+
+const maxACLXML = 256 << 10 // 100 grants are far less
+
+// aclErr says in S3's words why a list is refused.
+func aclErr(err error) error {
+	switch {
+	case errors.Is(err, acl.ErrMalformed):
+		return apiErr("MalformedACLError", "The XML you provided was not well-formed or did not validate against our published schema")
+	case errors.Is(err, acl.ErrNoSuchUser):
+		return apiErr("InvalidArgument", "Invalid id").with("ArgumentName", "CanonicalUser/ID")
+	case errors.Is(err, acl.ErrArgument):
+		return apiErr("InvalidArgument", "Argument format not recognized").with("ArgumentName", "x-amz-grant")
+	case errors.Is(err, acl.ErrNoEmail):
+		return apiErr("UnresolvableGrantByEmailAddress", "The e-mail address you provided does not match any account on record.")
+	}
+	return err
+}
+
+// aclHeaders makes a list of the headers of a request, nil if none speaks of one.
+func (q *request) aclHeaders(owner, bucketOwner acl.User) (a *acl.ACL, canned string, err error) {
+	canned = q.r.Header.Get("X-Amz-Acl")
+	a, err = acl.FromHeaders(owner, q.r.Header.Get, resolver{q})
+	switch {
+	case err != nil:
+		return nil, canned, aclErr(err)
+	case a != nil && canned != "":
+		return nil, canned, apiErr("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
+	case a != nil || canned == "":
+		return a, canned, nil
+	}
+	a, ok := acl.Canned(canned, owner, bucketOwner)
+	if !ok {
+		return nil, canned, apiErr("InvalidArgument", "The canned ACL is not one that this gateway knows.").with("ArgumentName", "x-amz-acl").with("ArgumentValue", canned)
+	}
+	return a, canned, nil
+}
+
+// refusePublic holds a list against the bucket's public access block.
+func (t *terms) refusePublic(a *acl.ACL) error {
+	if a != nil && a.IsPublic() && t.block.BlockPublicAcls {
+		return apiErr("AccessDenied", "Access Denied. The bucket's public access block refuses public access control lists.")
+	}
+	return nil
+}
+
+func noACLs() *apiError {
+	return apiErr("AccessControlListNotSupported", "The bucket does not allow ACLs")
+}
+
+// newObject says to whom an object belongs that the request makes, and what its
+// list is: nil is private. An object put by somebody anonymous is the bucket's owner's.
+func (q *request) newObject() (a bucket.Attrs, err error) {
+	t := q.t
+	owner := q.who.Account
+	if q.who.anonymous() || t.enforced() {
+		owner = t.owner
+	}
+	// Most objects are their bucket's owner's and have no list; nothing need be looked up for them.
+	if owner != t.owner {
+		a.Owner = owner
+	}
+	if !q.speaksOfACL() {
+		return a, nil
+	}
+	list, canned, err := q.aclHeaders(q.person(owner), q.person(t.owner))
+	if err != nil {
+		return a, err
+	}
+	full := canned == "bucket-owner-full-control"
+	switch {
+	case t.enforced() && !full && !list.OnlyOwner():
+		return a, noACLs()
+	case t.enforced(), t.ownership == ownerPreferred && full:
+		return bucket.Attrs{}, nil
+	}
+	if err := t.refusePublic(list); err != nil {
+		return a, err
+	}
+	if !list.OnlyOwner() {
+		a.ACL = list.Encode()
+	}
+	return a, nil
+}
+
+// speaksOfACL reports whether a header of the request gives or changes a list.
+func (q *request) speaksOfACL() bool {
+	if q.r.Header.Get("X-Amz-Acl") != "" {
+		return true
+	}
+	for _, h := range acl.GrantHeaders {
+		if q.r.Header.Get(h.Name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// newACL reads the list that the request sets, from its headers or its body.
+func (q *request) newACL(owner, bucketOwner acl.User) (*acl.ACL, error) {
+	a, _, err := q.aclHeaders(owner, bucketOwner)
+	if err != nil {
+		return nil, err
+	}
+	doc, e := q.readDoc(maxACLXML)
+	switch {
+	case e != nil:
+		return nil, e
+	case a != nil && len(doc) > 0:
+		return nil, apiErr("UnexpectedContent", "This request does not support content")
+	case a != nil:
+		return a, nil
+	case len(doc) == 0:
+		return nil, apiErr("MissingSecurityHeader", "Your request was missing a required header").with("MissingHeaderName", "x-amz-acl")
+	}
+	if a, err = acl.FromXML(doc, resolver{q}); err != nil {
+		return nil, aclErr(err)
+	}
+	if a.Owner.ID != owner.ID {
+		return nil, accessDenied() // nothing is given away
+	}
+	a.Owner = owner
+	return a, nil
+}
+
+func (q *request) getBucketACL() error {
+	a := *q.t.bucketACL()
+	if a.Owner = q.person(q.t.owner); q.t.acl == nil || q.t.enforced() {
+		a = *acl.Private(a.Owner)
+	}
+	q.writeXML(http.StatusOK, a.XML())
+	return nil
+}
+
+func (q *request) putBucketACL() error {
+	t := q.t
+	owner := q.person(t.owner)
+	a, err := q.newACL(owner, owner)
+	if err != nil {
+		return err
+	}
+	if t.enforced() {
+		if !a.OnlyOwner() {
+			return noACLs()
+		}
+	} else if err := t.refusePublic(a); err != nil {
+		return err
+	}
+	doc := a.Encode()
+	if a.OnlyOwner() {
+		doc = nil
+	}
+	if err := q.b.SetConfig(q.ctx(), map[string][]byte{docACL: doc}); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// createDocs are the configuration documents that the headers of a new bucket ask for.
+func (q *request) createDocs() (map[string][]byte, error) {
+	docs := map[string][]byte{}
+	ownership := q.r.Header.Get("X-Amz-Object-Ownership")
+	if ownership != "" {
+		if !isOwnership(ownership) {
+			return nil, apiErr("InvalidArgument", "Invalid x-amz-object-ownership header: %s", ownership).with("ArgumentName", "x-amz-object-ownership").with("ArgumentValue", ownership)
+		}
+		docs[docOwnership] = []byte(ownership)
+	}
+	owner := shown(q.user)
+	owner.ID = q.who.Account
+	a, _, err := q.aclHeaders(owner, owner)
+	if err != nil {
+		return nil, err
+	}
+	if a != nil && !a.OnlyOwner() {
+		if ownership == ownerEnforced {
+			return nil, aclWithEnforced()
+		}
+		docs[docACL] = a.Encode()
+	}
+	return docs, nil
+}
+
+func (q *request) getObjectACL() error {
+	o, err := q.headVersion()
+	if err := q.seen(o, err); err != nil {
+		return q.keyErr(err)
+	}
+	a, err := q.t.objectACL(o)
+	if err != nil {
+		return err
+	}
+	a = &acl.ACL{Owner: q.person(a.Owner.ID), Grants: a.Grants}
+	for i, g := range a.Grants {
+		if g.Group == "" && g.User.Name == "" {
+			a.Grants[i].User = q.person(g.User.ID)
+		}
+	}
+	q.writeXML(http.StatusOK, a.XML())
+	return nil
+}
+
+func (q *request) putObjectACL() error {
+	o, err := q.headVersion()
+	if err := q.seen(o, err); err != nil {
+		return q.keyErr(err)
+	}
+	owner, bucketOwner := q.person(q.t.objectOwner(o)), q.person(q.t.owner)
+	a, err := q.newACL(owner, bucketOwner)
+	if err != nil {
+		return err
+	}
+	if q.t.enforced() {
+		if !a.OnlyOwner() {
+			return noACLs()
+		}
+	} else if err := q.t.refusePublic(a); err != nil {
+		return err
+	}
+	list := a.Encode()
+	if a.OnlyOwner() {
+		list = nil
+	}
+	o, err = q.b.Update(q.ctx(), q.key, q.query.Get("versionId"), func(now *bucket.Object, at *bucket.Attrs) error {
+		if q.t.objectOwner(now) != owner.ID {
+			return fmt.Errorf("%w: another owner's object took its place", bucket.ErrBusy)
+		}
+		at.ACL = list
+		return nil
+	})
+	if err != nil {
+		return q.keyErr(err)
+	}
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// headVersion reads what is said of the object, or of the version of it, that the
+// request is about.
+func (q *request) headVersion() (*bucket.Object, error) {
+	if v := q.query.Get("versionId"); v != "" {
+		return q.b.GetVersion(q.ctx(), q.key, v)
+	}
+	return q.b.Head(q.ctx(), q.key)
+}
+
+// uploadOwner is the account that will own what an upload makes.
+func (q *request) uploadOwner(u bucket.Upload) string {
+	if u.Attrs.Owner != "" {
+		return u.Attrs.Owner
+	}
+	return q.t.owner
+}
