@@ -496,3 +496,9 @@ func (s *Service) alter(ctx context.Context, name, what string, f func(r *bucket
 	}
 	return nameErr(what, name, ErrBusy)
 }
+
+// IsVersion reports whether s may name a version.
+func IsVersion(s string) bool {
+	_, ok := parseVersion(s)
+	return ok || s == NullVersion
+}

@@ -70,6 +70,7 @@ func (c call) with(name, value string) call {
 	c.header = h
 	return c
 }
+
 // deletion deletes keys of the bucket photos.
 func deletion(keys ...string) call {
 	body := "<Delete>"

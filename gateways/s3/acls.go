@@ -57,9 +57,9 @@ func noACLs() *apiError {
 	return apiErr("AccessControlListNotSupported", "The bucket does not allow ACLs")
 }
 
-// newObject says to whom an object belongs that the request makes, and what its
+// newOwned says to whom an object belongs that the request makes, and what its
 // list is: nil is private. An object put by somebody anonymous is the bucket's owner's.
-func (q *request) newObject() (a bucket.Attrs, err error) {
+func (q *request) newOwned() (a bucket.Attrs, err error) {
 	t := q.t
 	owner := q.who.Account
 	if q.who.anonymous() || t.enforced() {

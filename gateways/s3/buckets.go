@@ -104,9 +104,6 @@ func (q *request) createBucket() error {
 	if l := in.LocationConstraint; l != "" && l != "US" && l != q.s.o.Region {
 		return apiErr("InvalidLocationConstraint", "The specified location-constraint is not valid").with("LocationConstraint", l)
 	}
-	if q.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true" {
-		return notImplemented("object lock")
-	}
 	if err := bucket.CheckName(q.bucket); err != nil || reservedName(q.bucket) {
 		return apiErr("InvalidBucketName", "The specified bucket is not valid.").with("BucketName", q.bucket)
 	}
@@ -117,6 +114,7 @@ func (q *request) createBucket() error {
 	if len(mine) >= q.s.o.MaxBuckets {
 		return apiErr("TooManyBuckets", "You have attempted to create more buckets than allowed (%d).", q.s.o.MaxBuckets)
 	}
+	lock := q.r.Header.Get("X-Amz-Bucket-Object-Lock-Enabled") == "true"
 	docs, err := q.createDocs()
 	if err != nil {
 		return err
@@ -142,6 +140,16 @@ func (q *request) createBucket() error {
 	} else if len(docs) > 0 {
 		// A crash before this leaves a bucket that is private: less than was asked for, and not acknowledged.
 		if err := b.SetConfig(q.ctx(), docs); err != nil {
+			return err
+		}
+	}
+	if lock = lock && err == nil; lock {
+		if err := q.s.o.Buckets.SetVersioning(q.ctx(), q.bucket, bucket.VersioningEnabled); err != nil {
+			return err
+		}
+	}
+	if lock {
+		if err := q.s.o.Buckets.EnableObjectLock(q.ctx(), q.bucket); err != nil {
 			return err
 		}
 	}
@@ -175,14 +183,5 @@ func (q *request) getBucketLocation() error {
 		region = "" // as S3 spells it
 	}
 	q.writeXML(http.StatusOK, xmlLocation{Region: region})
-	return nil
-}
-
-type xmlVersioning struct {
-	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ VersioningConfiguration"`
-}
-
-func (q *request) getBucketVersioning() error {
-	q.writeXML(http.StatusOK, xmlVersioning{}) // empty: never switched on
 	return nil
 }

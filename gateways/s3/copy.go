@@ -22,8 +22,11 @@ func (q *request) source() (*bucket.Object, error) {
 	if err != nil {
 		return nil, bad
 	}
-	if v := values.Get("versionId"); v != "" && v != "null" {
-		return nil, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.")
+	version := values.Get("versionId")
+	if values.Has("versionId") {
+		if e := checkVersion(version); e != nil {
+			return nil, e
+		}
 	}
 	path, err = url.PathUnescape(path)
 	if err != nil {
@@ -33,16 +36,33 @@ func (q *request) source() (*bucket.Object, error) {
 	if !ok || name == "" || bucket.CheckKey(key) != nil {
 		return nil, bad
 	}
-	b, check, err := q.sourceBucket(name, key, values.Get("versionId"))
+	b, check, err := q.sourceBucket(name, key, version)
 	if err != nil {
 		return nil, err
 	}
-	o, err := b.Get(q.ctx(), key)
-	if err = q.object(check, o, err); errors.Is(err, bucket.ErrNoSuchKey) {
+	var o *bucket.Object
+	if version == "" {
+		o, err = b.Get(q.ctx(), key)
+	} else {
+		o, err = b.GetVersion(q.ctx(), key, version)
+	}
+	switch err = q.object(check, o, err); {
+	case errors.Is(err, bucket.ErrNoSuchKey):
 		return nil, apiErr("NoSuchKey", "The specified key does not exist.").with("Key", key)
-	}
-	if err != nil {
+	case errors.Is(err, bucket.ErrNoSuchVersion):
+		return nil, apiErr("NoSuchVersion", "The specified version does not exist.").with("Key", key).with("VersionId", version)
+	case err != nil:
 		return nil, err
+	case o.Marker:
+		return nil, apiErr("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
+	}
+	if versioned(b) {
+		q.w.Header().Set("x-amz-copy-source-version-id", o.Version)
+	}
+	if len(o.Attrs.Tags) > 0 && q.op == "CopyObject" && q.r.Header.Get("X-Amz-Tagging-Directive") != "REPLACE" {
+		if err := q.may(check.t, "s3:GetObjectTagging", key, version); err != nil {
+			return nil, err
+		}
 	}
 	if e := readConditions(q.r.Header, "X-Amz-Copy-Source-", o, true); e != nil {
 		return nil, e
@@ -101,8 +121,13 @@ func (q *request) copyObject() error {
 	default:
 		return apiErr("InvalidArgument", "Unknown metadata directive.").with("ArgumentName", "x-amz-metadata-directive").with("ArgumentValue", d)
 	}
-	if d := q.r.Header.Get("X-Amz-Tagging-Directive"); d == "REPLACE" {
-		return notImplemented("object tags")
+	retag := false
+	switch d := q.r.Header.Get("X-Amz-Tagging-Directive"); d {
+	case "", "COPY":
+	case "REPLACE":
+		retag = true
+	default:
+		return apiErr("InvalidArgument", "Unknown tagging directive.").with("ArgumentName", "x-amz-tagging-directive").with("ArgumentValue", d)
 	}
 	var alg *checksumAlgorithm
 	if name := q.r.Header.Get("X-Amz-Checksum-Algorithm"); name != "" {
@@ -119,8 +144,11 @@ func (q *request) copyObject() error {
 		if err != nil {
 			return err
 		}
-		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key {
+		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key && src.Latest {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+		}
+		if !retag {
+			attrs.Tags = src.Attrs.Tags
 		}
 		in := bucket.CopyInput{Attrs: attrs, Headers: headers, Cond: cond}
 		if alg != nil {
@@ -136,6 +164,7 @@ func (q *request) copyObject() error {
 		if err != nil {
 			return err
 		}
+		q.stored(o)
 		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyObjectResult"}, LastModified: stamp(o.Modified), ETag: quote(o.ETag())}
 		x.set(o.Checksums, o.Parts)
 		q.writeXML(http.StatusOK, x)

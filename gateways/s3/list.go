@@ -78,7 +78,17 @@ func (q *request) encoder() (func(string) string, *apiError) {
 	}
 }
 
-// list is what both versions of ListObjects and ListObjectVersions share.
+// listNames checks parameters that are keys, or parts of keys.
+func (q *request) listNames(params ...string) *apiError {
+	for _, name := range params {
+		if len(q.query.Get(name)) > bucket.MaxKeyBytes {
+			return apiErr("KeyTooLongError", "The %s is too long.", name)
+		}
+	}
+	return nil
+}
+
+// list is what both versions of ListObjects share.
 func (q *request) list(after string) (*bucket.Listing, func(string) string, int, error) {
 	limit, e := q.number("max-keys", bucket.MaxListEntries, bucket.MaxListEntries)
 	if e != nil {
@@ -88,10 +98,8 @@ func (q *request) list(after string) (*bucket.Listing, func(string) string, int,
 	if e != nil {
 		return nil, nil, 0, e
 	}
-	for _, name := range []string{"prefix", "delimiter"} {
-		if len(q.query.Get(name)) > bucket.MaxKeyBytes {
-			return nil, nil, 0, apiErr("KeyTooLongError", "The %s is too long.", name)
-		}
+	if e := q.listNames("prefix", "delimiter"); e != nil {
+		return nil, nil, 0, e
 	}
 	if len(after) > bucket.MaxKeyBytes {
 		return nil, nil, 0, apiErr("KeyTooLongError", "The marker is too long.")
@@ -101,17 +109,22 @@ func (q *request) list(after string) (*bucket.Listing, func(string) string, int,
 	return l, encode, limit, err
 }
 
+// listed is what a list says of an object.
+func (q *request) listed(o *bucket.Object, encode func(string) string, owner bool) xmlObject {
+	x := xmlObject{Key: encode(o.Key), LastModified: stamp(o.Modified), ETag: quote(o.ETag()), Size: o.Size, StorageClass: "STANDARD"}
+	if len(o.Checksums) > 0 {
+		x.ChecksumAlgorithm, x.ChecksumType = o.Checksums[0].Algorithm, checksumType(o.Checksums[0])
+	}
+	if owner {
+		w := q.owner(q.t.objectOwner(o))
+		x.Owner = &w
+	}
+	return x
+}
+
 func (q *request) contents(l *bucket.Listing, encode func(string) string, owner bool) (objects []xmlObject, prefixes []xmlPrefix) {
 	for _, o := range l.Objects {
-		x := xmlObject{Key: encode(o.Key), LastModified: stamp(o.Modified), ETag: quote(o.ETag()), Size: o.Size, StorageClass: "STANDARD"}
-		if len(o.Checksums) > 0 {
-			x.ChecksumAlgorithm, x.ChecksumType = o.Checksums[0].Algorithm, checksumType(o.Checksums[0])
-		}
-		if owner {
-			w := q.owner(q.t.objectOwner(o))
-			x.Owner = &w
-		}
-		objects = append(objects, x)
+		objects = append(objects, q.listed(o, encode, owner))
 	}
 	for _, p := range l.Prefixes {
 		prefixes = append(prefixes, xmlPrefix{encode(p)})
@@ -191,51 +204,6 @@ func (q *request) listObjectsV2() error {
 		x.NextContinuationToken = token(l.Last)
 	}
 	x.Contents, x.CommonPrefixes = q.contents(l, encode, q.query.Get("fetch-owner") == "true")
-	q.writeXML(http.StatusOK, x)
-	return nil
-}
-
-type xmlVersions struct {
-	XMLName        xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListVersionsResult"`
-	Name           string
-	Prefix         string
-	KeyMarker      string
-	NextKeyMarker  string `xml:",omitempty"`
-	NextVersion    string `xml:"NextVersionIdMarker,omitempty"`
-	Delimiter      string `xml:",omitempty"`
-	EncodingType   string `xml:",omitempty"`
-	MaxKeys        int
-	IsTruncated    bool
-	Versions       []xmlVersion `xml:"Version"`
-	CommonPrefixes []xmlPrefix
-}
-
-type xmlVersion struct {
-	xmlObject
-	VersionID string `xml:"VersionId"`
-	IsLatest  bool
-}
-
-// listVersions lists the objects as their only versions, for clients that empty
-// buckets that way.
-func (q *request) listVersions() error {
-	marker := q.query.Get("key-marker")
-	l, encode, limit, err := q.list(marker)
-	if err != nil {
-		return err
-	}
-	x := xmlVersions{
-		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), KeyMarker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
-		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
-	}
-	if l.Truncated {
-		x.NextKeyMarker, x.NextVersion = encode(l.Last), "null"
-	}
-	objects, prefixes := q.contents(l, encode, true)
-	for _, o := range objects {
-		x.Versions = append(x.Versions, xmlVersion{o, "null", true})
-	}
-	x.CommonPrefixes = prefixes
 	q.writeXML(http.StatusOK, x)
 	return nil
 }

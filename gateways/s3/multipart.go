@@ -302,6 +302,7 @@ func (q *request) completeUpload() error {
 	if err != nil {
 		return q.completeErr(err, in.Parts)
 	}
+	q.stored(o)
 	x := xmlCompleted{Location: "http://" + q.r.Host + q.r.URL.EscapedPath(), Bucket: q.bucket, Key: q.key, ETag: quote(o.ETag())}
 	for _, c := range o.Checksums {
 		if f := x.field(c.Algorithm); f != nil {

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"encoding/xml"
 	"errors"
 	"io"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 )
 
 func quote(etag string) string { return `"` + etag + `"` }
+
+func unquote(etag string) string { return strings.Trim(etag, `"`) }
 
 const (
 	metaPrefix   = "X-Amz-Meta-"
@@ -102,6 +103,7 @@ func (q *request) putObject() error {
 	if err != nil {
 		return err
 	}
+	q.stored(o)
 	h := q.w.Header()
 	h.Set("ETag", quote(o.ETag()))
 	writeChecksums(h, o.Checksums, o.Parts)
@@ -248,16 +250,15 @@ func (q *request) span(o *bucket.Object) (span, error) {
 const changedTries = 5
 
 func (q *request) getObject() error {
-	b := q.b
 	for param := range overrides {
 		if q.who.anonymous() && q.query.Has(param) {
 			return apiErr("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
 		}
 	}
 	for try := 1; ; try++ {
-		o, err := b.Get(q.ctx(), q.key)
-		if err := q.seen(o, err); err != nil {
-			return q.keyErr(err)
+		o, err := q.fetch(q.byGet)
+		if err != nil {
+			return err
 		}
 		q.identify(o)
 		if e := readConditions(q.r.Header, "", o, false); e != nil {
@@ -291,21 +292,13 @@ func (q *request) getObject() error {
 	}
 }
 
-func (q *request) keyErr(err error) error {
-	if errors.Is(err, bucket.ErrNoSuchKey) {
-		return apiErr("NoSuchKey", "The specified key does not exist.").with("Key", q.key)
-	}
-	return err
-}
-
 func (q *request) headObject() error {
-	b := q.b
-	get := b.Head
+	get := q.byHead
 	if q.query.Has("partNumber") {
-		get = b.Get // the parts are listed beside the entry
+		get = q.byGet // the parts are listed beside the entry
 	}
-	o, err := get(q.ctx(), q.key)
-	if err := q.seen(o, err); err != nil {
+	o, err := q.fetch(get)
+	if err != nil {
 		return err
 	}
 	q.identify(o)
@@ -325,27 +318,12 @@ func (q *request) headObject() error {
 	return nil
 }
 
-type xmlTagging struct {
-	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ Tagging"`
-	TagSet  struct{}
-}
-
-// getObjectTagging says that an object has no tags, which is so: they cannot be
-// set. Clients ask before they copy an object in parts.
-func (q *request) getObjectTagging() error {
-	b := q.b
-	if _, err := b.Head(q.ctx(), q.key); err != nil {
-		return q.keyErr(err)
-	}
-	q.writeXML(http.StatusOK, xmlTagging{})
-	return nil
-}
-
 // identify sets what an answer says of the object even if it sends nothing of it.
 func (q *request) identify(o *bucket.Object) {
 	h := q.w.Header()
 	h.Set("ETag", quote(o.ETag()))
 	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
+	q.stored(o)
 }
 
 // overrides are the query parameters that replace a header of the answer.
@@ -375,6 +353,8 @@ func (q *request) describe(o *bucket.Object, s span) {
 	for name, value := range o.Headers.Meta {
 		h.Set(metaPrefix+name, value)
 	}
+	describeLock(h, o.Attrs.Lock)
+	describeTags(h, o.Attrs.Tags)
 	for param, name := range overrides {
 		set(name, q.query.Get(param))
 	}
@@ -394,105 +374,21 @@ func (q *request) describe(o *bucket.Object, s span) {
 	}
 }
 
-func (q *request) deleteObject() error {
-	b := q.b
-	cond, e := q.condition()
-	if e != nil {
-		return e
+// newObject is what the headers say, beside its metadata, of an object that the request makes.
+func (q *request) newObject() (bucket.Attrs, error) {
+	a, err := q.newOwned()
+	if err != nil {
+		return a, err
 	}
-	if cond.Absent {
-		return notImplemented("If-None-Match of a deletion")
+	if a.Lock, err = q.lockOf(); err != nil {
+		return a, err
 	}
-	if err := b.Delete(q.ctx(), q.key, cond); err != nil {
-		return err
-	}
-	q.w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-type xmlDelete struct {
-	XMLName xml.Name `xml:"Delete"`
-	Quiet   bool
-	Objects []xmlDeleteKey `xml:"Object"`
-}
-
-type xmlDeleteKey struct {
-	Key       string
-	VersionID string `xml:"VersionId"`
-	ETag      string
-}
-
-type xmlDeleted struct {
-	XMLName xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ DeleteResult"`
-	Deleted []xmlDeletedKey
-	Errors  []xmlDeleteError `xml:"Error"`
-}
-
-type xmlDeletedKey struct {
-	Key       string
-	VersionID string `xml:"VersionId,omitempty"`
-}
-
-type xmlDeleteError struct {
-	Key       string
-	VersionID string `xml:"VersionId,omitempty"`
-	Code      string
-	Message   string
-}
-
-const (
-	maxDeleteKeys = 1000
-	maxDeleteXML  = 8 << 20 // keys of 1024 bytes, each byte as an entity
-)
-
-func (q *request) deleteObjects() error {
-	b := q.b
-	if e := digested(q.r.Header); e != nil {
-		return e
-	}
-	var in xmlDelete
-	found, e := q.readXML(&in, maxDeleteXML)
-	switch {
-	case e != nil:
-		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case len(in.Objects) == 0 || len(in.Objects) > maxDeleteKeys:
-		return malformedXML()
-	}
-	var x xmlDeleted
-	report := func(k xmlDeleteKey, err error) {
-		if err == nil {
-			if !in.Quiet {
-				x.Deleted = append(x.Deleted, xmlDeletedKey{Key: k.Key, VersionID: k.VersionID})
-			}
-			return
+	if v := q.r.Header.Get("X-Amz-Tagging"); v != "" {
+		tags, e := parseTags(v)
+		if e != nil {
+			return a, e
 		}
-		e := toAPI(err)
-		if e.Status >= 500 {
-			q.s.log.Debug("delete an object", "request", q.id, "bucket", q.bucket, "err", err)
-		}
-		x.Errors = append(x.Errors, xmlDeleteError{Key: k.Key, VersionID: k.VersionID, Code: e.Code, Message: e.Message})
+		a.Tags = tags
 	}
-	var keys []string
-	var plain []xmlDeleteKey
-	for _, k := range in.Objects {
-		if err := q.may(q.t, "s3:DeleteObject", k.Key, k.VersionID); err != nil {
-			report(k, err)
-			continue
-		}
-		switch {
-		case k.VersionID != "" && k.VersionID != "null":
-			report(k, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here."))
-		case k.ETag != "":
-			report(k, b.Delete(q.ctx(), k.Key, bucket.Cond{Match: strings.Trim(k.ETag, `"`)}))
-		default:
-			keys, plain = append(keys, k.Key), append(plain, k)
-		}
-	}
-	for i, err := range b.DeleteMany(q.ctx(), keys) {
-		report(plain[i], err)
-	}
-	q.writeXML(http.StatusOK, x)
-	return nil
+	return a, nil
 }

@@ -66,6 +66,19 @@ var routes = map[route]operation{
 	{onBucket, http.MethodPut, "ownershipControls"}:    {"PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls},
 	{onBucket, http.MethodDelete, "ownershipControls"}: {"DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls},
 
+	{onBucket, http.MethodPut, "versioning"}:  {"PutBucketVersioning", "s3:PutBucketVersioning", (*request).putBucketVersioning},
+	{onBucket, http.MethodGet, "object-lock"}: {"GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", (*request).getObjectLock},
+	{onBucket, http.MethodPut, "object-lock"}: {"PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", (*request).putObjectLock},
+	{onBucket, http.MethodGet, "tagging"}:     {"GetBucketTagging", "s3:GetBucketTagging", (*request).getBucketTagging},
+	{onBucket, http.MethodPut, "tagging"}:     {"PutBucketTagging", "s3:PutBucketTagging", (*request).putBucketTagging},
+	{onBucket, http.MethodDelete, "tagging"}:  {"DeleteBucketTagging", "s3:PutBucketTagging", (*request).deleteBucketTagging},
+
+	{onObject, http.MethodPut, "tagging"}:     {"PutObjectTagging", "s3:PutObjectTagging", (*request).putObjectTagging},
+	{onObject, http.MethodDelete, "tagging"}:  {"DeleteObjectTagging", "s3:DeleteObjectTagging", (*request).deleteObjectTagging},
+	{onObject, http.MethodGet, "retention"}:   {"GetObjectRetention", "s3:GetObjectRetention", (*request).getRetention},
+	{onObject, http.MethodPut, "retention"}:   {"PutObjectRetention", "s3:PutObjectRetention", (*request).putRetention},
+	{onObject, http.MethodGet, "legal-hold"}:  {"GetObjectLegalHold", "s3:GetObjectLegalHold", (*request).getLegalHold},
+	{onObject, http.MethodPut, "legal-hold"}:  {"PutObjectLegalHold", "s3:PutObjectLegalHold", (*request).putLegalHold},
 	{onObject, http.MethodPut, "acl"}:         {"PutObjectAcl", "s3:PutObjectAcl", (*request).putObjectACL},
 	{onObject, http.MethodGet, ""}:            {"GetObject", "s3:GetObject", (*request).getObject},
 	{onObject, http.MethodGet, "acl"}:         {"GetObjectAcl", "s3:GetObjectAcl", (*request).getObjectACL},
@@ -93,12 +106,8 @@ var refusedHeaders = map[string]string{
 	"X-Amz-Server-Side-Encryption":                                "server-side encryption",
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm":             "server-side encryption with customer keys",
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm": "server-side encryption with customer keys",
-	"X-Amz-Tagging":                       "object tags",
-	"X-Amz-Object-Lock-Mode":              "object lock",
-	"X-Amz-Object-Lock-Retain-Until-Date": "object lock",
-	"X-Amz-Object-Lock-Legal-Hold":        "object lock",
-	"X-Amz-Website-Redirect-Location":     "website redirects",
-	"X-Amz-Write-Offset-Bytes":            "appending to objects",
+	"X-Amz-Website-Redirect-Location":                             "website redirects",
+	"X-Amz-Write-Offset-Bytes":                                    "appending to objects",
 }
 
 // route chooses the operation.
@@ -136,9 +145,6 @@ func (q *request) route() (operation, *apiError) {
 				return op, notImplemented(what)
 			}
 		}
-	}
-	if v := q.query.Get("versionId"); v != "" && v != "null" && level == onObject {
-		return op, apiErr("NoSuchVersion", "The specified version does not exist. Buckets have no versions here.").with("Key", q.key).with("VersionId", v)
 	}
 	return op, nil
 }

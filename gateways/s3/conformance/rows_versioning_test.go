@@ -386,8 +386,8 @@ var lockRows = []row{
 	}},
 	{"PutObjectLockConfiguration/DaysAndYears", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days><Years>1</Years></DefaultRetention></Rule>", 400, "MalformedXML")},
 	{"PutObjectLockConfiguration/NoPeriod", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode></DefaultRetention></Rule>", 400, "MalformedXML")},
-	{"PutObjectLockConfiguration/ZeroDays", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>0</Days></DefaultRetention></Rule>", 400, "InvalidArgument")},
-	{"PutObjectLockConfiguration/NegativeYears", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Years>-1</Years></DefaultRetention></Rule>", 400, "InvalidArgument")},
+	{"PutObjectLockConfiguration/ZeroDays", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>0</Days></DefaultRetention></Rule>", 400, "InvalidRetentionPeriod")},
+	{"PutObjectLockConfiguration/NegativeYears", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Years>-1</Years></DefaultRetention></Rule>", 400, "InvalidRetentionPeriod")},
 	{"PutObjectLockConfiguration/UnknownMode", badLock(lockEnabled+"<Rule><DefaultRetention><Mode>governance</Mode><Days>1</Days></DefaultRetention></Rule>", 400, "MalformedXML")},
 	{"PutObjectLockConfiguration/NotEnabled", badLock("<ObjectLockEnabled>Disabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule>", 400, "MalformedXML")},
 	{"PutObjectLockConfiguration/WithoutVersioning", func(c *C) {
