@@ -41,6 +41,8 @@ func (e *apiError) with(name, value string) *apiError {
 // statuses are the codes this gateway answers with.
 var statuses = map[string]int{
 	"AccessDenied":                            http.StatusForbidden,
+	"AccessForbidden":                         http.StatusForbidden,
+	"NoSuchCORSConfiguration":                 http.StatusNotFound,
 	"AuthorizationHeaderMalformed":            http.StatusBadRequest,
 	"AuthorizationQueryParametersError":       http.StatusBadRequest,
 	"BadDigest":                               http.StatusBadRequest,

@@ -106,12 +106,8 @@ func (q *request) getObjectLock() error {
 
 func (q *request) putObjectLock() error {
 	var in xmlLockConfig
-	found, e := q.readXML(&in, maxSmallXML)
-	switch {
-	case e != nil:
-		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
+	if err := q.readConfig(&in); err != nil {
+		return err
 	}
 	if q.b.Info().Versioning != bucket.VersioningEnabled {
 		return apiErr("InvalidBucketState", "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
@@ -124,16 +120,7 @@ func (q *request) putObjectLock() error {
 			return err
 		}
 	}
-	in.XMLName, in.Xmlns = xml.Name{Local: "ObjectLockConfiguration"}, ""
-	doc, err := xml.Marshal(in)
-	if err != nil {
-		return err
-	}
-	if err := q.b.SetConfig(q.ctx(), map[string][]byte{docLock: doc}); err != nil {
-		return err
-	}
-	q.w.WriteHeader(http.StatusOK)
-	return nil
+	return q.configure(docLock, xmlLockConfig{Enabled: in.Enabled, Rule: in.Rule}, http.StatusOK)
 }
 
 // lockOf is what the headers of a put, or else the bucket's default, say of the object's lock.

@@ -66,6 +66,9 @@ var routes = map[route]operation{
 	{onBucket, http.MethodPut, "ownershipControls"}:    {"PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls},
 	{onBucket, http.MethodDelete, "ownershipControls"}: {"DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls},
 
+	{onBucket, http.MethodGet, "cors"}:        {"GetBucketCors", "s3:GetBucketCORS", (*request).getBucketCORS},
+	{onBucket, http.MethodPut, "cors"}:        {"PutBucketCors", "s3:PutBucketCORS", (*request).putBucketCORS},
+	{onBucket, http.MethodDelete, "cors"}:     {"DeleteBucketCors", "s3:PutBucketCORS", (*request).deleteBucketCORS},
 	{onBucket, http.MethodPut, "versioning"}:  {"PutBucketVersioning", "s3:PutBucketVersioning", (*request).putBucketVersioning},
 	{onBucket, http.MethodGet, "object-lock"}: {"GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", (*request).getObjectLock},
 	{onBucket, http.MethodPut, "object-lock"}: {"PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", (*request).putObjectLock},

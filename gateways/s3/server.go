@@ -341,6 +341,10 @@ func (q *request) serve() error {
 	if addressed != nil {
 		return addressed
 	}
+	if q.r.Method == http.MethodOptions {
+		return q.preflight()
+	}
+	q.fromElsewhere()
 	op, refused := q.route() // first, so that the operation has a name in logs and metrics
 	if e := q.authenticate(); e != nil {
 		return e

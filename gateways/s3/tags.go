@@ -128,17 +128,13 @@ func (q *request) deleteObjectTagging() error {
 }
 
 func (q *request) getBucketTagging() error {
-	cfg, err := q.b.Config(q.ctx())
+	var x xmlTagging
+	found, err := q.config(docTags, &x)
 	if err != nil {
 		return err
 	}
-	doc := cfg.Doc(docTags)
-	if doc == nil {
+	if !found {
 		return apiErr("NoSuchTagSet", "The TagSet does not exist").with("BucketName", q.bucket)
-	}
-	var x xmlTagging
-	if err := xml.Unmarshal(doc, &x); err != nil {
-		return err
 	}
 	q.writeXML(http.StatusOK, xmlTagging{Xmlns: xmlNS, TagSet: x.TagSet})
 	return nil
@@ -149,23 +145,7 @@ func (q *request) putBucketTagging() error {
 	if e != nil {
 		return e
 	}
-	x := tagging(tags)
-	x.Xmlns = ""
-	doc, err := xml.Marshal(x)
-	if err != nil {
-		return err
-	}
-	if err := q.b.SetConfig(q.ctx(), map[string][]byte{docTags: doc}); err != nil {
-		return err
-	}
-	q.w.WriteHeader(http.StatusNoContent)
-	return nil
+	return q.configure(docTags, xmlTagging{TagSet: tagging(tags).TagSet}, http.StatusNoContent)
 }
 
-func (q *request) deleteBucketTagging() error {
-	if err := q.b.SetConfig(q.ctx(), map[string][]byte{docTags: nil}); err != nil {
-		return err
-	}
-	q.w.WriteHeader(http.StatusNoContent)
-	return nil
-}
+func (q *request) deleteBucketTagging() error { return q.unconfigure(docTags) }
