@@ -488,11 +488,11 @@ func (b *Bucket) erase(ctx context.Context, p *partition, due []expiring) (erase
 	return len(found), n, nil
 }
 
-// Purge erases what the bucket keeps under keys with a prefix, at once, and returns how many objects that were. What is
-// deleted meanwhile may stay.
-func (b *Bucket) Purge(ctx context.Context, prefix string) (erased int, err error) {
-	fail := func(err error) (int, error) {
-		return erased, fmt.Errorf("purge what is deleted from bucket %q: %w", b.name, err)
+// Purge erases what the bucket keeps under keys with a prefix, at once, and returns how many objects that were. After limit
+// of them, about, it stops and says that there is more. What is deleted meanwhile may stay.
+func (b *Bucket) Purge(ctx context.Context, prefix string, limit int) (erased int, more bool, err error) {
+	fail := func(err error) (int, bool, error) {
+		return erased, false, fmt.Errorf("purge what is deleted from bucket %q: %w", b.name, err)
 	}
 	roll := roller{prefix: prefix}
 	from, end := roll.bounds("")
@@ -514,7 +514,10 @@ func (b *Bucket) Purge(ctx context.Context, prefix string) (erased int, err erro
 			return fail(err)
 		}
 		if len(due) == 0 {
-			return erased, nil
+			return erased, false, nil
+		}
+		if erased >= limit {
+			return erased, true, nil
 		}
 		err = b.onKey(ctx, due[0].key, true, func(_ *view, p *partition) error {
 			n := 1

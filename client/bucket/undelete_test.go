@@ -394,11 +394,15 @@ func TestUndeleteAndBucketDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.want("a/149", body(1+149*50, 149))
-	if n, err := f.b.Purge(ctx, "a/"); err != nil || n != 149 {
-		t.Errorf("purge: %d, %v", n, err)
+	first, more, err := f.b.Purge(ctx, "a/", 70)
+	if err != nil || !more || first < 70 || first >= 149 {
+		t.Errorf("purge some: %d, more %v, %v", first, more, err)
+	}
+	if n, more, err := f.b.Purge(ctx, "a/", 1000); err != nil || more || n != 149-first {
+		t.Errorf("purge: %d, more %v, %v", n, more, err)
 	}
 	f.delete("a/149")
-	if n, err := f.b.Purge(ctx, ""); err != nil || n != 2 {
+	if n, _, err := f.b.Purge(ctx, "", 1000); err != nil || n != 2 {
 		t.Errorf("purge: %d, %v", n, err)
 	}
 	if n := f.wantKept(); n != 0 {
@@ -619,7 +623,7 @@ func TestUndeleteCrash(t *testing.T) {
 			return err
 		}, true},
 		"purge": {func(f *fixture) { f.delete("k") }, func(_ *fixture, b *Bucket) error {
-			_, err := b.Purge(context.Background(), "")
+			_, _, err := b.Purge(context.Background(), "", 1000)
 			return err
 		}, true},
 		"split": {func(f *fixture) {
@@ -703,7 +707,7 @@ func TestUndeleteRace(t *testing.T) {
 		return 0, 0
 	}
 	purge := func(_ *fixture, b *Bucket) (int, int) {
-		n, err := b.Purge(ctx, "")
+		n, _, err := b.Purge(ctx, "", 1000)
 		if err != nil {
 			t.Error(err)
 		}

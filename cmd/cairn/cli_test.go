@@ -243,6 +243,9 @@ func TestTables(t *testing.T) {
 func TestSession(t *testing.T) {
 	c := newCluster(t)
 	c.buckets.Put(api.Bucket{Name: "full", Owner: "u", Objects: 3})
+	for i, key := range []string{"a/b", "live", "c1", "c2"} {
+		c.buckets.Delete("full", api.DeletedObject{Key: key, ID: fmt.Sprint("id", 1+i), Size: 7})
+	}
 	tests := []struct {
 		args   string
 		code   int
@@ -371,9 +374,24 @@ func TestSession(t *testing.T) {
 		{"bucket stat pictures", 0, "owner:      alice\n"},
 		{"bucket stat none", 3, "cairn bucket ls"},
 		{"bucket set pictures cut content", 0, "set bucket 'pictures' cut to content\n"},
-		{"bucket set pictures colour red", 2, "chunk_size, chunks, compression, cut, dedup"},
+		{"bucket set pictures colour red", 2, "chunk_size, chunks, compression, cut, dedup, undelete"},
+		{"bucket set pictures undelete 7d", 0, "set bucket 'pictures' undelete to 7d\n"},
+		{"bucket deleted pictures", 0, "KEY"},
+		{"bucket deleted full --prefix l", 0, "id2"},
+		{"bucket deleted full --limit 2", 0, "there are more than these 2"},
+		{"bucket deleted full --limit 0", 2, "want 1 to 1000000"},
+		{"bucket deleted none", 3, "cairn bucket ls"},
+		{"bucket undelete full", 2, "want NAME/KEY"},
+		{"bucket undelete full/a/b", 0, "object 'a/b' of bucket 'full' is back, 7 B\n"},
+		{"bucket undelete full/a/b --id id9", 3, "cairn bucket deleted full"},
+		{"bucket undelete full/live", 5, "--force"},
+		{"bucket undelete full/live --force --id id2", 0, "is back"},
+		{"bucket undelete none/k", 3, "cairn bucket ls"},
+		{"bucket purge full", 5, "--confirm full"},
+		{"bucket purge full --prefix c --confirm full", 0, "2 deleted objects of bucket 'full' erased\n"},
+		{"bucket purge none --confirm none", 3, "cairn bucket ls"},
 		{"bucket set none cut content", 3, "cairn bucket ls"},
-		{"bucket info pictures", 0, "settings:           cut=content\n"},
+		{"bucket info pictures", 0, "settings:           cut=content undelete=7d\n"},
 		{"bucket info pictures/a/b", 0, "key:                a/b\n"},
 		{"bucket info pictures/", 2, "no key"},
 		{"bucket info none", 3, "cairn bucket ls"},

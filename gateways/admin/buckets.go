@@ -16,6 +16,12 @@ type Buckets interface {
 	Create(ctx context.Context, owner, name string) error
 	// Remove removes an empty bucket; one with objects is a conflict.
 	Remove(ctx context.Context, name string) error
+	// Deleted lists objects that were deleted or replaced and can be brought back.
+	Deleted(ctx context.Context, name string, in api.DeletedQuery) (api.DeletedPage, error)
+	// Undelete brings one back; api.ErrExists says that another one is in its place.
+	Undelete(ctx context.Context, name string, in api.Undelete) (api.Undeleted, error)
+	// Purge erases some of those under keys with a prefix.
+	Purge(ctx context.Context, name, prefix string) (api.Purged, error)
 	// Set changes a setting.
 	Set(ctx context.Context, name, key, value string) error
 	// Usage says what a bucket takes, or one of its objects unless key is "".
@@ -113,6 +119,7 @@ func usageJSON(u bucket.Usage) api.BucketUsage {
 	return api.BucketUsage{
 		Objects: u.Objects, Bytes: u.Bytes, Chunked: u.Chunked, Refs: u.Refs, Chunks: u.Chunks,
 		UniqueBytes: u.ChunkBytes, SharedBytes: u.SharedBytes, Stored: u.Stored, Physical: u.Physical, Partial: u.Partial,
+		Kept: u.Kept, KeptBytes: u.KeptBytes,
 		DedupRatio: saved(u.Chunked, u.ChunkBytes), Ratio: saved(u.Chunked, u.Stored),
 	}
 }

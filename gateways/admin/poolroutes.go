@@ -234,7 +234,7 @@ func (s *Server) bucketRoutes() {
 	handle(s, route{"PUT", "/buckets/{name}/settings/{key}", "set-bucket", "buckets", "Change one setting of a bucket", 0},
 		func(ctx context.Context, in *struct {
 			Name string `path:"name" minLength:"1" maxLength:"255"`
-			Key  string `path:"key" maxLength:"64" doc:"chunk_size, chunks, compression, cut or dedup"`
+			Key  string `path:"key" maxLength:"64" doc:"chunk_size, chunks, compression, cut, dedup or undelete"`
 			Body api.BucketSetting
 		}) (api.Bucket, error) {
 			b, err := s.bucketsOrFail()
@@ -289,7 +289,7 @@ func (s *Server) bucketRoutes() {
 				return err
 			}
 			if err := s.buckets.Remove(ctx, in.Name); err != nil {
-				return fail(err, seeBuckets)
+				return removeProblem(in.Name, err)
 			}
 			return nil
 		})

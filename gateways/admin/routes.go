@@ -82,6 +82,7 @@ func (s *Server) routes() {
 	s.poolRoutes()
 	s.userRoutes()
 	s.bucketRoutes()
+	s.undeleteRoutes()
 	s.adminRoutes()
 }
 

@@ -393,6 +393,7 @@ func TestOpenAPI(t *testing.T) {
 		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair post/chunks/care/verify
 		get/pools/{name}/chunks get/pools/{name}/chunks/{chunk} post/pools/{name}/chunks/{chunk}/verify
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage
+		get/buckets/{name}/deleted post/buckets/{name}/undelete post/buckets/{name}/purge
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
 		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)
@@ -613,6 +614,67 @@ func TestBucketService(t *testing.T) {
 	if a := do(t, s, "DELETE", api.Prefix+"/buckets/pictures?confirm=pictures", ""); a.code != 204 {
 		t.Errorf("remove: %d %s", a.code, a.body)
 	}
+}
+
+// TestUndelete deletes objects of a bucket that keeps them, and lists them, brings them back and purges them.
+func TestUndelete(t *testing.T) {
+	pool := clienttest.New(t)
+	svc := bucket.New(pool, pool)
+	defer svc.Close()
+	s := newServer(t, admin.Options{Backend: admintest.New(), Buckets: admin.FromService(svc)})
+	ctx := context.Background()
+	if _, err := svc.Create(ctx, "pictures", "alice", ""); err != nil {
+		t.Fatal(err)
+	}
+	want := func(method, path, body string, code int, want string) string {
+		t.Helper()
+		a := do(t, s, method, api.Prefix+"/buckets/"+path, body)
+		if a.code != code || !strings.Contains(a.body, want) {
+			t.Errorf("%s %s %s: %d %s, want %d with %q", method, path, body, a.code, a.body, code, want)
+		}
+		return a.body
+	}
+	want("PUT", "pictures/settings/undelete", `{"value":"soon"}`, 422, "7d")
+	want("PUT", "pictures/settings/undelete", `{"value":"7d"}`, 200, `"undelete":"7d"`)
+	b, err := svc.Fresh(ctx, "pictures")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a/1", "a/2", "a/2", "b"} {
+		if _, err := b.Put(ctx, key, bucket.PutInput{Body: strings.NewReader("12345"), Size: 5}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []string{"a/1", "b"} {
+		if err := b.Delete(ctx, key, bucket.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := want("GET", "pictures/deleted?prefix=a/&limit=1", "", 200, `"key":"a/1"`)
+	if !strings.Contains(page, `"more":true`) || strings.Contains(page, "a/2") {
+		t.Errorf("a page: %s", page)
+	}
+	want("GET", "pictures/deleted?prefix=a/&after=a/1", "", 200, `"key":"a/2"`)
+	want("GET", "pictures/deleted?limit=1001", "", 422, "limit")
+	want("GET", "none/deleted", "", 404, "cairn bucket ls")
+	want("GET", "pictures/usage", "", 200, `"deleted":3,"deleted_bytes":15`)
+	want("POST", "pictures/undelete", `{"key":"a/1"}`, 200, `"key":"a/1","size":5`)
+	want("POST", "pictures/undelete", `{"key":"a/1"}`, 404, "cairn bucket deleted pictures")
+	want("POST", "pictures/undelete", `{"key":"a/2"}`, 409, "--force")
+	want("POST", "pictures/undelete", `{"key":"a/2","force":true}`, 200, `"key":"a/2"`)
+	want("POST", "pictures/undelete", `{"key":"b","id":"x"}`, 404, "no such deleted object")
+	want("POST", "pictures/undelete", `{"key":""}`, 422, "")
+	for i, err := range b.DeleteMany(ctx, []string{"a/1", "a/2"}) {
+		if err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	want("DELETE", "pictures?confirm=pictures", "", 409, "cairn bucket purge pictures")
+	want("POST", "pictures/purge", `{"confirm":"x"}`, 403, "confirm=pictures")
+	want("POST", "pictures/purge", `{"confirm":"pictures","prefix":"a/"}`, 200, `"erased":3,"more":false`)
+	want("POST", "pictures/purge", `{"confirm":"pictures"}`, 200, `"erased":1,"more":false`)
+	want("GET", "pictures/deleted", "", 200, `"objects":[]`)
+	want("DELETE", "pictures?confirm=pictures", "", 204, "")
 }
 
 // broken is a backend with a bug.

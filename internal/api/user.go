@@ -43,7 +43,7 @@ type BucketSetting struct {
 
 // BucketSettingKeys are the settings of a bucket that can be changed.
 func BucketSettingKeys() []string {
-	return []string{"chunk_size", "chunks", "compression", "cut", "dedup"}
+	return []string{"chunk_size", "chunks", "compression", "cut", "dedup", "undelete"}
 }
 
 // BucketUsage says what a bucket, an object in it, or all buckets of a user take, and what deduplication and compression save.
@@ -63,6 +63,8 @@ type BucketUsage struct {
 	Physical    int64   `json:"physical" doc:"Bytes of all their shards, with copies or parity"`
 	DedupRatio  float64 `json:"dedup_ratio" doc:"chunked / unique; 1 without chunks"`
 	Ratio       float64 `json:"ratio" doc:"chunked / stored; 1 without chunks"`
+	Kept        int64   `json:"deleted" doc:"Objects that were deleted and can be brought back; they are in none of the other numbers"`
+	KeptBytes   int64   `json:"deleted_bytes" doc:"Of their bodies"`
 	Partial     bool    `json:"partial" doc:"A limit ended the look: this is about the first keys"`
 }
 

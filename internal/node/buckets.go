@@ -64,6 +64,33 @@ func (b buckets) UserUsage(ctx context.Context, user string) (api.BucketUsage, e
 	return admin.FromService(s).UserUsage(ctx, user)
 }
 
+// Deleted implements admin.Buckets.
+func (b buckets) Deleted(ctx context.Context, name string, in api.DeletedQuery) (api.DeletedPage, error) {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return api.DeletedPage{}, err
+	}
+	return admin.FromService(s).Deleted(ctx, name, in)
+}
+
+// Undelete implements admin.Buckets.
+func (b buckets) Undelete(ctx context.Context, name string, in api.Undelete) (api.Undeleted, error) {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return api.Undeleted{}, err
+	}
+	return admin.FromService(s).Undelete(ctx, name, in)
+}
+
+// Purge implements admin.Buckets.
+func (b buckets) Purge(ctx context.Context, name, prefix string) (api.Purged, error) {
+	s, err := b.n.service(ctx)
+	if err != nil {
+		return api.Purged{}, err
+	}
+	return admin.FromService(s).Purge(ctx, name, prefix)
+}
+
 // Remove implements admin.Buckets.
 func (b buckets) Remove(ctx context.Context, name string) error {
 	s, err := b.n.service(ctx)

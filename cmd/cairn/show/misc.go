@@ -93,6 +93,19 @@ func BucketInfo(w io.Writer, i api.BucketInfo) error {
 		{"chunks made", cmp.Or(b.Policy, "none")}}, usageFields(&i.Usage)...))
 }
 
+// Deleted prints a list of deleted objects.
+func Deleted(w io.Writer, p api.DeletedPage) error {
+	t := newTable(column{"KEY", left, left}, column{"SIZE", right, right}, column{"DELETED", left, left}, column{"EXPIRES", left, left}, column{"ID", left, left})
+	for _, o := range p.Objects {
+		t.add(o.Key, Bytes(o.Size), stamp(o.Deleted), stamp(o.Expires), o.ID)
+	}
+	if err := t.write(w); err != nil || !p.More {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "there are more than these %d, see --limit and --prefix\n", len(p.Objects))
+	return err
+}
+
 // BucketUsage prints what an object takes, or all buckets of a user.
 func BucketUsage(w io.Writer, u api.BucketUsage) error {
 	if u.User != "" {
@@ -107,12 +120,16 @@ func usageFields(u *api.BucketUsage) [][2]string {
 		objects = "the first " + objects + ": looking at more would take too long"
 	}
 	ratio := func(r float64) string { return strconv.FormatFloat(r, 'f', 2, 64) }
-	return [][2]string{
+	rows := [][2]string{
 		{"objects", objects}, {"size", Bytes(u.Bytes)}, {"in chunks", Bytes(u.Chunked) + ", " + num(u.Refs) + " references"},
 		{"unique", Bytes(u.UniqueBytes) + " in " + num(u.Chunks) + " chunks"}, {"shared with others", Bytes(u.SharedBytes)},
 		{"compressed", Bytes(u.Stored)}, {"on OSDs", Bytes(u.Physical)},
 		{"ratio", ratio(u.Ratio) + " (deduplication " + ratio(u.DedupRatio) + ")"},
 	}
+	if u.Kept > 0 {
+		rows = append(rows, [2]string{"deleted, kept", num(u.Kept) + " objects of " + Bytes(u.KeptBytes)})
+	}
+	return rows
 }
 
 // counted prints a number that may be unknown, or only a lower bound.

@@ -289,6 +289,16 @@ func TestPoolsMapAndOthers(t *testing.T) {
 		u.Key, u.Partial = "holiday/1.jpg", true
 		return show.BucketUsage(w, u)
 	})
+	golden(t, "bucket_info_deleted", func(w io.Writer) error {
+		u := usage
+		u.Kept, u.KeptBytes = 12, 3*mib
+		return show.BucketInfo(w, api.BucketInfo{Usage: u, Bucket: api.Bucket{Name: "pictures", Owner: "alice", Created: now, Settings: map[string]string{"undelete": "7d"}}})
+	})
+	golden(t, "bucket_deleted", func(w io.Writer) error {
+		return show.Deleted(w, api.DeletedPage{More: true, Objects: []api.DeletedObject{
+			{Key: "holiday/1.jpg", ID: "e704c514507a1c8ff4140eb6df9c557b", Size: 5 * mib, Deleted: now, Expires: now + 7*86400},
+			{Key: "holiday/1.jpg", ID: "e704c514507a1d00aa140eb6df9c557b", Size: 12, Deleted: now - 60, Expires: now - 60 + 7*86400}}})
+	})
 	users := []api.User{{Name: "alice", DisplayName: "Alice A.", Keys: []api.UserKey{{AccessKey: "AK1", SecretKey: "secret"}}}, {Name: "bob", Suspended: true}}
 	golden(t, "user_ls", func(w io.Writer) error { return show.Users(w, users) })
 	golden(t, "user_get", func(w io.Writer) error { return show.User(w, users[0]) })

@@ -580,6 +580,8 @@ func (b *Backend) UserRemove(ctx context.Context, name string) error {
 type Buckets struct {
 	mu sync.Mutex // guards below
 	b  map[string]api.Bucket
+
+	deleted map[string][]api.DeletedObject // by bucket, see Delete
 }
 
 // Put adds or replaces a bucket.
