@@ -20,7 +20,7 @@ func TestChunks(t *testing.T) {
 		}
 		return
 	}
-	base, most, d := uint64(1), uint64(100), 3*time.Second // see TestSimulation
+	base, most, d := uint64(1), uint64(100), 2*time.Second // see TestSimulation
 	if testing.Short() {
 		d = time.Second
 	}

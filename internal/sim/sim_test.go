@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag    = flag.Uint64("sim.seed", 0, "run only this seed, with a trace")
-	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 35, 7 with -short; TestChunks: 3, 1")
+	secondsFlag = flag.Int("sim.seconds", 0, "run new seeds for so many seconds; default 35, 7 with -short; TestChunks: 2, 1")
 	keepFlag    = flag.Bool("sim.keepgoing", false, "go on after a failure and list all of them")
 )
 

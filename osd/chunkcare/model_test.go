@@ -5,8 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -276,24 +278,40 @@ func TestModel(t *testing.T) {
 		ops = 6000
 	}
 	t.Logf("go test ./osd/chunkcare -run 'TestModel$' -v -chunk.seed %d -chunk.ops %d", seed, ops)
-	var all world
-	for left := ops; left > 0 && !t.Failed(); seed++ {
-		n := min(left, 20000)
-		w := newWorld(seed, None, proper)
-		w.run(n)
-		left -= n
-		if w.failed != "" {
-			t.Errorf("seed %d, after %d operations: %s\nreplay: go test ./osd/chunkcare -run 'TestModel$' -chunk.seed %d -chunk.ops %d", seed, w.ops, w.failed, seed, n)
-		}
-		all.ops += w.ops
-		all.crashes += w.crashes
-		all.leaked += w.leaked
-		all.dangled += w.dangled
-		all.deleted += w.deleted
-		all.settledChunks += w.settledChunks
-		all.conflicts += w.conflicts
-		all.repaired += w.repaired
+	var (
+		mu   sync.Mutex // guards all
+		all  world
+		next = make(chan uint64)
+		wg   sync.WaitGroup
+	)
+	const most = 20000 // in one world
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() { // until next is closed
+			for s := range next {
+				n := min(ops-most*int(s-seed), most)
+				w := newWorld(s, None, proper)
+				w.run(n)
+				if w.failed != "" {
+					t.Errorf("seed %d, after %d operations: %s\nreplay: go test ./osd/chunkcare -run 'TestModel$' -chunk.seed %d -chunk.ops %d", s, w.ops, w.failed, s, n)
+				}
+				mu.Lock()
+				all.ops += w.ops
+				all.crashes += w.crashes
+				all.leaked += w.leaked
+				all.dangled += w.dangled
+				all.deleted += w.deleted
+				all.settledChunks += w.settledChunks
+				all.conflicts += w.conflicts
+				all.repaired += w.repaired
+				mu.Unlock()
+			}
+		})
 	}
+	for i := 0; i*most < ops && !t.Failed(); i++ {
+		next <- seed + uint64(i)
+	}
+	close(next)
+	wg.Wait()
 	t.Logf("%d operations, %d crashes: %d chunks deleted, %d shards repaired, %d chunks made by settling, which writes interrupted %d times; leaked %d, all healed, none left; dangling %d",
 		all.ops, all.crashes, all.deleted, all.repaired, all.settledChunks, all.conflicts, all.leaked, all.dangled)
 }
@@ -313,7 +331,7 @@ func TestModelMutants(t *testing.T) {
 		{"a shard counts before it is durable", 1, CountEarly, proper},
 		{"orphans without void records", 4, OrphanNoVoid, proper},
 		{"audit without void records", 1, AuditNoVoid, proper},
-		{"an OSD drops a shard that is about to be its", 6, OrphanUnmarked, proper},
+		{"an OSD drops a shard that is about to be its", 8, OrphanUnmarked, proper},
 		{"settling does not look whether the object was written meanwhile", 1, SettleBlind, proper},
 		{"settling gives up what may be set", 17, SettleAbandon, proper},
 		{"references dropped before the new one is durable", 14, None, dropFirst},
