@@ -53,7 +53,8 @@ func (d *OSD) onChunkPlace(c *wire.Conn, m *wire.Message, r *wirepb.ChunkPlace, 
 }
 
 // holders chooses OSDs that are not to be avoided, in failure domains where none of those to be avoided is as long as
-// there are such: whoever replaces a shard names those that have the others.
+// there are such: whoever replaces a shard names those that have the others. OSDs come first that a chunk of so many
+// shards has as candidates when nobody is avoided: from any others the care for chunks would move the shards away again.
 func (d *OSD) holders(t *placement.Table, id placement.PGID, r *wirepb.ChunkPlace) []placement.OSDID {
 	n := int(r.Count)
 	avoid := map[placement.OSDID]bool{}
@@ -64,22 +65,31 @@ func (d *OSD) holders(t *placement.Table, id placement.PGID, r *wirepb.ChunkPlac
 			taken[dom] = true
 		}
 	}
-	var fresh, others []placement.HolderCandidate
-	for _, c := range t.ChunkCandidates(id, n+len(taken)) {
-		if avoid[c.ID] {
-			continue
-		}
-		d.weigh(&c)
-		if taken[c.Domain] {
-			others = append(others, c)
-		} else {
-			fresh = append(fresh, c)
+	var near, far, others []placement.HolderCandidate
+	seen := map[placement.OSDID]bool{}
+	look := func(shards int, fresh *[]placement.HolderCandidate) {
+		for _, c := range t.ChunkCandidates(id, shards) {
+			if avoid[c.ID] || seen[c.ID] {
+				continue
+			}
+			seen[c.ID] = true
+			d.weigh(&c)
+			if taken[c.Domain] {
+				others = append(others, c)
+			} else {
+				*fresh = append(*fresh, c)
+			}
 		}
 	}
-	out, _ := placement.Holders(n, fresh, rand.Uint64())
-	if len(out) < n {
-		more, _ := placement.Holders(n-len(out), others, rand.Uint64())
-		out = append(out, more...)
+	look(n, &near)
+	look(n+len(taken), &far)
+	var out []placement.OSDID
+	for _, cands := range [][]placement.HolderCandidate{near, far, others} {
+		if len(out) == n {
+			break
+		}
+		chosen, _ := placement.Holders(n-len(out), cands, rand.Uint64())
+		out = append(out, chosen...)
 	}
 	return out
 }

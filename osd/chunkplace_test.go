@@ -2,6 +2,7 @@ package osd
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,6 +100,50 @@ func TestChunkPlace(t *testing.T) {
 		_, err := place(t, c, &wirepb.ChunkPlace{Count: 1})
 		return wire.CodeOf(err) == wirepb.Code_WRONG_PRIMARY
 	})
+}
+
+// Who replaces a shard gets a member of the row, while there is one: what lies elsewhere is moved back, and would be moved
+// for ever if each move were to anywhere.
+func TestChunkPlaceInTheRow(t *testing.T) {
+	st := store.NewSim(store.SimOptions{})
+	defer st.Close()
+	s := newStage(t)
+	d := start(t, options(st, s))
+	c := dialOSD(t, d)
+	wide(t, s)
+	var row []int32
+	s.edit(func(m *placement.Map) {
+		m.Crush = m.Crush.Clone()
+		if _, err := m.Crush.AddSimpleRule("each", crush.DefaultRoot, "", "osd", crush.FirstN); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := m.Crush.RuleByName("each")
+		m.Pools[0].Rule = int32(r.ID)
+		m.Pools[0].Chunks.Redundancy = placement.Redundancy{Codec: placement.XOR, K: 2, M: 1} // rows have six of the eight
+		for _, x := range placement.NewTable(m).ChunkCandidates(placement.PGID{Pool: 1}, 3) {
+			row = append(row, int32(x.ID))
+		}
+	})
+	if len(row) != 6 {
+		t.Fatalf("the row is %v", row)
+	}
+	eventually(t, "the OSD has that map", func() bool {
+		got, err := place(t, c, &wirepb.ChunkPlace{Count: 6})
+		return err == nil && len(got) == 6 && !slices.ContainsFunc(got, func(o int32) bool { return !slices.Contains(row, o) })
+	})
+	for range 50 {
+		got, err := place(t, c, &wirepb.ChunkPlace{Count: 3, Avoid: row[:3]}) // a repair
+		if err != nil || len(got) != 3 || slices.ContainsFunc(got, func(o int32) bool { return !slices.Contains(row[3:], o) }) {
+			t.Fatalf("with %v avoided of the row %v: %v, %v", row[:3], row, got, err)
+		}
+		got, err = place(t, c, &wirepb.ChunkPlace{Count: 1, Avoid: row[:5]}) // a write, of whose holders some are in trouble
+		if err != nil || len(got) != 1 || got[0] != row[5] {
+			t.Fatalf("with %v avoided of the row %v: %v, %v", row[:5], row, got, err)
+		}
+		if got, err = place(t, c, &wirepb.ChunkPlace{Count: 3, Avoid: row[1:]}); err != nil || len(got) != 3 || got[0] != row[0] {
+			t.Fatalf("with %v avoided of the row %v: %v, %v; want three, the one of the row first", row[1:], row, got, err)
+		}
+	}
 }
 
 // Who says that it is full gets nothing, who is slow or does not answer gets little.
