@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,8 +108,8 @@ func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 	case unsignedBody:
 		p.in = raw
 	default:
-		if b, err := hex.DecodeString(mode); err != nil || len(b) != sha256.Size {
-			return nil, apiErr("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid sha256 value.")
+		if _, e := parsePayload(mode); e != nil {
+			return nil, e
 		}
 		p.in, p.sha, p.wantSHA = raw, sha256.New(), strings.ToLower(mode)
 	}
@@ -144,7 +143,7 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 		a := checksumByName(suffix)
 		switch {
 		case a == nil:
-			return unknownChecksum(suffix)
+			return apiErr("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
 		case p.alg != nil:
 			return apiErr("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		case p.chunked == nil || !p.chunked.trailing:
@@ -155,7 +154,7 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 	if p.alg == nil {
 		p.alg = compute
 	} else if compute != nil && compute.name != p.alg.name {
-		return apiErr("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s", strings.ToLower(compute.name), strings.ToLower(p.alg.name))
+		return apiErr("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s", compute.name, p.alg.name)
 	}
 	if p.alg != nil {
 		p.sum = p.alg.new()
@@ -166,10 +165,10 @@ func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *a
 // announced holds the algorithm that an SDK says it uses against the checksum that came.
 func (p *payload) announced(name string, compute *checksumAlgorithm) *apiError {
 	switch {
-	case name == "" || slices.Contains(furtherChecksums, strings.ToUpper(name)):
+	case name == "":
 		return nil
 	case checksumByName(name) == nil:
-		return unknownChecksum(name)
+		return unknownChecksum()
 	case p.want == nil && !p.promise && (compute == nil || p.alg != compute):
 		return apiErr("InvalidRequest", "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
 	case (p.want != nil || p.promise) && !strings.EqualFold(p.alg.name, name):
@@ -210,7 +209,7 @@ func bodyErr(err error) error {
 	case errors.As(err, &api):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return apiErr("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+		return apiErr("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return apiErr("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
 	}
@@ -233,13 +232,16 @@ func (p *payload) verify() *apiError {
 	if p.chunked != nil && p.want == nil {
 		a, want, err := checksumHeader(p.chunked.trailer)
 		if err != nil {
+			if p.alg != nil && p.chunked.trailer.Get(p.alg.header()) != "" {
+				return apiErr("InvalidRequest", "Value for %s trailing header is invalid.", p.alg.header())
+			}
 			return err
 		}
 		if p.promise && a == nil {
-			return apiErr("MalformedTrailerError", "The trailer lacks the checksum that was announced.")
+			return apiErr("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
 		}
 		if a != nil && a.name != p.alg.name {
-			return apiErr("MalformedTrailerError", "The trailer has another checksum than was announced.")
+			return apiErr("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
 		}
 		p.want = want
 	}

@@ -154,12 +154,14 @@ func (q *request) createBucket() error {
 		}
 	}
 	q.w.Header().Set("Location", "/"+q.bucket)
+	q.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucket)
 	q.w.WriteHeader(http.StatusOK)
 	return nil
 }
 
 func (q *request) headBucket() error {
 	q.w.Header().Set("x-amz-bucket-region", q.s.o.Region)
+	q.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucket)
 	q.w.WriteHeader(http.StatusOK)
 	return nil
 }

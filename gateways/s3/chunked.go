@@ -18,6 +18,7 @@ const (
 	maxTrailers     = 16
 	maxChunkBytes   = 5 << 30
 	chunkReaderSize = 32 << 10
+	minChunkBytes   = 8 << 10 // of every chunk with another one behind it
 )
 
 // chunkSigner verifies the chain of signatures of a signed stream: each chunk's
@@ -44,6 +45,8 @@ type chunkReader struct {
 	trailing bool         // trailers follow the last chunk
 	trailer  http.Header  // what followed, once the end is reached
 	left     int64        // of the current chunk
+	size     int64        // of the current chunk
+	chunks   int          // that have begun
 	inside   bool         // a chunk has begun and its end is not yet read
 	sig      string       // of the current chunk
 	hash     hash.Hash
@@ -55,7 +58,9 @@ func newChunkReader(r io.Reader, signer *chunkSigner, trailing bool) *chunkReade
 }
 
 func badChunk(why string) error {
-	return apiErr("InvalidRequest", "The chunked body is malformed: %s.", why)
+	e := apiErr("IncompleteBody", "The request body terminated unexpectedly")
+	e.cause = errors.New(why)
+	return e
 }
 
 // Read implements io.Reader. After the last chunk and the trailers it returns io.EOF.
@@ -108,7 +113,11 @@ func (c *chunkReader) next() error {
 		}
 		c.hash.Reset()
 	}
-	c.left, c.inside = int64(n), true
+	if n > 0 && c.chunks > 0 && c.size < minChunkBytes {
+		return apiErr("InvalidChunkSizeError", "Only the last chunk is allowed to have a size less than 8192 bytes").with("Chunk", itoa(c.chunks+1)).with("BadChunkSize", strconv.FormatInt(c.size, 10))
+	}
+	c.chunks++
+	c.left, c.size, c.inside = int64(n), int64(n), true
 	if n > 0 {
 		return nil
 	}
@@ -166,11 +175,11 @@ func (c *chunkReader) end() error {
 		case !c.trailing:
 			return badChunk("data follows the last chunk")
 		case !ok || name == "" || n >= maxTrailers:
-			return apiErr("MalformedTrailerError", "The request contained trailing data that was not well-formed.")
+			return apiErr("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
 		case name == "x-amz-trailer-signature":
 			signature = value
 		case signature != "":
-			return apiErr("MalformedTrailerError", "A trailer follows the trailers' signature.")
+			return apiErr("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
 		default:
 			c.trailer.Add(name, value)
 			signed.WriteString(name + ":" + value + "\n")

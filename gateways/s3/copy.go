@@ -30,7 +30,7 @@ func (q *request) source() (*bucket.Object, error) {
 	}
 	path, err = url.PathUnescape(path)
 	if err != nil {
-		return nil, bad
+		return nil, apiErr("InvalidArgument", "Invalid copy source encoding").with("ArgumentName", "x-amz-copy-source").with("ArgumentValue", raw)
 	}
 	name, key, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if !ok || name == "" || bucket.CheckKey(key) != nil {
@@ -132,7 +132,7 @@ func (q *request) copyObject() error {
 	var alg *checksumAlgorithm
 	if name := q.r.Header.Get("X-Amz-Checksum-Algorithm"); name != "" {
 		if alg = checksumByName(name); alg == nil {
-			return unknownChecksum(name)
+			return unknownChecksum()
 		}
 	}
 	attrs, err := q.newObject()
@@ -170,6 +170,18 @@ func (q *request) copyObject() error {
 		q.writeXML(http.StatusOK, x)
 		return nil
 	}
+}
+
+// parseCopyRange reads the range of a part that is copied: both ends must be said.
+func parseCopyRange(v string) (span, bool) {
+	spec, ok := strings.CutPrefix(v, "bytes=")
+	first, last, dash := strings.Cut(spec, "-")
+	from, err1 := strconv.ParseUint(first, 10, 62)
+	to, err2 := strconv.ParseUint(last, 10, 62)
+	if !ok || !dash || err1 != nil || err2 != nil || to < from {
+		return span{}, false
+	}
+	return span{off: int64(from), size: int64(to-from) + 1}, true
 }
 
 func (q *request) uploadPartCopy() error {
@@ -211,10 +223,12 @@ func (q *request) uploadPartCopy() error {
 func (q *request) sourceRange(src *bucket.Object) (off, size int64, err error) {
 	off, size = 0, src.Size
 	if v := q.r.Header.Get("X-Amz-Copy-Source-Range"); v != "" {
-		s, e := parseRange(v, src.Size)
-		first, last, _ := strings.Cut(v, "-")
-		if n, err := strconv.ParseInt(last, 10, 64); e != nil || !s.partial || err != nil || n >= src.Size || first == "bytes=" {
-			return 0, 0, apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy, within the source of %d bytes", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
+		s, ok := parseCopyRange(v)
+		switch {
+		case !ok:
+			return 0, 0, apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy").with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
+		case s.off+s.size > src.Size:
+			return 0, 0, apiErr("InvalidArgument", "Range specified is not valid for source object of size: %d", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
 		}
 		off, size = s.off, s.size
 	}

@@ -56,6 +56,7 @@ var statuses = map[string]int{
 	"InvalidAccessKeyId":                      http.StatusForbidden,
 	"InvalidArgument":                         http.StatusBadRequest,
 	"InvalidBucketName":                       http.StatusBadRequest,
+	"InvalidChunkSizeError":                   http.StatusBadRequest,
 	"InvalidDigest":                           http.StatusBadRequest,
 	"InvalidLocationConstraint":               http.StatusBadRequest,
 	"InvalidPart":                             http.StatusBadRequest,
@@ -147,7 +148,7 @@ func toAPI(err error) *apiError {
 		{bucket.ErrNoSuchUpload, "NoSuchUpload", "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."},
 		{bucket.ErrPrecondition, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold."},
 		{bucket.ErrInvalidPartOrder, "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number."},
-		{bucket.ErrInvalidPart, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."},
+		{bucket.ErrInvalidPart, "InvalidPart", "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."},
 		{bucket.ErrPartTooSmall, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size"},
 		{bucket.ErrTooLarge, "EntityTooLarge", "The request is larger than what is allowed."},
 		{bucket.ErrObjectSize, "InvalidRequest", "The provided 'x-amz-mp-object-size' header value does not match what was computed."},
@@ -170,6 +171,13 @@ func toAPI(err error) *apiError {
 	}
 	e = apiErr("InternalError", "The gateway met an internal error. Try again.")
 	e.cause = err
+	return e
+}
+
+// headerNotImplemented refuses a header as S3 does.
+func headerNotImplemented(name, what string) *apiError {
+	e := apiErr("NotImplemented", "A header you provided implies functionality that is not implemented.").with("Header", name)
+	e.cause = errors.New(what)
 	return e
 }
 

@@ -260,13 +260,13 @@ func TestPayloads(t *testing.T) {
 			"wrong crc32":        {call{body: body, header: bad}, 400, "BadDigest"},
 			"bad crc32":          {call{body: body, header: map[string]string{"X-Amz-Checksum-Crc32": "xx"}}, 400, "InvalidRequest"},
 			"two checksums":      {call{body: body, header: map[string]string{"X-Amz-Checksum-Crc32": crc(body), "X-Amz-Checksum-Crc32c": crc(body)}}, 400, "InvalidRequest"},
-			"unknown checksum":   {call{body: body, header: map[string]string{"X-Amz-Checksum-Xxhash64": crc(body)}}, 501, "NotImplemented"},
-			"unsigned trailer":   {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 1000, nil, tr), header: trailer}, 200, ""},
-			"wrong trailer":      {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 1000, nil, badTr), header: trailer}, 400, "BadDigest"},
-			"missing trailer":    {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 1000, nil, nil), header: trailer}, 400, "MalformedTrailerError"},
-			"no decoded length":  {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 1000, nil, nil)}, 411, "MissingContentLength"},
-			"short":              {call{payload: streamUnsignedTrailer, raw: encodeChunks(append(body, 1), 1000, nil, nil), header: chunked}, 400, "IncompleteBody"},
-			"unsigned as signed": {call{payload: streamSigned, raw: encodeChunks(body, 9000, nil, nil), header: chunked}, 400, "InvalidRequest"},
+			"unknown checksum":   {call{body: body, header: map[string]string{"X-Amz-Checksum-Rot13": crc(body)}}, 400, "InvalidRequest"},
+			"unsigned trailer":   {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 9000, nil, tr), header: trailer}, 200, ""},
+			"wrong trailer":      {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 9000, nil, badTr), header: trailer}, 400, "BadDigest"},
+			"missing trailer":    {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 9000, nil, nil), header: trailer}, 400, "MalformedTrailerError"},
+			"no decoded length":  {call{payload: streamUnsignedTrailer, raw: encodeChunks(body, 9000, nil, nil)}, 411, "MissingContentLength"},
+			"short":              {call{payload: streamUnsignedTrailer, raw: encodeChunks(append(body, 1), 9000, nil, nil), header: chunked}, 400, "IncompleteBody"},
+			"unsigned as signed": {call{payload: streamSigned, raw: encodeChunks(body, 9000, nil, nil), header: chunked}, 400, "IncompleteBody"},
 		} {
 			key := fmt.Sprintf("/photos/%d-%s", len(body), strings.ReplaceAll(name, " ", "-"))
 			c.call.method, c.call.path, c.call.user = "PUT", key, ann

@@ -60,8 +60,11 @@ func (q *request) number(name string, def, limit int) (int, *apiError) {
 		return def, nil
 	}
 	n, err := strconv.ParseInt(v, 10, 32)
-	if err != nil || n < 0 {
-		return 0, apiErr("InvalidArgument", "Argument %s must be an integer between 0 and 2147483647", name).with("ArgumentName", name).with("ArgumentValue", v)
+	switch {
+	case err != nil:
+		return 0, apiErr("InvalidArgument", "Provided %s not an integer or within integer range", v).with("ArgumentName", name).with("ArgumentValue", v)
+	case n < 0:
+		return 0, apiErr("InvalidArgument", "Argument %s must be an integer between 0 and 2147483647", v).with("ArgumentName", name).with("ArgumentValue", v)
 	}
 	return min(int(n), limit), nil
 }

@@ -34,7 +34,7 @@ func (q *request) createUpload() error {
 	if name != "" {
 		a := checksumByName(name)
 		if a == nil {
-			return unknownChecksum(name)
+			return unknownChecksum()
 		}
 		in.Algorithm = a.name
 		in.FullObject = typ == "FULL_OBJECT" || typ == "" && a.name == "CRC64NVME"
@@ -150,6 +150,11 @@ type xmlSums struct {
 	ChecksumCRC64NVME string `xml:",omitempty"`
 	ChecksumSHA1      string `xml:",omitempty"`
 	ChecksumSHA256    string `xml:",omitempty"`
+	ChecksumSHA512    string `xml:",omitempty"`
+	ChecksumMD5       string `xml:",omitempty"`
+	ChecksumXXHASH64  string `xml:",omitempty"`
+	ChecksumXXHASH3   string `xml:",omitempty"`
+	ChecksumXXHASH128 string `xml:",omitempty"`
 }
 
 func (x *xmlSums) field(algorithm string) *string {
@@ -164,6 +169,16 @@ func (x *xmlSums) field(algorithm string) *string {
 		return &x.ChecksumSHA1
 	case "SHA256":
 		return &x.ChecksumSHA256
+	case "SHA512":
+		return &x.ChecksumSHA512
+	case "MD5":
+		return &x.ChecksumMD5
+	case "XXHASH64":
+		return &x.ChecksumXXHASH64
+	case "XXHASH3":
+		return &x.ChecksumXXHASH3
+	case "XXHASH128":
+		return &x.ChecksumXXHASH128
 	}
 	return nil
 }
@@ -279,21 +294,29 @@ func (q *request) completeUpload() error {
 	}}
 	if v := q.r.Header.Get("X-Amz-Mp-Object-Size"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 0 {
+		switch {
+		case err != nil:
 			return apiErr("InvalidRequest", "Value for x-amz-mp-object-size header is invalid: '%s'", v)
+		case n < 0:
+			return apiErr("InvalidRequest", "Value for x-amz-mp-object-size header is less than zero: '%d'", n)
 		}
 		c.Size = n
 	}
 	for _, p := range in.Parts {
+		if p.ETag == "" {
+			return malformedXML()
+		}
 		if p.PartNumber < 1 {
 			return apiErr("InvalidArgument", "PartNumber must be >= 1").with("ArgumentName", "PartNumber").with("ArgumentValue", itoa(p.PartNumber))
 		}
 		cp := bucket.CompletePart{Number: p.PartNumber, ETag: strings.Trim(strings.TrimSpace(p.ETag), `"`)}
 		for i := range checksumAlgorithms {
 			if a := &checksumAlgorithms[i]; *p.field(a.name) != "" {
-				if cp.Checksum, e = a.parse(*p.field(a.name)); e != nil {
-					return e
+				v, e := a.parse(*p.field(a.name))
+				if e != nil || cp.Checksum != nil {
+					return apiErr("InvalidArgument", "Invalid Base64 or multiple checksums present in request").with("ArgumentName", "Checksum").with("ArgumentValue", *p.field(a.name))
 				}
+				cp.Checksum = v
 			}
 		}
 		c.Parts = append(c.Parts, cp)

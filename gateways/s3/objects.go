@@ -47,7 +47,7 @@ func (q *request) headers() (bucket.Headers, *apiError) {
 		value := strings.Join(values, ",")
 		out.Meta[strings.ToLower(key)] = value
 		if size += len(key) + len(value); size > maxMetaBytes {
-			return out, apiErr("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.").with("MaxSizeAllowed", itoa(maxMetaBytes))
+			return out, apiErr("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size").with("MaxSizeAllowed", itoa(maxMetaBytes))
 		}
 	}
 	if c := h.Get("X-Amz-Storage-Class"); c != "" && c != "STANDARD" {
@@ -60,7 +60,7 @@ func (q *request) headers() (bucket.Headers, *apiError) {
 func (q *request) condition() (c bucket.Cond, e *apiError) {
 	if v := q.r.Header.Get("If-None-Match"); v != "" {
 		if v != "*" {
-			return c, notImplemented("If-None-Match of a write with anything but *")
+			return c, headerNotImplemented("If-None-Match", "a write is conditional on * only")
 		}
 		c.Absent = true
 	}
@@ -168,7 +168,7 @@ func parseRange(v string, size int64) (s span, e *apiError) {
 	if !ok || strings.Contains(spec, ",") {
 		return s, nil
 	}
-	first, last, ok := strings.Cut(strings.TrimSpace(spec), "-")
+	first, last, ok := strings.Cut(spec, "-")
 	if !ok {
 		return s, nil
 	}

@@ -346,6 +346,9 @@ func (q *request) serve() error {
 	}
 	q.fromElsewhere()
 	op, refused := q.route() // first, so that the operation has a name in logs and metrics
+	if refused != nil && refused.Code == "MethodNotAllowed" {
+		return refused // whoever asks
+	}
 	if e := q.authenticate(); e != nil {
 		return e
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -52,21 +53,32 @@ func parseSignature(r *http.Request, query url.Values) (*signature, *apiError) {
 	inQuery := query.Has("X-Amz-Algorithm") || query.Has("X-Amz-Signature")
 	switch {
 	case auth != "" && inQuery:
-		return nil, apiErr("InvalidRequest", "Only one way to authenticate may be used: the Authorization header or the query.")
+		return nil, apiErr("InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified").with("ArgumentName", "Authorization").with("ArgumentValue", auth)
 	case inQuery:
 		return parseQuerySignature(r, query)
 	case auth == "" && !query.Has("Signature"):
 		return nil, nil
-	case !strings.HasPrefix(auth, algorithm):
-		return nil, apiErr("InvalidRequest", "The authorization mechanism you have provided is not supported. Use AWS4-HMAC-SHA256.")
+	case auth == "" || strings.HasPrefix(auth, "AWS "):
+		return nil, apiErr("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+	case !strings.Contains(strings.TrimSpace(auth), " "):
+		return nil, apiErr("InvalidArgument", "Authorization header is invalid -- one and only one ' ' (space) required.").with("ArgumentName", "Authorization").with("ArgumentValue", auth)
+	case !strings.HasPrefix(auth, algorithm+" "):
+		return nil, apiErr("InvalidArgument", "Unsupported Authorization Type").with("ArgumentName", "Authorization").with("ArgumentValue", auth)
 	}
 	malformed := func(why string) (*signature, *apiError) {
-		return nil, apiErr("AuthorizationHeaderMalformed", "The authorization header is malformed; %s.", why)
+		return nil, apiErr("AuthorizationHeaderMalformed", "The authorization header is malformed; %s", why)
 	}
 	s := &signature{}
 	var credential, signed string
-	for field := range strings.SplitSeq(strings.TrimSpace(auth[len(algorithm):]), ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+	fields := strings.Split(strings.TrimSpace(auth[len(algorithm):]), ",")
+	if len(fields) != 3 {
+		return malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
+	}
+	for _, field := range fields {
+		name, value, ok := strings.Cut(strings.TrimSpace(field), "=")
+		if !ok {
+			return malformed("the authorization component " + strconv.Quote(strings.TrimSpace(field)) + " is malformed.")
+		}
 		switch name {
 		case "Credential":
 			credential = value
@@ -76,19 +88,24 @@ func parseSignature(r *http.Request, query url.Values) (*signature, *apiError) {
 			s.value = value
 		}
 	}
-	if credential == "" || signed == "" || s.value == "" {
-		return malformed("it needs Credential, SignedHeaders and Signature")
+	switch {
+	case credential == "":
+		return malformed("missing Credential.")
+	case signed == "":
+		return malformed("missing SignedHeaders.")
+	case s.value == "":
+		return malformed("missing Signature.")
 	}
-	if !s.parseCredential(credential) {
-		return malformed("the Credential is not of the form key/date/region/service/aws4_request")
+	if why := s.parseCredential(credential); why != "" {
+		return malformed(why)
 	}
 	if !s.parseHeaders(signed) {
-		return malformed("the SignedHeaders are not a list of lower-case names in order, or are too many")
+		return malformed("the SignedHeaders are not a list of lower-case names in order, or are too many.")
 	}
 	if s.stamp = r.Header.Get("X-Amz-Date"); s.stamp != "" {
 		t, err := time.Parse(dateLayout, s.stamp)
 		if err != nil {
-			return nil, apiErr("AccessDenied", "The X-Amz-Date header is not a date in ISO 8601 basic format.")
+			return nil, apiErr("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header.")
 		}
 		s.time = t
 	} else {
@@ -101,6 +118,9 @@ func parseSignature(r *http.Request, query url.Values) (*signature, *apiError) {
 	s.payload = r.Header.Get("X-Amz-Content-Sha256")
 	if s.payload == "" {
 		return nil, apiErr("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+	}
+	if _, e := parsePayload(s.payload); e != nil {
+		return nil, e
 	}
 	return s, nil
 }
@@ -117,18 +137,23 @@ func parseQuerySignature(r *http.Request, query url.Values) (*signature, *apiErr
 	s := &signature{presigned: true, value: query.Get("X-Amz-Signature"), stamp: query.Get("X-Amz-Date")}
 	var err error
 	if query.Get("X-Amz-Algorithm") != algorithm {
-		return bad("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\".")
+		return bad("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"")
 	}
-	if !s.parseCredential(query.Get("X-Amz-Credential")) {
-		return bad("The X-Amz-Credential parameter is not of the form key/date/region/service/aws4_request.")
+	if why := s.parseCredential(query.Get("X-Amz-Credential")); why != "" {
+		return bad(inCredential + why)
 	}
 	if s.time, err = time.Parse(dateLayout, s.stamp); err != nil {
-		return bad("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\".")
+		return bad("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
 	}
 	seconds, err := strconv.ParseInt(query.Get("X-Amz-Expires"), 10, 32)
 	s.expires = time.Duration(seconds) * time.Second
-	if err != nil || s.expires <= 0 || s.expires > maxExpires {
-		return bad("X-Amz-Expires must be a number of seconds from 1 to 604800.")
+	switch {
+	case err != nil:
+		return bad("X-Amz-Expires should be a number")
+	case s.expires <= 0:
+		return bad("X-Amz-Expires must be non-negative")
+	case s.expires > maxExpires:
+		return bad("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
 	}
 	if !s.parseHeaders(query.Get("X-Amz-SignedHeaders")) {
 		return bad("The X-Amz-SignedHeaders parameter is not a list of lower-case names in order, or has too many.")
@@ -142,17 +167,43 @@ func parseQuerySignature(r *http.Request, query url.Values) (*signature, *apiErr
 	return s, nil
 }
 
-func (s *signature) parseCredential(c string) bool {
+// inCredential begins what is said of the credential of an address.
+const inCredential = "Error parsing the X-Amz-Credential parameter; "
+
+// parseCredential returns what is wrong with it.
+func (s *signature) parseCredential(c string) string {
 	// An access key may hold slashes; the rest may not.
 	f := strings.Split(c, "/")
 	n := len(f)
-	if n < 5 || f[n-1] != "aws4_request" {
-		return false
+	if n < 5 {
+		return `the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".`
+	}
+	if f[n-1] != "aws4_request" {
+		return fmt.Sprintf("incorrect terminal %q. This endpoint uses \"aws4_request\".", f[n-1])
 	}
 	s.accessKey = strings.Join(f[:n-4], "/")
 	s.scope = scope{date: f[n-4], region: f[n-3], service: f[n-2]}
-	_, err := time.Parse("20060102", s.scope.date)
-	return err == nil && s.accessKey != "" && len(s.accessKey) <= 256 && len(s.scope.region) <= 64
+	if _, err := time.Parse("20060102", s.scope.date); err != nil {
+		return fmt.Sprintf("incorrect date format %q. This date in the credential must be in the format \"yyyyMMdd\".", s.scope.date)
+	}
+	if s.accessKey == "" || len(s.accessKey) > 256 || len(s.scope.region) > 64 {
+		return "the access key or the region is empty or too long."
+	}
+	return ""
+}
+
+// parsePayload judges x-amz-content-sha256. It returns the digest that the body must have, nil if it says none.
+func parsePayload(v string) ([]byte, *apiError) {
+	switch v {
+	case unsignedBody, streamSigned, streamSignedTrailer, streamUnsignedTrailer:
+		return nil, nil
+	}
+	b, err := hex.DecodeString(v)
+	if err != nil || len(b) != sha256.Size {
+		return nil, apiErr("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.").
+			with("ArgumentName", "x-amz-content-sha256").with("ArgumentValue", v)
+	}
+	return b, nil
 }
 
 func (s *signature) parseHeaders(list string) bool {
@@ -170,26 +221,29 @@ func (s *signature) parseHeaders(list string) bool {
 
 // checkClaim holds what can be judged without the secret.
 func (s *signature) checkClaim(r *http.Request, now time.Time, region string) *apiError {
+	code, begin := "AuthorizationHeaderMalformed", "The authorization header is malformed; "
+	if s.presigned {
+		code, begin = "AuthorizationQueryParametersError", inCredential
+	}
+	date := s.stamp[:min(8, len(s.stamp))]
 	switch {
-	case s.scope.region != region:
-		code, what := "AuthorizationHeaderMalformed", "authorization header"
-		if s.presigned {
-			code, what = "AuthorizationQueryParametersError", "X-Amz-Credential parameter"
-		}
-		return apiErr(code, "The %s is malformed; the region '%s' is wrong; expecting '%s'", what, s.scope.region, region).with("Region", region)
 	case s.scope.service != "s3":
-		return apiErr("AuthorizationHeaderMalformed", "The authorization header is malformed; incorrect service '%s'. This endpoint belongs to 's3'.", s.scope.service)
-	case s.scope.date != s.stamp[:min(8, len(s.stamp))]:
-		return apiErr("AuthorizationHeaderMalformed", "The authorization header is malformed; the credential's date is not that of the request.")
+		return apiErr(code, "%sincorrect service %q. This endpoint belongs to \"s3\".", begin, s.scope.service)
+	case s.scope.region != region:
+		return apiErr(code, "%sthe region %q is wrong; expecting %q", begin, s.scope.region, region).with("Region", region)
+	case s.scope.date != date && s.presigned:
+		return apiErr(code, "Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", s.scope.date, date)
+	case s.scope.date != date:
+		return apiErr(code, "%s%sInvalid credential date. Date is not the same as X-Amz-Date.", begin, begin) // S3 says it twice, too
 	case !slices.Contains(s.headers, "host"):
 		return apiErr("AccessDenied", "The host header must be signed.")
 	}
 	if s.presigned {
 		if now.Before(s.time.Add(-maxSkew)) {
-			return apiErr("AccessDenied", "Request is not valid yet")
+			return apiErr("AccessDenied", "Request is not valid yet.")
 		}
 		if now.After(s.time.Add(s.expires)) {
-			return apiErr("AccessDenied", "Request has expired").
+			return apiErr("AccessDenied", "Request has expired.").
 				with("X-Amz-Expires", strconv.Itoa(int(s.expires.Seconds()))).
 				with("Expires", s.time.Add(s.expires).UTC().Format(time.RFC3339)).
 				with("ServerTime", now.UTC().Format(time.RFC3339))
@@ -200,11 +254,16 @@ func (s *signature) checkClaim(r *http.Request, now time.Time, region string) *a
 			with("MaxAllowedSkewMilliseconds", strconv.FormatInt(maxSkew.Milliseconds(), 10))
 	}
 	// An x-amz- header that is not signed could have been added on the way, and changes what is done.
+	var unsigned []string
 	for name := range r.Header {
 		l := strings.ToLower(name)
 		if strings.HasPrefix(l, "x-amz-") && !slices.Contains(s.headers, l) && !(s.presigned && l == "x-amz-content-sha256") {
-			return apiErr("AccessDenied", "There were headers present in the request which were not signed").with("HeadersNotSigned", l)
+			unsigned = append(unsigned, l)
 		}
+	}
+	if len(unsigned) > 0 {
+		slices.Sort(unsigned)
+		return apiErr("AccessDenied", "There were headers present in the request which were not signed").with("HeadersNotSigned", strings.Join(unsigned, ", "))
 	}
 	return nil
 }

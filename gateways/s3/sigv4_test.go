@@ -209,7 +209,7 @@ func TestChunksRoundTrip(t *testing.T) {
 		return &chunkSigner{key: []byte("key"), stamp: "20260101T000000Z", scope: "s", prev: strings.Repeat("0", 64)}
 	}
 	for range 200 {
-		data := make([]byte, rng.IntN(3000))
+		data := make([]byte, rng.IntN(30_000))
 		for i := range data {
 			data[i] = byte(rng.Uint32())
 		}
@@ -221,7 +221,7 @@ func TestChunksRoundTrip(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			s, s2 = signer(), signer()
 		}
-		enc := encodeChunks(data, 1+rng.IntN(1000), s, trailers)
+		enc := encodeChunks(data, minChunkBytes+rng.IntN(1000), s, trailers)
 		c := newChunkReader(bytes.NewReader(enc), s2, trailers != nil)
 		var got []byte
 		var err error

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"hash"
@@ -20,12 +21,12 @@ import (
 
 func crc32c() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }
 
-var sumNames = []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"}
+var sumNames = []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5"}
 
 // sum is a checksum of one of the kinds, as headers have it.
 func sum(name string, texts ...string) string {
 	h := map[string]func() hash.Hash{
-		"CRC32": func() hash.Hash { return crc32.NewIEEE() }, "CRC32C": crc32c, "CRC64NVME": func() hash.Hash { return crc64nvme.New() }, "SHA1": sha1.New, "SHA256": sha256.New,
+		"CRC32": func() hash.Hash { return crc32.NewIEEE() }, "CRC32C": crc32c, "CRC64NVME": func() hash.Hash { return crc64nvme.New() }, "SHA1": sha1.New, "SHA256": sha256.New, "SHA512": sha512.New, "MD5": md5.New,
 	}[name]()
 	for _, t := range texts {
 		io.WriteString(h, t) // hashes do not fail
@@ -137,6 +138,22 @@ func checksumRows() (rows []row) {
 		{"PutObject/Checksum/AlgorithmWithoutValue", badPut(400, "InvalidRequest", "X-Amz-Sdk-Checksum-Algorithm", "SHA256")},
 		{"PutObject/Checksum/AlgorithmAndOther", badPut(400, "InvalidRequest", "X-Amz-Sdk-Checksum-Algorithm", "SHA256", "X-Amz-Checksum-Crc32", "NhCmhg==")},
 		{"PutObject/Checksum/UnknownAlgorithm", badPut(400, "InvalidRequest", "X-Amz-Sdk-Checksum-Algorithm", "ROT13")},
+		{"PutObject/Checksum/XXHASH", func(c *C) {
+			// The published sums of an empty input, without a seed.
+			b := c.bucket()
+			for name, value := range map[string]string{"Xxhash64": "70bbN1HY6Zk=", "Xxhash3": "LQaABTjTlMI=", "Xxhash128": "maoG0wFHmNhgAcMkRo1Jfw=="} {
+				c.put(b, "k", "", hdr("X-Amz-Checksum-"+name, value)).h("X-Amz-Checksum-"+name, value)
+				c.head(b, "k", withSums).is(200).h("X-Amz-Checksum-"+name, value)
+				c.do("PUT", "/"+b+"/k", body("x"), hdr("X-Amz-Checksum-"+name, value)).err(400, "BadDigest")
+			}
+		}},
+		{"PutObject/SignedChunks/TooSmall", func(c *C) {
+			b := c.bucket()
+			c.do("PUT", "/"+b+"/k", func(q *req) {
+				q.payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+				q.body = []byte("2\r\nhe\r\n3\r\nllo\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n")
+			}, hdr("X-Amz-Decoded-Content-Length", "5", "X-Amz-Trailer", "x-amz-checksum-crc32", "Content-Encoding", "aws-chunked")).err(400, "InvalidChunkSizeError")
+		}},
 		{"GetObject/Checksum/Range", func(c *C) {
 			b := c.bucket()
 			c.put(b, "k", "hello", hdr("X-Amz-Checksum-Crc32", "NhCmhg=="))
