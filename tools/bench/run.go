@@ -149,7 +149,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			if !over(rows, i) {
 				continue
 			}
-			if err := clean(ctx, c, row, rep); err != nil {
+			if err := clean(ctx, &o, c, row, rep); err != nil {
 				return err
 			}
 			if ceph != nil {
@@ -229,9 +229,12 @@ func measure(ctx context.Context, o *Options, c *torture.Cluster, row Row, rep i
 	return s, nil
 }
 
-// clean removes a run's objects.
-func clean(ctx context.Context, c *torture.Cluster, row Row, rep int) error {
+// clean removes a run's objects, and waits for what OSDs do later of that: rows that come after are not to pay for it.
+func clean(ctx context.Context, o *Options, c *torture.Cluster, row Row, rep int) error {
 	_, err := cairn(ctx, c, "bench", "object", "cleanup", "-p", poolName, "--run-name", runName(row, rep))
+	if err == nil && o.Chunks != "" {
+		_, err = cairn(ctx, c, "gc", "run", "--pool", poolName)
+	}
 	return err
 }
 

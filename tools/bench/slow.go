@@ -53,7 +53,7 @@ func measureSlow(ctx context.Context, o *Options, c *torture.Cluster, row Row, r
 	if _, err := measure(ctx, &during, c, first, rep); err != nil {
 		return s, err
 	}
-	if err := clean(ctx, c, first, rep); err != nil {
+	if err := clean(ctx, o, c, first, rep); err != nil {
 		return s, err
 	}
 	before, err := osdCounters(ctx, c)
@@ -83,7 +83,7 @@ func measureSlow(ctx context.Context, o *Options, c *torture.Cluster, row Row, r
 		s.Share = its * float64(len(after)) / sum
 	}
 	fmt.Fprintf(o.Out, "%d  commits take %.1f ms, the last OSD's is slow\n", rep, commits)
-	return s, clean(ctx, c, slowed, rep)
+	return s, clean(ctx, o, c, slowed, rep)
 }
 
 // osdCounters are what each OSD has counted, in the order of c.OSDs.
