@@ -15,8 +15,9 @@ import (
 // While there is anything to do the Go runtime has one thread that sleeps for 20 us,
 // looks around, and sleeps again. With the kernel's usual slack of 50 us a busy OSD is
 // woken thousands of times a second for that alone, a tenth of its time on the CPU.
-// No timer of ours is so short that half a millisecond matters.
-const timerSlack = 500 * time.Microsecond
+// No timer of ours is so short that two milliseconds matter. What that thread does, to let other goroutines run in the
+// place of one that waits in the kernel, comes later then; mostly another place is free.
+const timerSlack = 2 * time.Millisecond
 
 // slackTimers sets the slack of all threads there are; later ones inherit it.
 // Only a privileged process may do it for other threads than the calling one.
