@@ -147,11 +147,9 @@ func (k *bucketWork) carry(ctx context.Context, c *worker, kind string, x *chunk
 		return c.judge(kind, x.name, true, began, impatient, err)
 	}
 	c.w.stats.op(kind, true, false, time.Since(began), x.name)
-	for _, known := range []error{client.ErrNoSpace, client.ErrTryLater, client.ErrConflict, bucket.ErrBusy, bucket.ErrChanged, bucket.ErrNoSuchKey} {
-		if errors.Is(err, known) {
-			c.w.stats.fault("changes of a bucket refused: " + known.Error())
-			return unknown
-		}
+	var about *bucket.KeyError
+	if errors.As(err, &about) {
+		err = about.Err // without the key: these are counted
 	}
 	c.w.stats.fault("changes of a bucket refused: " + err.Error())
 	return unknown

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
@@ -12,8 +13,9 @@ import (
 
 // chunkWork is what clients do with objects of a pool with chunks.
 type chunkWork struct {
-	pools []*client.Pool // of different clients
-	cells [][]*chunkCell // by writer
+	pools   []*client.Pool // of different clients
+	cells   [][]*chunkCell // by writer
+	revived [][]*chunkCell // by writer: of each only one object has the body, at times none
 }
 
 // Sizes of what is written there.
@@ -32,7 +34,46 @@ func newChunkWork(o Load, pools []*client.Pool) *chunkWork {
 		}
 		k.cells = append(k.cells, own)
 	}
+	for i := range revivers {
+		var own []*chunkCell
+		for j := range reviveAtOnce {
+			own = append(own, newChunkCell(fmt.Sprintf("revived-%d-%d", i, j)))
+		}
+		k.revived = append(k.revived, own)
+	}
 	return k
+}
+
+const (
+	revivers     = 2
+	reviveAtOnce = 8
+)
+
+// all returns all objects.
+func (k *chunkWork) all() []*chunkCell {
+	return slices.Concat(slices.Concat(k.cells...), slices.Concat(k.revived...))
+}
+
+// revive removes the only objects that refer to some chunks, and writes them again just when the chunks may be deleted:
+// two to three GC intervals of a second later.
+func (k *chunkWork) revive(ctx context.Context, c *worker, own []*chunkCell) {
+	for _, x := range own {
+		k.read(ctx, c, x)
+		k.remove(ctx, c, x)
+	}
+	_ = wait(ctx, 1800*time.Millisecond+time.Duration(c.rng.Int64N(int64(1500*time.Millisecond))))
+	for _, x := range own {
+		w := spans{{source: "of " + x.name, n: bodyMin}}
+		k.write(ctx, c, "chunk revive", x, w, func(op *client.Op) { op.WriteFull(w.bytes()) })
+	}
+}
+
+func (k *chunkWork) remove(ctx context.Context, c *worker, x *chunkCell) {
+	n := x.next(chunkRemove, nil)
+	x.ended(n, nil, k.carry(ctx, c, chunkRemove, x, func(ctx context.Context) error {
+		_, err := c.pool.DoChunked(ctx, x.name, new(client.Op).Remove(true), client.ChunkOptions{})
+		return err
+	}))
 }
 
 // step does one thing to one of a writer's objects.
@@ -43,11 +84,7 @@ func (k *chunkWork) step(ctx context.Context, c *worker, own []*chunkCell) {
 	case p < 5:
 		k.read(ctx, c, x)
 	case p == 5:
-		n := x.next(chunkRemove, nil)
-		x.ended(n, nil, k.carry(ctx, c, chunkRemove, x, func(ctx context.Context) error {
-			_, err := c.pool.DoChunked(ctx, x.name, new(client.Op).Remove(true), client.ChunkOptions{})
-			return err
-		}))
+		k.remove(ctx, c, x)
 	case p < 11 || !x.sure || x.newest.size() == 0 || x.newest.size() > chunkObjectMax:
 		var w spans
 		for range 1 + c.rng.IntN(2) {

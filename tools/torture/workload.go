@@ -127,10 +127,9 @@ func (w *Workload) Begin(ctx context.Context) {
 	if k := w.chunked; k != nil {
 		pools = k.pools
 		begin(len(k.cells), func(ctx context.Context, c *worker, i int) { k.step(ctx, c, k.cells[i]) })
-		begin(1, func(ctx context.Context, c *worker, _ int) {
-			own := k.cells[c.rng.IntN(len(k.cells))]
-			k.read(ctx, c, own[c.rng.IntN(len(own))])
-		})
+		begin(len(k.revived), func(ctx context.Context, c *worker, i int) { k.revive(ctx, c, k.revived[i]) })
+		all := k.all()
+		begin(1, func(ctx context.Context, c *worker, _ int) { k.read(ctx, c, all[c.rng.IntN(len(all))]) })
 		begin(1, func(ctx context.Context, c *worker, _ int) { w.bucket.step(ctx, c) })
 		begin(1, func(ctx context.Context, c *worker, _ int) {
 			w.bucket.read(ctx, c, w.bucket.cells[c.rng.IntN(len(w.bucket.cells))])
@@ -192,10 +191,8 @@ func (w *Workload) Verify(ctx context.Context, final bool) error {
 	}
 	if k := w.chunked; k != nil {
 		c.pool = k.pools[0]
-		for _, own := range k.cells {
-			for _, x := range own {
-				k.read(ctx, c, x)
-			}
+		for _, x := range k.all() {
+			k.read(ctx, c, x)
 		}
 		w.bucket.verify(ctx, c)
 	}
