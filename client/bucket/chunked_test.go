@@ -36,12 +36,14 @@ func chunkPolicy(t testing.TB, set ...string) client.ChunkPolicy {
 	return p
 }
 
-// chunkedFixture is a fixture whose data pool makes chunks, on eight OSDs.
+const chunkOSDs = 8
+
+// chunkedFixture is a fixture whose data pool makes chunks, on so many OSDs.
 func chunkedFixture(t *testing.T, pol client.ChunkPolicy, change func(o *Options)) (*fixture, *clienttest.Holders) {
 	t.Helper()
 	var h *clienttest.Holders
 	f := newFixture(t, func(o *Options) {
-		h = o.Data.(*clienttest.Pool).MakeChunks(pol, 8)
+		h = o.Data.(*clienttest.Pool).MakeChunks(pol, chunkOSDs)
 		o.ChunkBytes = 1 << 20
 		o.ChunkedBytes = 1 << 20
 		if change != nil {
