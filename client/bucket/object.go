@@ -267,10 +267,15 @@ func (o *Object) PartList() ([]PartInfo, error) {
 type Cond struct {
 	Absent bool   // there must be no object
 	Match  string // an object with this etag must be there; "*": any
+	// Is, if set, must be what is there, unchanged since it was read or listed; for deletions of versions
+	// it may be a delete marker.
+	Is *Object
 }
 
 func (c Cond) check(old *stored) error {
 	switch {
+	case c.Is != nil && (old == nil || old.entry.Revision != c.Is.entry.Revision):
+		return fmt.Errorf("%w: it was changed or deleted", ErrPrecondition)
 	case c.Absent && old != nil:
 		return fmt.Errorf("%w: the object exists", ErrPrecondition)
 	case c.Match != "" && old == nil:

@@ -228,7 +228,11 @@ func (b *Bucket) deleteVersion(ctx context.Context, key string, in DeleteInput) 
 			}
 			return nil
 		}
-		if err := in.Cond.check(live(s)); err != nil {
+		is := live(s)
+		if in.Cond.Is != nil {
+			is = s
+		}
+		if err := in.Cond.check(is); err != nil {
 			return err
 		}
 		d.Marker = s.entry.Marker

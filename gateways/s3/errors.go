@@ -77,6 +77,7 @@ var statuses = map[string]int{
 	"MissingContentLength":                    http.StatusLengthRequired,
 	"MissingRequestBodyError":                 http.StatusBadRequest,
 	"NoSuchBucket":                            http.StatusNotFound,
+	"NoSuchLifecycleConfiguration":            http.StatusNotFound,
 	"NoSuchKey":                               http.StatusNotFound,
 	"NoSuchUpload":                            http.StatusNotFound,
 	"NoSuchVersion":                           http.StatusNotFound,

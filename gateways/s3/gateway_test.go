@@ -434,7 +434,7 @@ func TestConditionalPutAndDelete(t *testing.T) {
 func TestNotImplementedByName(t *testing.T) {
 	g := withBucket(t)
 	g.put("/photos/k", "x")
-	for _, sub := range []string{"lifecycle", "encryption", "replication", "website", "notification", "logging", "requestPayment", "accelerate", "inventory"} {
+	for _, sub := range []string{"encryption", "replication", "website", "notification", "logging", "requestPayment", "accelerate", "inventory"} {
 		for _, m := range []string{"GET", "PUT", "DELETE"} {
 			r := g.wantErr(call{method: m, path: "/photos?" + sub}, 501, "NotImplemented")
 			if !strings.Contains(r.err.Message, sub) {

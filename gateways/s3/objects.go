@@ -104,6 +104,7 @@ func (q *request) putObject() error {
 		return err
 	}
 	q.stored(o)
+	q.expiration(o)
 	h := q.w.Header()
 	h.Set("ETag", quote(o.ETag()))
 	writeChecksums(h, o.Checksums, o.Parts)
@@ -353,6 +354,7 @@ func (q *request) describe(o *bucket.Object, s span) {
 	for name, value := range o.Headers.Meta {
 		h.Set(metaPrefix+name, value)
 	}
+	q.expiration(o)
 	describeLock(h, o.Attrs.Lock)
 	describeTags(h, o.Attrs.Tags)
 	for param, name := range overrides {

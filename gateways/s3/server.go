@@ -52,6 +52,7 @@ type Options struct {
 	IdleTimeout   time.Duration // and between requests; default 2 minutes
 	HeaderTimeout time.Duration // to send a request's header; default 20 s
 	Drain         time.Duration // Close waits for requests under way; default 15 s
+	LifecycleDay  time.Duration // how long lifecycle rules take a day for; default 24 hours
 	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
 
 	Now func() time.Time // default time.Now
@@ -84,6 +85,7 @@ func (o *Options) fill() error {
 	dur(&o.HeaderTimeout, 20*time.Second)
 	dur(&o.Drain, 15*time.Second)
 	dur(&o.SweepPeriod, time.Hour)
+	dur(&o.LifecycleDay, 24*time.Hour)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -157,6 +159,9 @@ func (s *Server) sweep(ctx context.Context) {
 			s.log.Warn("sweep the buckets", "err", err)
 		default:
 			s.log.Debug("swept the buckets", "buckets", st.Buckets, "outbox", st.Outbox, "erased", st.Erased, "abandoned", st.Abandoned, "pending", st.Pending)
+		}
+		if _, err := s.Expire(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("carry out lifecycle rules", "err", err)
 		}
 		select {
 		case <-ctx.Done():
