@@ -151,8 +151,11 @@ func (q *request) decide(t *terms, action, key, version string) (verdict, error)
 	if mine && w.Root && policyActions[action] && !t.final {
 		byBucket = policy.Allow // so that nobody is locked out for good by mistake
 	}
-	if byBucket == policy.Deny || byUser == policy.Deny {
-		return denied, nil
+	switch policy.Deny {
+	case byUser:
+		return denied, q.deniedBy(r, "an identity-based")
+	case byBucket:
+		return denied, q.deniedBy(r, "a resource-based")
 	}
 	if !mine && byBucket == policy.Allow && t.block.RestrictPublicBuckets && t.policy.IsPublic() {
 		byBucket = policy.Silent
@@ -188,7 +191,15 @@ func (q *request) decide(t *terms, action, key, version string) (verdict, error)
 	return denied, nil
 }
 
-func accessDenied() *apiError { return apiErr("AccessDenied", "Access Denied") }
+func accessDenied() *apiError { return apiErr("AccessDenied", "Access Denied.") }
+
+// deniedBy is accessDenied for what a policy denies outright, which is told as AWS does.
+func (q *request) deniedBy(r *policy.Request, what string) *apiError {
+	if q.who.anonymous() || len(q.who.ARNs) == 0 {
+		return accessDenied()
+	}
+	return apiErr("AccessDenied", "User: %s is not authorized to perform: %s on resource: %q with an explicit deny in %s policy", q.who.ARNs[0], r.Action, r.Resource, what)
+}
 
 // may decides about the bucket, or about what is done to a key whoever owns what is there.
 func (q *request) may(t *terms, action, key, version string) error {
@@ -197,6 +208,16 @@ func (q *request) may(t *terms, action, key, version string) error {
 		err = accessDenied()
 	}
 	return err
+}
+
+// mayDelete decides about the deletion of one of many keys, or of a version of one.
+func (q *request) mayDelete(key, version string) error {
+	if v := q.r.Header.Get("X-Amz-Bypass-Governance-Retention"); v != "" && v != "false" {
+		if err := q.may(q.t, "s3:BypassGovernanceRetention", key, version); err != nil {
+			return err
+		}
+	}
+	return q.may(q.t, "s3:DeleteObject", key, version)
 }
 
 // objectCheck is a decision that waits for the object.

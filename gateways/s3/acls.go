@@ -15,7 +15,7 @@ const maxACLXML = 256 << 10 // 100 grants are far less
 func aclErr(err error) error {
 	switch {
 	case errors.Is(err, acl.ErrMalformed):
-		return apiErr("MalformedACLError", "The XML you provided was not well-formed or did not validate against our published schema")
+		return apiErr("MalformedACLError", "The XML you provided was not well-formed or did not validate against our published schema.")
 	case errors.Is(err, acl.ErrNoSuchUser):
 		return apiErr("InvalidArgument", "Invalid id").with("ArgumentName", "CanonicalUser/ID")
 	case errors.Is(err, acl.ErrArgument):
@@ -29,13 +29,14 @@ func aclErr(err error) error {
 // aclHeaders makes a list of the headers of a request, nil if none speaks of one.
 func (q *request) aclHeaders(owner, bucketOwner acl.User) (a *acl.ACL, canned string, err error) {
 	canned = q.r.Header.Get("X-Amz-Acl")
+	if canned != "" && q.grants() {
+		return nil, canned, apiErr("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed.")
+	}
 	a, err = acl.FromHeaders(owner, q.r.Header.Get, resolver{q})
 	switch {
 	case err != nil:
 		return nil, canned, aclErr(err)
-	case a != nil && canned != "":
-		return nil, canned, apiErr("InvalidRequest", "Specifying both Canned ACLs and Header Grants is not allowed")
-	case a != nil || canned == "":
+	case canned == "":
 		return a, canned, nil
 	}
 	a, ok := acl.Canned(canned, owner, bucketOwner)
@@ -54,7 +55,7 @@ func (t *terms) refusePublic(a *acl.ACL) error {
 }
 
 func noACLs() *apiError {
-	return apiErr("AccessControlListNotSupported", "The bucket does not allow ACLs")
+	return apiErr("AccessControlListNotSupported", "The bucket does not allow ACLs.")
 }
 
 // newOwned says to whom an object belongs that the request makes, and what its
@@ -93,10 +94,9 @@ func (q *request) newOwned() (a bucket.Attrs, err error) {
 }
 
 // speaksOfACL reports whether a header of the request gives or changes a list.
-func (q *request) speaksOfACL() bool {
-	if q.r.Header.Get("X-Amz-Acl") != "" {
-		return true
-	}
+func (q *request) speaksOfACL() bool { return q.r.Header.Get("X-Amz-Acl") != "" || q.grants() }
+
+func (q *request) grants() bool {
 	for _, h := range acl.GrantHeaders {
 		if q.r.Header.Get(h.Name) != "" {
 			return true
@@ -106,30 +106,35 @@ func (q *request) speaksOfACL() bool {
 }
 
 // newACL reads the list that the request sets, from its headers or its body.
-func (q *request) newACL(owner, bucketOwner acl.User) (*acl.ACL, error) {
-	a, _, err := q.aclHeaders(owner, bucketOwner)
-	if err != nil {
-		return nil, err
-	}
+func (q *request) newACL(owner acl.User) (a *acl.ACL, err error) {
 	doc, e := q.readDoc(maxACLXML)
 	switch {
 	case e != nil:
 		return nil, e
-	case a != nil && len(doc) > 0:
-		return nil, apiErr("UnexpectedContent", "This request does not support content")
-	case a != nil:
-		return a, nil
+	case len(doc) > 0 && q.speaksOfACL():
+		return nil, apiErr("UnexpectedContent", "This request does not support content.")
+	case len(doc) == 0 && !q.speaksOfACL():
+		return nil, apiErr("MissingSecurityHeader", "Your request was missing a required header.").with("MissingHeaderName", "x-amz-acl")
 	case len(doc) == 0:
-		return nil, apiErr("MissingSecurityHeader", "Your request was missing a required header").with("MissingHeaderName", "x-amz-acl")
+		a, _, err = q.aclHeaders(owner, q.person(q.t.owner))
+	default:
+		if a, err = acl.FromXML(doc, resolver{q}); err != nil {
+			err = aclErr(err)
+		} else if a.Owner.ID != owner.ID {
+			err = accessDenied() // nothing is given away
+		}
 	}
-	if a, err = acl.FromXML(doc, resolver{q}); err != nil {
-		return nil, aclErr(err)
-	}
-	if a.Owner.ID != owner.ID {
-		return nil, accessDenied() // nothing is given away
+	switch {
+	case q.t.enforced() && (err != nil && toAPI(err).Status < http.StatusInternalServerError || err == nil && !a.OnlyOwner()):
+		return nil, noACLs() // whatever else may be wrong with it
+	case err != nil:
+		return nil, err
 	}
 	a.Owner = owner
-	return a, nil
+	if q.t.enforced() {
+		return a, nil
+	}
+	return a, q.t.refusePublic(a)
 }
 
 func (q *request) getBucketACL() error {
@@ -142,17 +147,8 @@ func (q *request) getBucketACL() error {
 }
 
 func (q *request) putBucketACL() error {
-	t := q.t
-	owner := q.person(t.owner)
-	a, err := q.newACL(owner, owner)
+	a, err := q.newACL(q.person(q.t.owner))
 	if err != nil {
-		return err
-	}
-	if t.enforced() {
-		if !a.OnlyOwner() {
-			return noACLs()
-		}
-	} else if err := t.refusePublic(a); err != nil {
 		return err
 	}
 	doc := a.Encode()
@@ -215,16 +211,9 @@ func (q *request) putObjectACL() error {
 	if err := q.seen(o, err); err != nil {
 		return q.keyErr(err)
 	}
-	owner, bucketOwner := q.person(q.t.objectOwner(o)), q.person(q.t.owner)
-	a, err := q.newACL(owner, bucketOwner)
+	owner := q.person(q.t.objectOwner(o))
+	a, err := q.newACL(owner)
 	if err != nil {
-		return err
-	}
-	if q.t.enforced() {
-		if !a.OnlyOwner() {
-			return noACLs()
-		}
-	} else if err := q.t.refusePublic(a); err != nil {
 		return err
 	}
 	list := a.Encode()

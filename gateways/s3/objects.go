@@ -251,10 +251,8 @@ func (q *request) span(o *bucket.Object) (span, error) {
 const changedTries = 5
 
 func (q *request) getObject() error {
-	for param := range overrides {
-		if q.who.anonymous() && q.query.Has(param) {
-			return apiErr("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
-		}
+	if e := q.mayOverride(); e != nil {
+		return e
 	}
 	for try := 1; ; try++ {
 		o, err := q.fetch(q.byGet)
@@ -293,7 +291,20 @@ func (q *request) getObject() error {
 	}
 }
 
+// mayOverride refuses to let those who do not sign choose headers of the answer.
+func (q *request) mayOverride() *apiError {
+	for param := range overrides {
+		if q.who.anonymous() && q.query.Has(param) {
+			return apiErr("InvalidRequest", "Request specific response headers cannot be used for anonymous GET requests.")
+		}
+	}
+	return nil
+}
+
 func (q *request) headObject() error {
+	if e := q.mayOverride(); e != nil {
+		return e
+	}
 	get := q.byHead
 	if q.query.Has("partNumber") {
 		get = q.byGet // the parts are listed beside the entry

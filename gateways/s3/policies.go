@@ -17,7 +17,7 @@ func (q *request) getBucketPolicy() error {
 	}
 	doc := cfg.Doc(docPolicy)
 	if doc == nil {
-		return apiErr("NoSuchBucketPolicy", "The bucket policy does not exist").with("BucketName", q.bucket)
+		return apiErr("NoSuchBucketPolicy", "The bucket policy does not exist.").with("BucketName", q.bucket)
 	}
 	h := q.w.Header()
 	h.Set("Content-Type", "application/json")
@@ -182,7 +182,7 @@ func (q *request) getOwnershipControls() error {
 	}
 	doc := cfg.Doc(docOwnership)
 	if doc == nil {
-		return apiErr("OwnershipControlsNotFoundError", "The bucket ownership controls were not found").with("BucketName", q.bucket)
+		return apiErr("OwnershipControlsNotFoundError", "The bucket ownership controls were not found.").with("BucketName", q.bucket)
 	}
 	q.writeXML(http.StatusOK, xmlOwnership{Rules: []xmlOwnershipRule{{string(doc)}}})
 	return nil

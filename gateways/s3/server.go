@@ -452,6 +452,12 @@ func (q *request) authenticate() *apiError {
 	if e := sig.verify(q.r, key); e != nil {
 		return e
 	}
+	q.sig, q.key256 = sig, key
+	return q.become(user)
+}
+
+// become takes the request for one of a user whose signature holds.
+func (q *request) become(user *wirepb.User) *apiError {
 	if user.Suspended {
 		return apiErr("AccessDenied", "The user is suspended.")
 	}
@@ -461,8 +467,7 @@ func (q *request) authenticate() *apiError {
 		e.cause = err
 		return e
 	}
-	q.sig, q.key256, q.user = sig, key, user
-	q.who = &who{Identity: identity, name: user.Name}
+	q.user, q.who = user, &who{Identity: identity, name: user.Name}
 	return nil
 }
 
@@ -473,7 +478,7 @@ func (q *request) anonymous() *apiError {
 	case "":
 		payload = unsignedBody
 	case streamSigned, streamSignedTrailer:
-		return apiErr("AccessDenied", "Access Denied. The body claims to be signed and the request is not.")
+		return apiErr("InvalidRequest", "Anonymous requests don't support this x-amz-content-sha256 value. Please use UNSIGNED-PAYLOAD or STREAMING-UNSIGNED-PAYLOAD-TRAILER.")
 	}
 	q.sig, q.user, q.who = &signature{payload: payload}, &wirepb.User{}, &who{}
 	return nil
