@@ -85,10 +85,11 @@ func (q *request) getObjectAttributes() error {
 	if err != nil {
 		return err
 	}
-	o, err := q.b.Get(q.ctx(), q.key) // the parts are listed beside the entry
-	if err := q.seen(o, err); err != nil {
+	o, err := q.fetch(q.byGet) // the parts are listed beside the entry
+	if err != nil {
 		return err
 	}
+	q.stored(o)
 	if err := q.object(reading, o, nil); err != nil {
 		return err
 	}
