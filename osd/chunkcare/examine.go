@@ -121,8 +121,13 @@ func (c *Care) compare(ctx context.Context, e *entry, v *verdict) error {
 	v.bad = x.wrong
 	v.whole = x.wrong == "" && (x.verified || !slices.ContainsFunc(shards, func(s []byte) bool { return s == nil }))
 	if x.odd >= 0 {
-		c.log.Warn("shard is not of the chunk that it is named for; it is made again elsewhere", "shard", e.shard(x.odd), "osd", e.layout.Holders[x.odd])
-		v.shards[x.odd], v.odd[x.odd] = lost, true
+		c.blame(e, v, x.odd)
 	}
 	return nil
+}
+
+// blame notes that a shard can be read, but is not of the chunk.
+func (c *Care) blame(e *entry, v *verdict, odd int) {
+	c.log.Warn("shard is not of the chunk that it is named for; it is made again elsewhere", "shard", e.shard(odd), "osd", e.layout.Holders[odd])
+	v.shards[odd], v.odd[odd], v.stays[odd], v.apart[odd] = lost, true, false, false
 }

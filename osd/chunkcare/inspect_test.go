@@ -79,6 +79,27 @@ func TestOddShard(t *testing.T) {
 	}
 }
 
+// TestOddShardAndLost: a repair of a lost shard that begins with one that is not of the chunk makes nothing of it, but finds it.
+func TestOddShardAndLost(t *testing.T) {
+	for odd := range 6 {
+		w := newRepairWorld(t, "4:2:rs", 9)
+		w.write(t, "o", 1)
+		e := w.chunkOf(t)
+		w.spoil(t, e, odd)
+		gone := (odd + 1) % 6
+		if err := w.Drop(context.Background(), e.layout.Holders[gone], []ShardID{e.shard(gone)}); err != nil {
+			t.Fatal(err)
+		}
+		w.ask(t, AskAudit) // which reads no shards but to repair
+		w.ask(t, AskRepair)
+		x, err := w.care.ShowChunk(context.Background(), 1, e.fp, true)
+		if err != nil || !x.Verdict.OK {
+			t.Errorf("shard %d is wrong, %d lost: %v %+v", odd, gone, err, x.Verdict)
+		}
+		w.read(t, "o", 1)
+	}
+}
+
 // TestShowChunk: what is told of a chunk and of its shards.
 func TestShowChunk(t *testing.T) {
 	w := newRepairWorld(t, "2:1:xor", 5)

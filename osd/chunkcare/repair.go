@@ -8,7 +8,6 @@ import (
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/internal/chunk"
-	"github.com/cairnstore/cairn/internal/chunk/ec"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -268,10 +267,9 @@ func (c *Care) gather(ctx context.Context, e *entry, v *verdict) ([][]byte, erro
 			}
 		}
 	}
-	want, making := make([]bool, len(shards)), false
+	making := false
 	for i, s := range v.shards {
-		want[i] = (s == misplaced || s == lost) && shards[i] == nil
-		making = making || want[i]
+		making = making || (s == misplaced || s == lost) && shards[i] == nil
 	}
 	if !making {
 		return shards, nil
@@ -286,14 +284,31 @@ func (c *Care) gather(ctx context.Context, e *entry, v *verdict) ([][]byte, erro
 	if have < k {
 		return nil, nil
 	}
-	coder, err := ec.New(e.layout.Redundancy)
+	// What is made of a shard that is not of the chunk would leave two of those.
+	x, err := examine(e, shards)
 	if err != nil {
-		return nil, fmt.Errorf("repair chunk %s: %w", e.fp, err)
+		return nil, err
 	}
-	if err := coder.Reconstruct(shards, want); err != nil {
-		return nil, fmt.Errorf("repair chunk %s: %w", e.fp, err)
+	if x.wrong != "" {
+		for i, s := range v.shards {
+			if s == good && shards[i] == nil {
+				if err := get(i); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if x, err = examine(e, shards); err != nil {
+			return nil, err
+		}
 	}
-	return shards, nil
+	switch {
+	case x.wrong != "":
+		c.log.Warn("chunk is not repaired: what can be read of it is not right; see `cairn chunk verify`", "chunk", e.fp, "why", x.wrong)
+		return nil, nil
+	case x.odd >= 0:
+		c.blame(e, v, x.odd)
+	}
+	return x.shards, nil
 }
 
 // room returns OSDs for shards of an entry, best first: so many in failure domains that have none of its other shards, then
