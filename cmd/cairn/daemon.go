@@ -32,7 +32,7 @@ type daemonFlags struct {
 func (f *daemonFlags) register(cmd *cobra.Command, memory string) {
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.Flags().StringVar(&f.policy, "cpu-policy", "batch", "batch: many operations at a time, each the cheaper; normal: answer sooner beside programs that keep the processors busy")
-	cmd.Flags().StringVar(&f.debug, "debug-listen", "", "serve Go's profiles (/debug/pprof/) on this loopback address, such as 127.0.0.1:0 (default: nowhere)")
+	cmd.Flags().StringVar(&f.debug, "debug-listen", "", "serve Go's profiles (/debug/pprof/), and of an OSD /debug/device, on this loopback address, such as 127.0.0.1:0 (default: nowhere)")
 	cmd.Flags().StringVar(&f.memory, "memory", memory, "memory the process aims to stay below, such as 512MiB")
 }
 
