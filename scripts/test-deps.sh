@@ -11,6 +11,8 @@ PATH=$PATH:/usr/sbin:/sbin
 wanted='s3cmd|s3cmd --version|s3cmd
 aws|aws --version|awscli
 rclone|rclone version|rclone
+s3fs|s3fs --version|s3fs
+fusermount|fusermount -V|fuse
 mkfs.ext4|mkfs.ext4 -V|e2fsprogs
 fsfreeze|fsfreeze -V|util-linux'
 

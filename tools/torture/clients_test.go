@@ -262,6 +262,16 @@ func TestRealClients(t *testing.T) {
 			}
 			all := programs(ctx, t, c)
 			t.Run("clients", func(t *testing.T) { // returns when all of them have ended
+				if mons == 3 {
+					t.Run("s3fs", func(t *testing.T) {
+						t.Parallel()
+						mounted(ctx, t, c)
+					})
+					t.Run("upload", func(t *testing.T) {
+						t.Parallel()
+						resumed(ctx, t, c, *uploadFlag<<20)
+					})
+				}
 				for _, p := range all {
 					t.Run(p.name, func(t *testing.T) {
 						t.Parallel()
