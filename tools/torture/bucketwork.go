@@ -148,6 +148,9 @@ func (k *bucketWork) carry(ctx context.Context, c *worker, kind string, x *chunk
 	}
 	c.w.stats.op(kind, true, false, time.Since(began), x.name)
 	var about *bucket.KeyError
+	if errors.Is(err, client.ErrNoSpace) {
+		err = client.ErrNoSpace
+	}
 	if errors.As(err, &about) {
 		err = about.Err // without the key: these are counted
 	}
