@@ -619,12 +619,13 @@ func TestIdentities(t *testing.T) {
 	}
 	limits := []*policy.Policy{}
 	policies := []*policy.Policy{}
+	account := "ann"
 	g := newGateway(t, func(o *Options) {
 		o.Identities = func(ctx context.Context, u *wirepb.User) (Identity, error) {
 			if u.Name == "ann" {
 				return ownAccount(ctx, u)
 			}
-			return Identity{Account: "ann", ARNs: userARNs("ann", u.Name), Policies: policies, Limits: limits}, nil
+			return Identity{Account: account, ARNs: userARNs(account, u.Name), Policies: policies, Limits: limits}, nil
 		}
 	})
 	g.want(call{method: "PUT", path: "/photos"}, 200)
@@ -658,6 +659,18 @@ func TestIdentities(t *testing.T) {
 	limits = []*policy.Policy{identity(`{"Effect":"Allow","Action":"s3:List*","Resource":"*"}`)}
 	g.denied(bob, get("/photos/a/k"))
 	g.allowed(bob, get("/photos"))
+
+	// In another account, both the bucket's policy and one of the user's must allow.
+	account, limits, policies = "others", nil, nil
+	g.setPolicy("photos", statement("Allow", `{"AWS":"arn:aws:iam::others:user/bob"}`, "s3:GetObject", "photos/*", ""))
+	g.denied(bob, get("/photos/a/k"))
+	g.denied(bob, get("/photos/public"))
+	policies = []*policy.Policy{identity(`{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`)}
+	g.allowed(bob, get("/photos/a/k"))
+	g.allowed(bob, get("/photos/public"))
+	g.allowed(ann, del("/photos?policy"))
+	g.denied(bob, get("/photos/a/k"))
+	g.allowed(bob, get("/photos/public"))
 }
 
 // A document that cannot be read lets nobody in, and its owner replaces it.
