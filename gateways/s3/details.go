@@ -34,6 +34,7 @@ func (q *request) detail(e *apiError) {
 		add("UploadId", q.query.Get("uploadId"))
 	case "MethodNotAllowed":
 		add("Method", q.r.Method)
+		add("ResourceType", q.resourceType())
 	case "PreconditionFailed":
 		// Of a write; reads and copies know better.
 		switch h := q.r.Header; {
@@ -59,4 +60,17 @@ func digested(h http.Header) *apiError {
 		return nil
 	}
 	return apiErr("InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+}
+
+// resourceType is what S3 calls the kind of thing that a request is about.
+func (q *request) resourceType() string {
+	switch {
+	case q.bucket == "":
+		return "SERVICE"
+	case q.key == "":
+		return "BUCKET"
+	case q.query.Has("uploadId"):
+		return "UPLOAD"
+	}
+	return "OBJECT"
 }
