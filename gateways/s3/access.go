@@ -210,16 +210,6 @@ func (q *request) may(t *terms, action, key, version string) error {
 	return err
 }
 
-// mayDelete decides about the deletion of one of many keys, or of a version of one.
-func (q *request) mayDelete(key, version string) error {
-	if v := q.r.Header.Get("X-Amz-Bypass-Governance-Retention"); v != "" && v != "false" {
-		if err := q.may(q.t, "s3:BypassGovernanceRetention", key, version); err != nil {
-			return err
-		}
-	}
-	return q.may(q.t, "s3:DeleteObject", key, version)
-}
-
 // objectCheck is a decision that waits for the object.
 type objectCheck struct {
 	t    *terms

@@ -242,6 +242,18 @@ func TestPolicyOfTags(t *testing.T) {
 	g.allowed(ann, get("/photos/public"))
 	g.denied(ann, get("/photos/private"))
 	g.denied(ann, get("/photos/none"))
+	// Also at those in the body of a request.
+	tags := func(value string) call {
+		return put("/photos/none?tagging", "<Tagging><TagSet><Tag><Key>Security</Key><Value>"+value+"</Value></Tag></TagSet></Tagging>")
+	}
+	g.setPolicy("photos", statement("Allow", onlyBob, "s3:PutObjectTagging", "photos/*", `{"StringEquals":{"s3:RequestObjectTag/Security":"public"}}`)+","+
+		statement("Deny", anyone, "s3:PutObjectTagging", "photos/*", `{"ForAnyValue:StringEquals":{"s3:RequestObjectTag/Security":"secret"}}`))
+	g.allowed(bob, tags("public"))
+	g.denied(bob, tags("private"))
+	g.denied(bob, put("/photos/none?tagging", "x"))
+	g.denied(ann, tags("secret"))
+	g.as(ann, put("/photos/none?tagging", "x"), 400, "MalformedXML")
+	g.allowed(ann, tags("private"))
 }
 
 // What others may do with an object, by the canned lists of the bucket and of the object.

@@ -185,6 +185,10 @@ func (t *terms) account() string {
 
 // requestTags are the tags that the request gives an object.
 func (q *request) requestTags() map[string]string {
+	if q.op == "PutObjectTagging" {
+		tags, _ := q.givenTags() // the operation refuses what is wrong with them
+		return tags
+	}
 	if q.tags == nil {
 		q.tags = map[string]string{}
 		values, err := url.ParseQuery(q.r.Header.Get("X-Amz-Tagging"))
@@ -195,6 +199,16 @@ func (q *request) requestTags() map[string]string {
 		}
 	}
 	return q.tags
+}
+
+// givenTags reads the tags in the body of PutObjectTagging, once: a policy may look
+// at them before the operation does.
+func (q *request) givenTags() (map[string]string, *apiError) {
+	if !q.given {
+		q.tags, q.tagsErr = q.readTags(maxObjectTags)
+		q.given = true
+	}
+	return q.tags, q.tagsErr
 }
 
 // existingTags are the tags of what is there now. They are read once for a request,

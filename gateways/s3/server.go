@@ -223,23 +223,25 @@ func (s *Server) Close() error {
 
 // request is one request on its way through.
 type request struct {
-	s      *Server
-	w      *answer
-	r      *http.Request
-	id     string
-	query  url.Values
-	op     string
-	bucket string
-	key    string
-	sig    *signature
-	key256 []byte // signing key
-	raw    *idleReader
-	user   *wirepb.User // without a name for who does not sign
-	who    *who
-	b      *bucket.Bucket    // the one the request is about, once that is authorised
-	t      *terms            // of b
-	check  *objectCheck      // what the object has still to be asked
-	tags   map[string]string // that the request gives, once a policy has looked at them
+	s       *Server
+	w       *answer
+	r       *http.Request
+	id      string
+	query   url.Values
+	op      string
+	bucket  string
+	key     string
+	sig     *signature
+	key256  []byte // signing key
+	raw     *idleReader
+	user    *wirepb.User // without a name for who does not sign
+	who     *who
+	b       *bucket.Bucket    // the one the request is about, once that is authorised
+	t       *terms            // of b
+	check   *objectCheck      // what the object has still to be asked
+	tags    map[string]string // that the request gives, once a policy has looked at them
+	given   bool              // tags were read from the body,
+	tagsErr *apiError         // which may have failed
 	// What policies found out about objects that are there, and what they could not.
 	existing map[tagged]map[string]string
 	unknown  error

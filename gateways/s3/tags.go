@@ -116,7 +116,7 @@ func (q *request) getObjectTagging() error {
 }
 
 func (q *request) putObjectTagging() error {
-	tags, e := q.readTags(maxObjectTags)
+	tags, e := q.givenTags()
 	if e != nil {
 		return e
 	}
