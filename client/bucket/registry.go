@@ -42,6 +42,12 @@ type Bucket struct {
 // Info describes the bucket as it was when the handle was made.
 func (b *Bucket) Info() Info { return infoOf(b.rec.Load().Bucket) }
 
+// Versioning says whether the bucket keeps versions, as far as this handle knows.
+func (b *Bucket) Versioning() Versioning { return b.rec.Load().Versioning }
+
+// ObjectLock reports whether the bucket's versions may be locked, as far as this handle knows.
+func (b *Bucket) ObjectLock() bool { return b.rec.Load().ObjectLock }
+
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.name }
 

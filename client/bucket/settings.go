@@ -71,15 +71,7 @@ func (s *Service) Set(ctx context.Context, name, key, value string) error {
 	} else if s.chunks == nil {
 		return bad(client.ErrUnsupported, "its pool cannot make chunks")
 	}
-	for range maxTries {
-		s.uncache(name)
-		r, err := s.lookup(ctx, name)
-		if err != nil {
-			return err
-		}
-		if r.State != bucketpb.BucketState_ACTIVE {
-			return nameErr("set "+key+" of", name, ErrBusy)
-		}
+	return s.alter(ctx, name, "set "+key+" of", func(r *bucketpb.Bucket) error {
 		settings := slices.DeleteFunc(slices.Clone(r.Settings), func(p *bucketpb.Pair) bool { return p.Name == key })
 		if value != AsPool {
 			settings = append(settings, &bucketpb.Pair{Name: key, Value: value})
@@ -87,21 +79,12 @@ func (s *Service) Set(ctx context.Context, name, key, value string) error {
 		}
 		if key != undeleteSetting {
 			if err := s.checkPolicy(key, value, settings); err != nil {
-				return nameErr("set "+key+" of", name, err)
+				return err
 			}
 		}
-		next := cloneRecord(r.Bucket)
-		next.Settings = settings
-		_, changed, err := s.swap(ctx, name, r, next)
-		if err != nil {
-			return nameErr("set "+key+" of", name, err)
-		}
-		if !changed {
-			s.uncache(name)
-			return nil
-		}
-	}
-	return nameErr("set "+key+" of", name, ErrBusy)
+		r.Settings = settings
+		return nil
+	})
 }
 
 // checkPolicy says whether chunks can be made as settings say, of which key has just been changed.

@@ -28,8 +28,8 @@ func (q *request) getRequestPayment() error {
 
 func (q *request) putRequestPayment() error {
 	var in xmlPayment
-	if err := q.readConfig(&in); err != nil {
-		return err
+	if e := q.needXML(&in, maxSmallXML); e != nil {
+		return e
 	}
 	switch in.Payer {
 	case "Requester":

@@ -26,16 +26,14 @@ func (q *request) config(name string, v any) (found bool, err error) {
 	return true, nil
 }
 
-// readConfig reads the document that the request brings.
-func (q *request) readConfig(v any) error {
-	found, e := q.readXML(v, bucket.MaxConfigBytes)
-	switch {
-	case e != nil:
-		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	}
-	return nil
+// parsed is config for what many requests ask for: the document is parsed once. It is nil if the bucket has none.
+func parsed[T any](cfg *bucket.Config, name string) (*T, error) {
+	v, err := cfg.Parsed(name, func(doc []byte) (any, error) {
+		x := new(T)
+		return x, xml.Unmarshal(doc, x)
+	})
+	x, _ := v.(*T)
+	return x, err
 }
 
 // configure stores a document of the bucket and answers.

@@ -119,12 +119,7 @@ func (q *request) corsRules() (*xmlCORS, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := cfg.Parsed(docCORS, func(doc []byte) (any, error) {
-		x := new(xmlCORS)
-		return x, xml.Unmarshal(doc, x)
-	})
-	x, _ := v.(*xmlCORS)
-	return x, err
+	return parsed[xmlCORS](cfg, docCORS)
 }
 
 // fromElsewhere lets the page that made the request see the answer, whatever it will be, if the bucket's
@@ -201,8 +196,8 @@ func (q *request) getBucketCORS() error {
 
 func (q *request) putBucketCORS() error {
 	var in xmlCORS
-	if err := q.readConfig(&in); err != nil {
-		return err
+	if e := q.needXML(&in, maxSmallXML); e != nil {
+		return e
 	}
 	if e := in.check(); e != nil {
 		return e

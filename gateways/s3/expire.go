@@ -53,7 +53,7 @@ func (s *Server) expire(ctx context.Context, b *bucket.Bucket, sum *Expired) err
 	if err != nil {
 		return err
 	}
-	rules, err := lifecycleOf(cfg)
+	rules, err := parsed[xmlLifecycle](cfg, docLifecycle)
 	if err != nil || rules == nil {
 		return err
 	}
@@ -62,7 +62,14 @@ func (s *Server) expire(ctx context.Context, b *bucket.Bucket, sum *Expired) err
 	x.all, gctx = errgroup.WithContext(ctx)
 	x.all.SetLimit(expireAtOnce)
 	before := *sum
-	err = errors.Join(x.versions(gctx), x.uploads(gctx), x.all.Wait())
+	var looked []error // at what rules speak of: a bucket may be large
+	if rules.any(func(r *xmlLifecycleRule) bool { return r.Expiration != nil || r.Noncurrent != nil }) {
+		looked = append(looked, x.versions(gctx))
+	}
+	if rules.any(func(r *xmlLifecycleRule) bool { return r.Abort != nil }) {
+		looked = append(looked, x.uploads(gctx))
+	}
+	err = errors.Join(append(looked, x.all.Wait())...)
 	if *sum != before {
 		s.log.Info("lifecycle rules removed objects", "bucket", b.Name(), "objects", sum.Objects-before.Objects, "versions", sum.Versions-before.Versions,
 			"markers", sum.Markers-before.Markers, "uploads", sum.Uploads-before.Uploads, "kept", sum.Kept-before.Kept)

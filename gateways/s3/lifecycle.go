@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -228,6 +229,11 @@ func (r *xmlLifecycleRule) fits(o *bucket.Object) bool {
 	return (more == nil || o.Size > *more) && (less == nil || o.Size < *less)
 }
 
+// any reports whether a rule in force is such a one.
+func (x *xmlLifecycle) any(such func(r *xmlLifecycleRule) bool) bool {
+	return slices.ContainsFunc(x.Rules, func(r xmlLifecycleRule) bool { return r.Status == "Enabled" && such(&r) })
+}
+
 // after is when n days have passed since t: as S3 counts them, at the midnight that follows.
 func after(t time.Time, n int, day time.Duration) time.Time {
 	end := t.Add(time.Duration(n) * day).UTC()
@@ -260,28 +266,14 @@ func (x *xmlLifecycle) expires(o *bucket.Object, day time.Duration) (at time.Tim
 	return at, rule
 }
 
-// rules are the lifecycle rules of a bucket, nil if it has none.
-func (q *request) rules(b *bucket.Bucket) (*xmlLifecycle, error) {
-	cfg, err := b.Config(q.ctx())
-	if err != nil {
-		return nil, err
-	}
-	return lifecycleOf(cfg)
-}
-
-func lifecycleOf(cfg *bucket.Config) (*xmlLifecycle, error) {
-	v, err := cfg.Parsed(docLifecycle, func(doc []byte) (any, error) {
-		x := new(xmlLifecycle)
-		return x, xml.Unmarshal(doc, x)
-	})
-	x, _ := v.(*xmlLifecycle)
-	return x, err
-}
-
 // expiration tells when the object will go by the bucket's rules.
 func (q *request) expiration(o *bucket.Object) {
-	x, err := q.rules(q.b)
-	if err != nil || x == nil || !o.Latest {
+	cfg, err := q.b.Config(q.ctx())
+	if err != nil || !o.Latest {
+		return
+	}
+	x, err := parsed[xmlLifecycle](cfg, docLifecycle)
+	if err != nil || x == nil {
 		return // rules that cannot be read expire nothing; GetBucketLifecycle says what is wrong
 	}
 	if at, rule := x.expires(o, q.s.o.LifecycleDay); rule != "" {
@@ -307,8 +299,8 @@ func (q *request) putBucketLifecycle() error {
 		return e
 	}
 	var in xmlLifecycle
-	if err := q.readConfig(&in); err != nil {
-		return err
+	if e := q.needXML(&in, maxSmallXML); e != nil {
+		return e
 	}
 	if e := in.check(); e != nil {
 		return e

@@ -78,19 +78,11 @@ func (q *request) lockConfig() (*xmlLockConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := cfg.Parsed(docLock, func(doc []byte) (any, error) {
-		x := new(xmlLockConfig)
-		return x, xml.Unmarshal(doc, x)
-	})
-	if err != nil {
-		return nil, err
-	}
-	x, _ := v.(*xmlLockConfig)
-	return x, nil
+	return parsed[xmlLockConfig](cfg, docLock)
 }
 
 func (q *request) getObjectLock() error {
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		return apiErr("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket").with("BucketName", q.bucket)
 	}
 	x, err := q.lockConfig()
@@ -106,16 +98,16 @@ func (q *request) getObjectLock() error {
 
 func (q *request) putObjectLock() error {
 	var in xmlLockConfig
-	if err := q.readConfig(&in); err != nil {
-		return err
+	if e := q.needXML(&in, maxSmallXML); e != nil {
+		return e
 	}
-	if q.b.Info().Versioning != bucket.VersioningEnabled {
+	if q.b.Versioning() != bucket.VersioningEnabled {
 		return apiErr("InvalidBucketState", "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
 	}
 	if e := in.check(); e != nil {
 		return e
 	}
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		if err := q.s.o.Buckets.EnableObjectLock(q.ctx(), q.bucket); err != nil {
 			return err
 		}
@@ -127,7 +119,7 @@ func (q *request) putObjectLock() error {
 func (q *request) lockOf() (l bucket.Lock, err error) {
 	h := q.r.Header
 	mode, until, hold := h.Get("X-Amz-Object-Lock-Mode"), h.Get("X-Amz-Object-Lock-Retain-Until-Date"), h.Get("X-Amz-Object-Lock-Legal-Hold")
-	lockable := q.b.Info().ObjectLock
+	lockable := q.b.ObjectLock()
 	switch {
 	case mode == "" && until == "" && hold == "" && !lockable:
 		return l, nil
@@ -205,7 +197,7 @@ func noObjectLock() *apiError {
 }
 
 func (q *request) getRetention() error {
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		return noLock()
 	}
 	o, err := q.fetch(q.byHead)
@@ -221,17 +213,15 @@ func (q *request) getRetention() error {
 }
 
 func (q *request) putRetention() error {
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		return noLock()
 	}
 	var in xmlRetention
-	found, e := q.readXML(&in, maxSmallXML)
-	switch {
-	case e != nil:
+	e := q.needXML(&in, maxSmallXML)
+	if e != nil {
 		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case (in.Mode == "") != (in.Until == "") || in.Mode != "" && lockModes[in.Mode] == bucket.Unlocked:
+	}
+	if (in.Mode == "") != (in.Until == "") || in.Mode != "" && lockModes[in.Mode] == bucket.Unlocked {
 		return malformedXML()
 	}
 	to := bucket.Lock{Mode: lockModes[in.Mode]}
@@ -260,7 +250,7 @@ type xmlHold struct {
 }
 
 func (q *request) getLegalHold() error {
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		return noLock()
 	}
 	o, err := q.fetch(q.byHead)
@@ -276,17 +266,15 @@ func (q *request) getLegalHold() error {
 }
 
 func (q *request) putLegalHold() error {
-	if !q.b.Info().ObjectLock {
+	if !q.b.ObjectLock() {
 		return noLock()
 	}
 	var in xmlHold
-	found, e := q.readXML(&in, maxSmallXML)
-	switch {
-	case e != nil:
+	e := q.needXML(&in, maxSmallXML)
+	if e != nil {
 		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case in.Status != "ON" && in.Status != "OFF":
+	}
+	if in.Status != "ON" && in.Status != "OFF" {
 		return malformedXML()
 	}
 	return q.edit(http.StatusOK, func(a *bucket.Attrs) error { a.Lock.Hold = in.Status == "ON"; return nil })

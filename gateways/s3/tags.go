@@ -88,12 +88,8 @@ func parseTags(v string) (map[string]string, *apiError) {
 // readTags reads the tags of a body.
 func (q *request) readTags(most int) (map[string]string, *apiError) {
 	var in xmlTagging
-	found, e := q.readXML(&in, 256<<10)
-	switch {
-	case e != nil:
+	if e := q.needXML(&in, 256<<10); e != nil {
 		return nil, e
-	case !found:
-		return nil, apiErr("MissingRequestBodyError", "Request Body is empty")
 	}
 	tags := map[string]string{}
 	for _, t := range in.TagSet.Tags {

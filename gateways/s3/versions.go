@@ -23,7 +23,7 @@ type xmlVersioningIn struct {
 
 func (q *request) getBucketVersioning() error {
 	var x xmlVersioning
-	switch q.b.Info().Versioning {
+	switch q.b.Versioning() {
 	case bucket.VersioningEnabled:
 		x.Status = "Enabled"
 	case bucket.VersioningSuspended:
@@ -35,13 +35,11 @@ func (q *request) getBucketVersioning() error {
 
 func (q *request) putBucketVersioning() error {
 	var in xmlVersioningIn
-	found, e := q.readXML(&in, maxSmallXML)
-	switch {
-	case e != nil:
+	e := q.needXML(&in, maxSmallXML)
+	if e != nil {
 		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case in.MFADelete == "Enabled":
+	}
+	if in.MFADelete == "Enabled" {
 		return notImplemented("MFA delete")
 	}
 	var to bucket.Versioning
@@ -56,7 +54,7 @@ func (q *request) putBucketVersioning() error {
 		}
 		return apiErr("IllegalVersioningConfigurationException", "The versioning configuration specified in the request is invalid: its Status must be Enabled or Suspended.")
 	}
-	if to == bucket.VersioningSuspended && q.b.Info().ObjectLock {
+	if to == bucket.VersioningSuspended && q.b.ObjectLock() {
 		return apiErr("InvalidBucketState", "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.")
 	}
 	if err := q.s.o.Buckets.SetVersioning(q.ctx(), q.bucket, to); err != nil {
@@ -67,7 +65,7 @@ func (q *request) putBucketVersioning() error {
 }
 
 // versioned reports whether the bucket keeps versions, or did.
-func versioned(b *bucket.Bucket) bool { return b.Info().Versioning != bucket.VersioningOff }
+func versioned(b *bucket.Bucket) bool { return b.Versioning() != bucket.VersioningOff }
 
 // named returns the version that the request names, "" for the current one.
 func (q *request) named() (string, *apiError) {
@@ -225,13 +223,11 @@ func (q *request) deleteObjects() error {
 		return e
 	}
 	var in xmlDelete
-	found, e := q.readXML(&in, maxDeleteXML)
-	switch {
-	case e != nil:
+	e := q.needXML(&in, maxDeleteXML)
+	if e != nil {
 		return e
-	case !found:
-		return apiErr("MissingRequestBodyError", "Request Body is empty")
-	case len(in.Objects) == 0 || len(in.Objects) > maxDeleteKeys:
+	}
+	if len(in.Objects) == 0 || len(in.Objects) > maxDeleteKeys {
 		return malformedXML()
 	}
 	x := &deletions{q: q, quiet: in.Quiet}

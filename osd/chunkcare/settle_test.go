@@ -311,7 +311,9 @@ func TestSettlePolicy(t *testing.T) {
 	pool := fixedPolicy()
 	with := func(f func(*client.ChunkPolicy)) client.ChunkPolicy { p := pool; f(&p); return p }
 	cluster := with(func(p *client.ChunkPolicy) { p.Dedup = placement.DedupCluster })
-	own := with(func(p *client.ChunkPolicy) { p.Redundancy.Codec, p.Redundancy.K, p.Packing = placement.Replica, 1, placement.PackS2 })
+	own := with(func(p *client.ChunkPolicy) {
+		p.Redundancy.Codec, p.Redundancy.K, p.Packing = placement.Replica, 1, placement.PackS2
+	})
 	wide := with(func(p *client.ChunkPolicy) { p.Redundancy.M = 2 })
 	settle := func(p client.ChunkPolicy) []byte { return (&chunk.Settle{Policy: p, Tenant: "acme"}).Append(nil) }
 	for name, tt := range map[string]struct {
