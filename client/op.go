@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/cairnstore/cairn/internal/chunk"
@@ -187,6 +188,32 @@ func (o *Op) OmapRmRange(start, end string) *Op {
 
 // OmapClear removes all keys.
 func (o *Op) OmapClear() *Op { return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_OMAP_CLEAR}) }
+
+// OmapAdd adds to the counters that share a key; what is missing is 0. An Op has one at most, and no other write of the key.
+func (o *Op) OmapAdd(key string, add []int64) *Op { return o.OmapAddWithin(key, add, nil, false) }
+
+// OmapAddWithin is OmapAdd that fails the Op with Conflict when a counter that it raises would be above its bound; with
+// all also those that it does not raise.
+func (o *Op) OmapAddWithin(key string, add, bounds []int64, all bool) *Op {
+	return o.add(&wirepb.ObjOp{Kind: wirepb.OpKind_OMAP_ADD, Name: []byte(key), Value: AppendCounters(nil, add), End: AppendCounters(nil, bounds), Flag: all})
+}
+
+// AppendCounters appends counters as they are stored under a key.
+func AppendCounters(b []byte, counters []int64) []byte {
+	for _, n := range counters {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	return b
+}
+
+// Counters takes counters out of what is stored under a key.
+func Counters(b []byte) []int64 {
+	var out []int64
+	for ; len(b) >= 8; b = b[8:] {
+		out = append(out, int64(binary.LittleEndian.Uint64(b)))
+	}
+	return out
+}
 
 // Result is the answer to an Op. Items has one entry for each operation added
 // to the Op, in order (empty for those that read nothing).

@@ -133,6 +133,11 @@ func addRandom(rng *rand.Rand, ops [2]*client.Op, versions [2]uint64) string {
 		func(o *client.Op, _ uint64) string { o.OmapRm(key); return "rm " + key },
 		func(o *client.Op, _ uint64) string { o.OmapRmRange("k1", key); return "rmrange to " + key },
 		func(o *client.Op, _ uint64) string { o.OmapClear(); return "clear" },
+		func(o *client.Op, _ uint64) string {
+			add, most := []int64{int64(n%5) - 2, 1}, []int64{int64(off), 10}
+			o.OmapAddWithin("n", add, most, flag)
+			return fmt.Sprintf("add %v within %v, all %v", add, most, flag)
+		},
 	}
 	// Conditions fail often and removals leave little to look at: make both rarer.
 	i := rng.IntN(len(all))

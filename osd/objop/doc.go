@@ -16,6 +16,9 @@
 //     NOT_FOUND. Writes that give it something create it; writes that only take
 //     something away (ZERO, RM_ATTR, OMAP_RM, OMAP_RM_RANGE, OMAP_CLEAR) leave
 //     it missing and are no error.
+//   - OMAP_ADD adds to counters that share a key: what is missing is 0. It fails with
+//     CONFLICT when a counter that it raises, or with the flag any, would be above its
+//     bound. A request has one at most, and no other write of its key.
 //   - READ answers in the reply's payload, except in a request that also writes:
 //     there it answers in the result's value, because only the OpReply is kept
 //     in the PG log for retries.

@@ -593,6 +593,8 @@ func (e *executor) change(i int, op *wirepb.ObjOp) *Error {
 	case wirepb.OpKind_OMAP_SET:
 		e.create()
 		e.emit(store.Op{Kind: store.OpOmapSet, Name: op.Name, Value: op.Value})
+	case wirepb.OpKind_OMAP_ADD:
+		return e.addCounters(i, op)
 	default:
 		return e.takeAway(i, op)
 	}

@@ -20,6 +20,7 @@ func FuzzExecute(f *testing.F) {
 		{{k: omapList, name: "k", end: "l", limit: 3, flag: true}, {k: getAttrs}, {k: omapGet, name: "k1"}},
 		{setOp(someRef(1, 1, 4, 0, 3)), {k: write, off: 2, data: "x"}, {k: read}, {k: truncate, off: 3}, setOp(someRef(2, 0, 9, 0, 9))},
 		{{k: remove, flag: true}, {k: create, flag: true}, {k: omapRmRange, name: "a"}, {k: zero, n: 3}},
+		{{k: omapAdd, name: "q", val: counters(1, -2), end: counters(5, 5), flag: true}, {k: omapSet, name: "k1", val: "x"}},
 	} {
 		req, payload := request(ops)
 		b, err := req.MarshalVT()

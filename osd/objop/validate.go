@@ -44,7 +44,7 @@ func classOf(k wirepb.OpKind) class {
 	case wirepb.OpKind_CREATE, wirepb.OpKind_WRITE, wirepb.OpKind_WRITE_FULL, wirepb.OpKind_APPEND,
 		wirepb.OpKind_TRUNCATE, wirepb.OpKind_ZERO, wirepb.OpKind_REMOVE, wirepb.OpKind_SET_ATTR,
 		wirepb.OpKind_RM_ATTR, wirepb.OpKind_OMAP_SET, wirepb.OpKind_OMAP_RM, wirepb.OpKind_OMAP_RM_RANGE,
-		wirepb.OpKind_OMAP_CLEAR, wirepb.OpKind_SET_REF:
+		wirepb.OpKind_OMAP_CLEAR, wirepb.OpKind_SET_REF, wirepb.OpKind_OMAP_ADD:
 		return classWrite
 	}
 	return classUnknown
@@ -141,6 +141,11 @@ func validate(req *wirepb.OpRequest, payloadLen int) *Error {
 				return err
 			}
 		}
+		if op.Kind == wirepb.OpKind_OMAP_ADD {
+			if err := validateAdd(i, op, ops); err != nil {
+				return err
+			}
+		}
 		n := uint64(len(op.Name) + len(op.Value) + len(op.End))
 		inline += n + OpOverhead
 		if c == classWrite {
@@ -165,6 +170,8 @@ func validateOp(i int, op *wirepb.ObjOp, payloadLen uint64) *Error {
 		value = true
 	case wirepb.OpKind_ASSERT_NO_RECORD:
 		nameMin, nameMax = 1, store.MaxNameBytes
+	case wirepb.OpKind_OMAP_ADD:
+		nameMin, nameMax, value, end = 1, store.MaxKeyBytes, true, true
 	case wirepb.OpKind_CMP_ATTR, wirepb.OpKind_CMP_OMAP, wirepb.OpKind_SET_ATTR, wirepb.OpKind_OMAP_SET:
 		nameMin, nameMax, value = 1, store.MaxKeyBytes, true
 	case wirepb.OpKind_GET_ATTR, wirepb.OpKind_RM_ATTR, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_RM:
@@ -190,7 +197,7 @@ func validateOp(i int, op *wirepb.ObjOp, payloadLen uint64) *Error {
 		return invalid(i, "%s wants %d bytes at %d of a payload of %d bytes", kind, op.DataLen, op.DataOff, payloadLen)
 	}
 	switch kind {
-	case wirepb.OpKind_CMP_OMAP, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_SET, wirepb.OpKind_OMAP_RM:
+	case wirepb.OpKind_CMP_OMAP, wirepb.OpKind_OMAP_GET, wirepb.OpKind_OMAP_SET, wirepb.OpKind_OMAP_RM, wirepb.OpKind_OMAP_ADD:
 		if isRefKey(op.Name) {
 			return invalid(i, "%s: omap keys that begin with %q are cairn's own", kind, chunk.RefKeys)
 		}

@@ -145,6 +145,7 @@ const (
 	OpKind_OMAP_RM       OpKind = 30 // name = key, value
 	OpKind_OMAP_RM_RANGE OpKind = 31 // name = start inclusive, end exclusive (empty: no bound)
 	OpKind_OMAP_CLEAR    OpKind = 32
+	OpKind_OMAP_ADD      OpKind = 33 // name = key; value = what to add to the counters there, 8 bytes each, little endian; end = what they may be afterwards (see osd/objop), empty: no bound
 	// chunks
 	OpKind_ASSERT_NO_RECORD OpKind = 6  // condition: no record of that name in this object's PG
 	OpKind_SET_REF          OpKind = 40 // offset, length: these bytes are from now on those of a chunk; value is a chunk.Ref
@@ -178,6 +179,7 @@ var (
 		30: "OMAP_RM",
 		31: "OMAP_RM_RANGE",
 		32: "OMAP_CLEAR",
+		33: "OMAP_ADD",
 		6:  "ASSERT_NO_RECORD",
 		40: "SET_REF",
 	}
@@ -207,6 +209,7 @@ var (
 		"OMAP_RM":          30,
 		"OMAP_RM_RANGE":    31,
 		"OMAP_CLEAR":       32,
+		"OMAP_ADD":         33,
 		"ASSERT_NO_RECORD": 6,
 		"SET_REF":          40,
 	}
@@ -8759,7 +8762,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vUNSUPPORTED\x10\r\x12\x0e\n" +
 	"\n" +
 	"STALE_TERM\x10\x0e\x12\r\n" +
-	"\tTIMED_OUT\x10\x0f*\x8c\x03\n" +
+	"\tTIMED_OUT\x10\x0f*\x9a\x03\n" +
 	"\x06OpKind\x12\v\n" +
 	"\aOP_NONE\x10\x00\x12\x11\n" +
 	"\rASSERT_EXISTS\x10\x01\x12\x11\n" +
@@ -8791,7 +8794,8 @@ const file_wire_proto_rawDesc = "" +
 	"\aOMAP_RM\x10\x1e\x12\x11\n" +
 	"\rOMAP_RM_RANGE\x10\x1f\x12\x0e\n" +
 	"\n" +
-	"OMAP_CLEAR\x10 \x12\x14\n" +
+	"OMAP_CLEAR\x10 \x12\f\n" +
+	"\bOMAP_ADD\x10!\x12\x14\n" +
 	"\x10ASSERT_NO_RECORD\x10\x06\x12\v\n" +
 	"\aSET_REF\x10(B2Z0github.com/cairnstore/cairn/internal/wire/wirepbb\x06proto3"
 
