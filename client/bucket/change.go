@@ -188,7 +188,7 @@ func (b *Bucket) touch(ctx context.Context, src *Object, headers Headers, in Cop
 		}
 		o := old.entry
 		e = &bucketpb.Entry{
-			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize, Domain: o.Domain,
+			Id: o.Id, Size: o.Size, Md5: o.Md5, Parts: o.Parts, Layout: o.Layout, ChunkSize: o.ChunkSize, Domain: o.Domain, Stored: o.Stored, Streams: o.Streams,
 			Checksums: o.Checksums, Headers: h, Attrs: attrs, Mtime: b.svc.o.Now().UnixNano(), Revision: newRevision(),
 		}
 		return e, nil

@@ -158,7 +158,7 @@ type message interface {
 // encode writes the format byte and the message.
 func encode(m message) []byte {
 	b := make([]byte, 1+m.SizeVT())
-	b[0] = Format
+	b[0] = formatOf(m)
 	if _, err := m.MarshalToSizedBufferVT(b[1:]); err != nil {
 		// Only a buffer of the wrong size can fail here: the message changed between the two calls.
 		panic(fmt.Sprintf("bucket: encode %T: %v", m, err))
@@ -166,7 +166,28 @@ func encode(m message) []byte {
 	return b
 }
 
-func decode(b []byte, m message) error { return decodeUpTo(Format, b, m) }
+// formatOf is the format of a message. Processes that know nothing of sealed bodies must not take them for others.
+func formatOf(m message) byte {
+	switch m := m.(type) {
+	case *bucketpb.Entry:
+		if m.Stored > 0 {
+			return sealedFormat
+		}
+	case *bucketpb.Kept:
+		if m.Entry.GetStored() > 0 {
+			return sealedFormat
+		}
+	}
+	return Format
+}
+
+func decode(b []byte, m message) error {
+	switch m.(type) {
+	case *bucketpb.Entry, *bucketpb.Kept:
+		return decodeUpTo(sealedFormat, b, m)
+	}
+	return decodeUpTo(Format, b, m)
+}
 
 func decodeUpTo(format byte, b []byte, m message) error {
 	switch {
@@ -269,7 +290,7 @@ func dataRefs(e *bucketpb.Entry, body []byte) ([]*bucketpb.DataRef, error) {
 		if e.ChunkSize == 0 {
 			return nil, fmt.Errorf("%w: entry without a chunk size", ErrCorrupt)
 		}
-		return []*bucketpb.DataRef{{Id: e.Id, Count: chunks(int64(e.Size), e.ChunkSize)}}, nil
+		return []*bucketpb.DataRef{{Id: e.Id, Count: chunks(storedOf(e), e.ChunkSize)}}, nil
 	case bucketpb.Layout_PARTS:
 		m, err := manifestOf(body)
 		if err != nil {
@@ -277,7 +298,7 @@ func dataRefs(e *bucketpb.Entry, body []byte) ([]*bucketpb.DataRef, error) {
 		}
 		refs := make([]*bucketpb.DataRef, 0, len(m.Parts))
 		for _, p := range m.Parts {
-			refs = append(refs, &bucketpb.DataRef{Id: p.Id, Count: chunks(int64(p.Size), p.ChunkSize)})
+			refs = append(refs, &bucketpb.DataRef{Id: p.Id, Count: chunks(storedOf(p), p.ChunkSize)})
 		}
 		return refs, nil
 	}

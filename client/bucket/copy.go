@@ -26,6 +26,10 @@ type CopyInput struct {
 	Wrap func(io.Reader) io.Reader
 	// Finish returns the checksums to store; without it those of the source are kept, as far as they are of the body.
 	Finish func() ([]Checksum, error)
+	// Recode says that what Wrap returns, which sees the body as it is stored, is to be stored in place of it: the
+	// body is another one then, even if the copy is of an object onto itself. Sealed says how.
+	Recode bool
+	Sealed *Sealed
 }
 
 // Copy stores a copy of src under key. A copy of an object onto itself changes
@@ -46,7 +50,8 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 	if in.Headers != nil {
 		headers = *in.Headers
 	}
-	if src.b.name == b.name && src.Key == key && src.entry.Noncurrent == 0 && b.rec.Load().Versioning == VersioningOff {
+	itself := src.b.name == b.name && src.Key == key && src.entry.Noncurrent == 0 && b.rec.Load().Versioning == VersioningOff
+	if itself && !in.Recode {
 		return b.touch(ctx, src, headers, in)
 	}
 	if src.Size > MaxPutBytes {
@@ -56,7 +61,13 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 		return nil, err
 	}
 	defer b.svc.copies.Release(1)
-	put := PutInput{Size: src.Size, Headers: headers, Attrs: in.Attrs, Cond: in.Cond, Finish: in.Finish}
+	put := PutInput{Size: src.Size, Headers: headers, Attrs: in.Attrs, Cond: in.Cond, Finish: in.Finish, Sealed: in.Sealed}
+	if itself && put.Cond.Is == nil {
+		put.Cond.Is = src // what was put meanwhile stays
+	}
+	if src.Sealed() && !in.Recode {
+		put.as = src
+	}
 	if put.Finish == nil {
 		put.Finish = func() (keep []Checksum, err error) {
 			for _, c := range src.Checksums {
@@ -67,7 +78,7 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 			return keep, nil
 		}
 	}
-	if in.Wrap == nil {
+	if in.Wrap == nil && !in.Recode {
 		if o, err := b.copyByReference(ctx, src, key, put); !errors.Is(err, errReadIt) {
 			return o, err
 		}
@@ -81,12 +92,16 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 	if in.Wrap != nil {
 		put.Body = in.Wrap(r)
 	}
-	return b.put(ctx, key, put)
+	o, err := b.put(ctx, key, put)
+	if errors.Is(err, ErrPrecondition) && in.Cond.Is == nil && put.Cond.Is != nil {
+		return nil, fmt.Errorf("%w: %w", ErrChanged, err) // or a condition of the caller's, which is found out again
+	}
+	return o, err
 }
 
 // copyByReference is copy without reading the body. errReadIt says that this is not possible.
 func (b *Bucket) copyByReference(ctx context.Context, src *Object, key string, in PutInput) (*Object, error) {
-	from, err := b.sharable(src, 0, src.Size)
+	from, err := b.sharable(src, 0, src.Stored())
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +117,13 @@ func (b *Bucket) copyByReference(ctx context.Context, src *Object, key string, i
 	e := &bucketpb.Entry{
 		Id: x[:], Size: src.entry.Size, Parts: src.entry.Parts, Headers: headers, Attrs: attrs, Revision: newRevision(),
 	}
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == ""}
-	how := b.writing(src.Size)
+	if err := in.sealing(e); err != nil {
+		return nil, err
+	}
+	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "" && in.Cond.Is == nil}
+	how := b.writing(storedOf(e))
 	return b.putBody(ctx, e, c, how, func(it *intent) error {
-		rc := &refCopy{s: b.svc, x: x, how: how, from: from, size: src.Size}
+		rc := &refCopy{s: b.svc, x: x, how: how, from: from, size: storedOf(e)}
 		if err := rc.run(ctx, it.renew); err != nil {
 			return err
 		}
@@ -123,6 +141,9 @@ func (b *Bucket) CopyPart(ctx context.Context, key, uploadID string, number int,
 }
 
 func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int, src *Object, off, size int64, wrap func(io.Reader) io.Reader, finish func() ([]Checksum, error)) (*Part, error) {
+	if src.Sealed() {
+		return nil, ErrSealed
+	}
 	if err := b.svc.copies.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -131,7 +152,7 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int,
 		from, err := b.sharable(src, off, size)
 		if err == nil {
 			var p *Part
-			p, err = b.putPart(ctx, key, uploadID, number, size, finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
+			p, err = b.putPart(ctx, key, uploadID, number, size, nil, finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
 				rc := &refCopy{s: b.svc, x: x, how: how, from: from, off: off, size: size}
 				return src.rangeTag(off, size), rc.run(ctx, alive)
 			})
@@ -173,8 +194,8 @@ var errReadIt = errors.New("the body has to be read to be copied")
 // sharable returns where the body of src is if a copy of size bytes from off on may refer to its chunks, as far as can be
 // told without looking at them; else errReadIt.
 func (b *Bucket) sharable(src *Object, off, size int64) ([]extent, error) {
-	if off < 0 || size < 0 || off > src.Size-size {
-		return nil, fmt.Errorf("%w: bytes %d to %d of %d", ErrRange, off, off+size, src.Size)
+	if off < 0 || size < 0 || off > src.Stored()-size {
+		return nil, fmt.Errorf("%w: bytes %d to %d of %d", ErrRange, off, off+size, src.Stored())
 	}
 	how := b.writing(size)
 	if src.entry.Layout == bucketpb.Layout_INLINE || how.opts == nil {

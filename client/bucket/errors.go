@@ -28,6 +28,7 @@ var (
 	ErrBusy             = errors.New("another change is in the way, try again")
 	ErrNewerFormat      = errors.New("stored by a newer version of cairn")
 	ErrCorrupt          = errors.New("stored data makes no sense")
+	ErrSealed           = errors.New("the body is sealed: it cannot be read as it is shown here")
 	ErrClosed           = errors.New("bucket service is closed")
 )
 

@@ -124,6 +124,7 @@ type PartInput struct {
 	Size   int64
 	MD5    []byte
 	Finish func() ([]Checksum, error) // as in PutInput; the first checksum is kept
+	Sealed *Sealed                    // as in PutInput
 }
 
 // Part is an uploaded part.
@@ -143,16 +144,16 @@ func (b *Bucket) UploadPart(ctx context.Context, key, uploadID string, number in
 }
 
 func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number int, in PartInput) (*Part, error) {
-	return b.putPart(ctx, key, uploadID, number, in.Size, in.Finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
-		h := newMD5()
-		if err := b.svc.writeData(ctx, x, how, in.Body, in.Size, h, alive); err != nil {
+	return b.putPart(ctx, key, uploadID, number, in.Size, in.Sealed, in.Finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
+		h := in.Sealed.hash()
+		if err := b.svc.writeData(ctx, x, how, in.Body, in.Sealed.stored(in.Size), h, alive); err != nil {
 			return nil, err
 		}
-		sum := h.Sum(nil)
+		sum := in.Sealed.shown(h.Sum(nil))
 		if in.MD5 != nil && !bytes.Equal(in.MD5, sum) {
 			return nil, fmt.Errorf("%w: its MD5 is %x, not %x", ErrDigest, sum, in.MD5)
 		}
-		return sum, nil
+		return in.Sealed.tag(sum), nil
 	})
 }
 
@@ -160,7 +161,7 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 type writePart func(x id, how writing, alive func(context.Context) error) (etag []byte, err error)
 
 // putPart announces the body of a part, has it written, and records the part.
-func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, size int64, finish func() ([]Checksum, error), write writePart) (*Part, error) {
+func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, size int64, sealed *Sealed, finish func() ([]Checksum, error), write writePart) (*Part, error) {
 	switch {
 	case number < 1 || number > MaxParts:
 		return nil, fmt.Errorf("%w: part number %d, want 1 to %d", ErrInvalidName, number, MaxParts)
@@ -173,9 +174,12 @@ func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, 
 	}
 	s, x := b.svc, newID()
 	object := uploadObject(u.id)
-	how := b.writing(size)
+	how := b.writing(sealed.stored(size))
 	part := &bucketpb.Part{Number: uint32(number), Id: x[:], Size: uint64(size), ChunkSize: how.object, Domain: how.domain()}
-	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(size, part.ChunkSize)}}
+	if sealed != nil {
+		part.Stored, part.Salt = uint64(sealed.Stored), sealed.Salt
+	}
+	refs := []*bucketpb.DataRef{{Id: x[:], Count: chunks(storedOf(part), part.ChunkSize)}}
 	open := func() *client.Op { return new(client.Op).CmpAttr(stateAttr, []byte(stateOpen)) }
 	ended := func(err error) error {
 		if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrNotFound) {
@@ -358,7 +362,7 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 		case i < len(in.Parts)-1 && p.Size < MinPartBytes:
 			return nil, &PartError{Number: want.Number, Size: int64(p.Size), MinSize: MinPartBytes, Err: ErrPartTooSmall}
 		}
-		ref := &bucketpb.PartRef{Number: p.Number, Id: p.Id, Size: p.Size, ChunkSize: p.ChunkSize, Domain: p.Domain}
+		ref := &bucketpb.PartRef{Number: p.Number, Id: p.Id, Size: p.Size, ChunkSize: p.ChunkSize, Domain: p.Domain, Stored: p.Stored, Salt: p.Salt}
 		if p.Checksum != nil {
 			ref.Checksum = p.Checksum.Value
 		}
@@ -367,6 +371,10 @@ func (b *Bucket) completeUpload(ctx context.Context, key, uploadID string, in Co
 		parts = append(parts, partFrom(p))
 		sum.Write(p.Md5)
 		e.Size += p.Size
+		e.Stored += uint64(storedOf(p))
+	}
+	if e.Stored == e.Size {
+		e.Stored = 0 // none is sealed: what is has more bytes then
 	}
 	switch {
 	case e.Size > MaxObjectBytes:

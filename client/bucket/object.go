@@ -165,18 +165,21 @@ func (b *Bucket) get(ctx context.Context, what, key string, body bool) (*Object,
 // and that the caller should Get it again. After that, a body that is replaced
 // can be read for the service's grace period; then Read fails with ErrChanged.
 func (o *Object) Open(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	if o.Sealed() {
+		return nil, keyErr("read", o.b, o.Key, ErrSealed)
+	}
 	return o.open(ctx, off, n, true)
 }
 
 func (o *Object) open(ctx context.Context, off, n int64, counted bool) (io.ReadCloser, error) {
 	if n < 0 {
-		n = o.Size - off
+		n = o.Stored() - off
 	}
-	if off < 0 || off > o.Size || n > o.Size-off {
-		return nil, keyErr("read", o.b, o.Key, fmt.Errorf("%w: bytes %d to %d of %d", ErrRange, off, off+n, o.Size))
+	if off < 0 || off > o.Stored() || n > o.Stored()-off {
+		return nil, keyErr("read", o.b, o.Key, fmt.Errorf("%w: bytes %d to %d of %d", ErrRange, off, off+n, o.Stored()))
 	}
 	if o.entry.Layout == bucketpb.Layout_INLINE {
-		if int64(len(o.body)) != o.Size {
+		if int64(len(o.body)) != o.Stored() {
 			return nil, keyErr("read", o.b, o.Key, fmt.Errorf("%w: opened without its body", ErrCorrupt))
 		}
 		return io.NopCloser(bytes.NewReader(o.body[off : off+n])), nil
@@ -197,7 +200,7 @@ func (o *Object) extents() ([]extent, error) {
 		if e.ChunkSize == 0 {
 			return nil, fmt.Errorf("%w: entry without a chunk size", ErrCorrupt)
 		}
-		return []extent{{id: id(e.Id), size: int64(e.Size), chunk: e.ChunkSize, domain: string(e.Domain)}}, nil
+		return []extent{{id: id(e.Id), size: storedOf(e), chunk: e.ChunkSize, domain: string(e.Domain)}}, nil
 	}
 	m, err := manifestOf(o.body)
 	if err != nil {
@@ -206,11 +209,11 @@ func (o *Object) extents() ([]extent, error) {
 	var total int64
 	extents := make([]extent, 0, len(m.Parts))
 	for _, p := range m.Parts {
-		extents = append(extents, extent{id: id(p.Id), size: int64(p.Size), chunk: p.ChunkSize, domain: string(p.Domain)})
-		total += int64(p.Size)
+		extents = append(extents, extent{id: id(p.Id), size: storedOf(p), chunk: p.ChunkSize, domain: string(p.Domain)})
+		total += storedOf(p)
 	}
-	if total != o.Size {
-		return nil, fmt.Errorf("%w: parts of %d bytes, the entry says %d", ErrCorrupt, total, o.Size)
+	if total != o.Stored() {
+		return nil, fmt.Errorf("%w: parts of %d bytes, the entry says %d", ErrCorrupt, total, o.Stored())
 	}
 	return extents, nil
 }
@@ -293,10 +296,13 @@ type PutInput struct {
 	Headers Headers
 	Attrs   Attrs
 	Cond    Cond
-	MD5     []byte // when set, the body must have it
+	MD5     []byte  // when set, the body must have it
+	Sealed  *Sealed // nil: the body is stored as it is
 	// Finish is called when the body has been read, before the object becomes
 	// visible: it may still refuse, and it returns the checksums to store.
 	Finish func() ([]Checksum, error)
+
+	as *Object // the copy of a sealed body as it is stored
 }
 
 // Put stores an object. It becomes visible when Put returns without an error, at
@@ -323,10 +329,13 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 	}
 	x := newID()
 	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Attrs: attrs, Revision: newRevision()}
+	if err := in.sealing(e); err != nil {
+		return nil, err
+	}
 	// Guess that the key is new: then a small put is a single operation. A wrong
 	// guess changes nothing and costs a read.
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == ""}
-	if in.Size <= int64(b.svc.o.InlineBytes) {
+	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "" && in.Cond.Is == nil}
+	if storedOf(e) <= int64(b.svc.o.InlineBytes) {
 		return b.putInline(ctx, in, e, c)
 	}
 	return b.putData(ctx, in, e, c)
@@ -334,9 +343,13 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 
 // complete fills in what is known only when the body has been read.
 func (b *Bucket) complete(in PutInput, e *bucketpb.Entry, sum []byte) error {
-	e.Md5 = sum
+	sum = in.Sealed.shown(sum)
 	if in.MD5 != nil && !bytes.Equal(in.MD5, sum) {
 		return fmt.Errorf("%w: its MD5 is %x, not %x", ErrDigest, sum, in.MD5)
+	}
+	e.Md5 = in.Sealed.tag(sum)
+	if in.as != nil {
+		e.Md5 = in.as.entry.Md5
 	}
 	if in.Finish != nil {
 		sums, err := in.Finish()
@@ -350,8 +363,8 @@ func (b *Bucket) complete(in PutInput, e *bucketpb.Entry, sum []byte) error {
 }
 
 func (b *Bucket) putInline(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
-	body := make([]byte, in.Size)
-	h := newMD5()
+	body := make([]byte, storedOf(e))
+	h := in.hash()
 	if err := fill(in.Body, body, h); err != nil {
 		return nil, err
 	}
@@ -373,10 +386,10 @@ func (b *Bucket) putInline(ctx context.Context, in PutInput, e *bucketpb.Entry, 
 var errAbandoned = errors.New("the put took too long between signs of life and was taken for abandoned")
 
 func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
-	how := b.writing(in.Size)
+	how := b.writing(storedOf(e))
 	return b.putBody(ctx, e, c, how, func(it *intent) error {
-		h := newMD5()
-		if err := b.svc.writeData(ctx, it.id, how, in.Body, in.Size, h, it.renew); err != nil {
+		h := in.hash()
+		if err := b.svc.writeData(ctx, it.id, how, in.Body, storedOf(e), h, it.renew); err != nil {
 			return err
 		}
 		return b.complete(in, e, h.Sum(nil))
@@ -398,7 +411,7 @@ func (b *Bucket) putBody(ctx context.Context, e *bucketpb.Entry, c *change, how 
 		}
 	}
 	e.Layout, e.ChunkSize, e.Domain = bucketpb.Layout_DATA, how.object, how.domain()
-	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(int64(e.Size), e.ChunkSize)}
+	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(storedOf(e), e.ChunkSize)}
 	if err := it.announce(ctx); err != nil {
 		return nil, err
 	}

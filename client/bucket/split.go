@@ -95,7 +95,7 @@ func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all
 					switch {
 					case e.Marker:
 					case e.Layout == bucketpb.Layout_INLINE:
-						w.bytes += int64(len(kv.Key)) + int64(e.Size)
+						w.bytes += int64(len(kv.Key)) + storedOf(e)
 					case e.Layout == bucketpb.Layout_PARTS:
 						w.bytes += int64(len(kv.Key)) + 64*int64(e.Parts)
 					}

@@ -348,8 +348,8 @@ func (b *Bucket) keptBody(ctx context.Context, p *partition, k *kept) error {
 	if k.body = res.Items[2].Data; k.body == nil {
 		k.body = []byte{}
 	}
-	if k.Entry.Layout == bucketpb.Layout_INLINE && uint64(len(k.body)) != k.Entry.Size {
-		return fmt.Errorf("%w: the inline body of a deleted object has %d bytes, its entry says %d", ErrCorrupt, len(k.body), k.Entry.Size)
+	if k.Entry.Layout == bucketpb.Layout_INLINE && int64(len(k.body)) != storedOf(k.Entry) {
+		return fmt.Errorf("%w: the inline body of a deleted object has %d bytes, its entry says %d", ErrCorrupt, len(k.body), storedOf(k.Entry))
 	}
 	return nil
 }

@@ -79,8 +79,8 @@ func parseStored(at string, raw, value []byte, body bool) (*stored, error) {
 		if s.body == nil {
 			s.body = []byte{}
 		}
-		if s.entry.Layout == bucketpb.Layout_INLINE && uint64(len(s.body)) != s.entry.Size {
-			return nil, fmt.Errorf("%w: inline body of %d bytes, the entry says %d", ErrCorrupt, len(s.body), s.entry.Size)
+		if s.entry.Layout == bucketpb.Layout_INLINE && int64(len(s.body)) != storedOf(s.entry) {
+			return nil, fmt.Errorf("%w: inline body of %d bytes, the entry says %d", ErrCorrupt, len(s.body), storedOf(s.entry))
 		}
 	}
 	return s, nil

@@ -887,6 +887,8 @@ type Entry struct {
 	NullBelow     bool                   `protobuf:"varint,24,opt,name=null_below,json=nullBelow,proto3" json:"null_below,omitempty"` // of a current entry: a noncurrent version is the null version,
 	NullSeq       uint64                 `protobuf:"varint,25,opt,name=null_seq,json=nullSeq,proto3" json:"null_seq,omitempty"`       //   and this is its seq
 	Attrs         *Attrs                 `protobuf:"bytes,26,opt,name=attrs,proto3" json:"attrs,omitempty"`
+	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"`  // bytes that are stored of a body that is kept sealed; 0: it is not, size are
+	Streams       []*Stream              `protobuf:"bytes,41,rep,name=streams,proto3" json:"streams,omitempty"` // what such a body is made of, unless it has a manifest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1047,6 +1049,81 @@ func (x *Entry) GetAttrs() *Attrs {
 	return nil
 }
 
+func (x *Entry) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *Entry) GetStreams() []*Stream {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
+}
+
+// Stream is a run of a sealed body that was sealed by itself.
+type Stream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the part that it was; 0: of none
+	Salt          []byte                 `protobuf:"bytes,2,opt,name=salt,proto3" json:"salt,omitempty"`
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // before it was sealed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stream) Reset() {
+	*x = Stream{}
+	mi := &file_bucket_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stream) ProtoMessage() {}
+
+func (x *Stream) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stream.ProtoReflect.Descriptor instead.
+func (*Stream) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Stream) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Stream) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
+func (x *Stream) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // Kept is an object that was deleted or replaced and can be brought back.
 type Kept struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1059,7 +1136,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1148,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1161,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{9}
+	return file_bucket_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Kept) GetEntry() *Entry {
@@ -1118,7 +1195,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1207,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1220,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{10}
+	return file_bucket_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Manifest) GetParts() []*PartRef {
@@ -1160,14 +1237,16 @@ type PartRef struct {
 	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	ChunkSize     uint32                 `protobuf:"varint,4,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	Checksum      []byte                 `protobuf:"bytes,5,opt,name=checksum,proto3" json:"checksum,omitempty"`
-	Domain        []byte                 `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"` // as in Entry
+	Domain        []byte                 `protobuf:"bytes,6,opt,name=domain,proto3" json:"domain,omitempty"`   // as in Entry
+	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"` // as in Entry
+	Salt          []byte                 `protobuf:"bytes,41,opt,name=salt,proto3" json:"salt,omitempty"`      // as in Stream
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartRef) Reset() {
 	*x = PartRef{}
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1258,7 @@ func (x *PartRef) String() string {
 func (*PartRef) ProtoMessage() {}
 
 func (x *PartRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1271,7 @@ func (x *PartRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartRef.ProtoReflect.Descriptor instead.
 func (*PartRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{11}
+	return file_bucket_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PartRef) GetNumber() uint32 {
@@ -1237,6 +1316,20 @@ func (x *PartRef) GetDomain() []byte {
 	return nil
 }
 
+func (x *PartRef) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *PartRef) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
 // Intent announces data objects before they are written.
 type Intent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1249,7 +1342,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1354,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1367,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{12}
+	return file_bucket_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Intent) GetId() []byte {
@@ -1316,7 +1409,7 @@ type Upload struct {
 
 func (x *Upload) Reset() {
 	*x = Upload{}
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1421,7 @@ func (x *Upload) String() string {
 func (*Upload) ProtoMessage() {}
 
 func (x *Upload) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1434,7 @@ func (x *Upload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upload.ProtoReflect.Descriptor instead.
 func (*Upload) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{13}
+	return file_bucket_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Upload) GetId() []byte {
@@ -1411,14 +1504,16 @@ type Part struct {
 	Md5           []byte                 `protobuf:"bytes,5,opt,name=md5,proto3" json:"md5,omitempty"`
 	Mtime         int64                  `protobuf:"varint,6,opt,name=mtime,proto3" json:"mtime,omitempty"`
 	Checksum      *Checksum              `protobuf:"bytes,7,opt,name=checksum,proto3" json:"checksum,omitempty"`
-	Domain        []byte                 `protobuf:"bytes,8,opt,name=domain,proto3" json:"domain,omitempty"` // as in Entry
+	Domain        []byte                 `protobuf:"bytes,8,opt,name=domain,proto3" json:"domain,omitempty"`   // as in Entry
+	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"` // as in Entry
+	Salt          []byte                 `protobuf:"bytes,41,opt,name=salt,proto3" json:"salt,omitempty"`      // as in Stream
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1525,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1538,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{14}
+	return file_bucket_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1502,6 +1597,20 @@ func (x *Part) GetDomain() []byte {
 	return nil
 }
 
+func (x *Part) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *Part) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
 type Attempt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint32                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"` // data objects
@@ -1512,7 +1621,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1633,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1646,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{15}
+	return file_bucket_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Attempt) GetCount() uint32 {
@@ -1566,7 +1675,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1687,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1700,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{16}
+	return file_bucket_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Outbox) GetData() []*DataRef {
@@ -1625,7 +1734,7 @@ type DataRef struct {
 
 func (x *DataRef) Reset() {
 	*x = DataRef{}
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1746,7 @@ func (x *DataRef) String() string {
 func (*DataRef) ProtoMessage() {}
 
 func (x *DataRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1759,7 @@ func (x *DataRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRef.ProtoReflect.Descriptor instead.
 func (*DataRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{17}
+	return file_bucket_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DataRef) GetId() []byte {
@@ -1730,7 +1839,7 @@ const file_bucket_proto_rawDesc = "" +
 	"encryption\x18\a \x01(\fR\n" +
 	"encryption\x12#\n" +
 	"\rstorage_class\x18\b \x01(\tR\fstorageClass\x12\x1a\n" +
-	"\bredirect\x18\t \x01(\tR\bredirect\"\x9a\x04\n" +
+	"\bredirect\x18\t \x01(\tR\bredirect\"\xe2\x04\n" +
 	"\x05Entry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
@@ -1754,13 +1863,19 @@ const file_bucket_proto_rawDesc = "" +
 	"\n" +
 	"null_below\x18\x18 \x01(\bR\tnullBelow\x12\x19\n" +
 	"\bnull_seq\x18\x19 \x01(\x04R\anullSeq\x12)\n" +
-	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"e\n" +
+	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\x12\x16\n" +
+	"\x06stored\x18( \x01(\x04R\x06stored\x12.\n" +
+	"\astreams\x18) \x03(\v2\x14.cairn.bucket.StreamR\astreams\"H\n" +
+	"\x06Stream\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04salt\x18\x02 \x01(\fR\x04salt\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\"e\n" +
 	"\x04Kept\x12)\n" +
 	"\x05entry\x18\x01 \x01(\v2\x13.cairn.bucket.EntryR\x05entry\x12\x18\n" +
 	"\adeleted\x18\x02 \x01(\x03R\adeleted\x12\x18\n" +
 	"\aexpires\x18\x03 \x01(\x03R\aexpires\"7\n" +
 	"\bManifest\x12+\n" +
-	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\x98\x01\n" +
+	"\x05parts\x18\x01 \x03(\v2\x15.cairn.bucket.PartRefR\x05parts\"\xc4\x01\n" +
 	"\aPartRef\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -1768,7 +1883,9 @@ const file_bucket_proto_rawDesc = "" +
 	"\n" +
 	"chunk_size\x18\x04 \x01(\rR\tchunkSize\x12\x1a\n" +
 	"\bchecksum\x18\x05 \x01(\fR\bchecksum\x12\x16\n" +
-	"\x06domain\x18\x06 \x01(\fR\x06domain\"H\n" +
+	"\x06domain\x18\x06 \x01(\fR\x06domain\x12\x16\n" +
+	"\x06stored\x18( \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04salt\x18) \x01(\fR\x04salt\"H\n" +
 	"\x06Intent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
@@ -1782,7 +1899,7 @@ const file_bucket_proto_rawDesc = "" +
 	"\vfull_object\x18\x06 \x01(\bR\n" +
 	"fullObject\x12\x14\n" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12)\n" +
-	"\x05attrs\x18\x14 \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"\xd5\x01\n" +
+	"\x05attrs\x18\x14 \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"\x81\x02\n" +
 	"\x04Part\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -1792,7 +1909,9 @@ const file_bucket_proto_rawDesc = "" +
 	"\x03md5\x18\x05 \x01(\fR\x03md5\x12\x14\n" +
 	"\x05mtime\x18\x06 \x01(\x03R\x05mtime\x122\n" +
 	"\bchecksum\x18\a \x01(\v2\x16.cairn.bucket.ChecksumR\bchecksum\x12\x16\n" +
-	"\x06domain\x18\b \x01(\fR\x06domain\"7\n" +
+	"\x06domain\x18\b \x01(\fR\x06domain\x12\x16\n" +
+	"\x06stored\x18( \x01(\x04R\x06stored\x12\x12\n" +
+	"\x04salt\x18) \x01(\fR\x04salt\"7\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\"_\n" +
@@ -1839,7 +1958,7 @@ func file_bucket_proto_rawDescGZIP() []byte {
 }
 
 var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_bucket_proto_goTypes = []any{
 	(BucketState)(0), // 0: cairn.bucket.BucketState
 	(Versioning)(0),  // 1: cairn.bucket.Versioning
@@ -1854,15 +1973,16 @@ var file_bucket_proto_goTypes = []any{
 	(*Headers)(nil),  // 10: cairn.bucket.Headers
 	(*Attrs)(nil),    // 11: cairn.bucket.Attrs
 	(*Entry)(nil),    // 12: cairn.bucket.Entry
-	(*Kept)(nil),     // 13: cairn.bucket.Kept
-	(*Manifest)(nil), // 14: cairn.bucket.Manifest
-	(*PartRef)(nil),  // 15: cairn.bucket.PartRef
-	(*Intent)(nil),   // 16: cairn.bucket.Intent
-	(*Upload)(nil),   // 17: cairn.bucket.Upload
-	(*Part)(nil),     // 18: cairn.bucket.Part
-	(*Attempt)(nil),  // 19: cairn.bucket.Attempt
-	(*Outbox)(nil),   // 20: cairn.bucket.Outbox
-	(*DataRef)(nil),  // 21: cairn.bucket.DataRef
+	(*Stream)(nil),   // 13: cairn.bucket.Stream
+	(*Kept)(nil),     // 14: cairn.bucket.Kept
+	(*Manifest)(nil), // 15: cairn.bucket.Manifest
+	(*PartRef)(nil),  // 16: cairn.bucket.PartRef
+	(*Intent)(nil),   // 17: cairn.bucket.Intent
+	(*Upload)(nil),   // 18: cairn.bucket.Upload
+	(*Part)(nil),     // 19: cairn.bucket.Part
+	(*Attempt)(nil),  // 20: cairn.bucket.Attempt
+	(*Outbox)(nil),   // 21: cairn.bucket.Outbox
+	(*DataRef)(nil),  // 22: cairn.bucket.DataRef
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
@@ -1876,17 +1996,18 @@ var file_bucket_proto_depIdxs = []int32{
 	10, // 8: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
 	9,  // 9: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
 	11, // 10: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
-	12, // 11: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
-	15, // 12: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	10, // 13: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	11, // 14: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
-	9,  // 15: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	21, // 16: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	13, // 11: cairn.bucket.Entry.streams:type_name -> cairn.bucket.Stream
+	12, // 12: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
+	16, // 13: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	10, // 14: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	11, // 15: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
+	9,  // 16: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	22, // 17: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }
@@ -1900,7 +2021,7 @@ func file_bucket_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bucket_proto_rawDesc), len(file_bucket_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
