@@ -292,6 +292,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var id [8]byte
 	rand.Read(id[:])
 	q.id = strings.ToUpper(hex.EncodeToString(id[:]))
+	if r.ContentLength == 0 && r.ProtoAtLeast(1, 1) && r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		// net/http says it when a body is read, so never if that is empty. Amazon does, and botocore
+		// that does not hear it garbles the next answer on the connection, and waits a minute for it.
+		w.WriteHeader(http.StatusContinue)
+	}
 	h := w.Header()
 	h.Set("x-amz-request-id", q.id)
 	h.Set("x-amz-id-2", s.o.HostID)

@@ -129,7 +129,7 @@ type session struct {
 	ctx   context.Context
 	c     *Cluster
 	p     *s3Program
-	files []file
+	files []file // that go one by one; trees have all
 }
 
 // do runs the program and fails the test if it does not succeed.
@@ -176,6 +176,10 @@ var files = []file{
 	{"below-the-cut.bin", 5 << 20},
 	{"parts.bin", 20<<20 + 3},
 }
+
+// hard are those that also go one by one, because the names in a program's arguments
+// go another way than those it finds in a directory.
+var hard = []file{files[0], files[3], files[4], files[5], files[6], files[9]}
 
 // writeTree writes files below a directory.
 func writeTree(t *testing.T, dir string, files []file) {
@@ -250,12 +254,12 @@ func TestRealClients(t *testing.T) {
 		t.Run(fmt.Sprintf("%d monitors", mons), func(t *testing.T) {
 			c := startCluster(ctx, t, Options{Mons: mons, OSDs: 3, Gateway: true})
 			viaLibrary(ctx, t, c)
-			size, through := 200<<20, files
+			size, singly := 200<<20, hard
 			if mons == 3 { // the gateway does the same work for any number of monitors
-				size, through = 40<<20, files[2:6]
+				size, singly = 40<<20, files[2:6]
 			}
 			src := t.TempDir()
-			writeTree(t, src, through)
+			writeTree(t, src, files)
 			big := filepath.Join(t.TempDir(), "big.bin")
 			if err := os.WriteFile(big, value("big", 1, size), 0o644); err != nil {
 				t.Fatal(err)
@@ -263,6 +267,8 @@ func TestRealClients(t *testing.T) {
 			all := programs(ctx, t, c)
 			t.Run("clients", func(t *testing.T) { // returns when all of them have ended
 				if mons == 3 {
+					// A start of awscli takes a second of a core, and it has done everything with one monitor.
+					all = slices.DeleteFunc(all, func(p *s3Program) bool { return p.name == "aws" })
 					t.Run("s3fs", func(t *testing.T) {
 						t.Parallel()
 						mounted(ctx, t, c)
@@ -275,7 +281,7 @@ func TestRealClients(t *testing.T) {
 				for _, p := range all {
 					t.Run(p.name, func(t *testing.T) {
 						t.Parallel()
-						s := &session{t, ctx, c, p, through}
+						s := &session{t, ctx, c, p, singly}
 						began := time.Now()
 						s.singly(src)
 						s.whole()
@@ -342,7 +348,7 @@ func (s *session) whole() {
 	bucket := s.p.name + "-tree"
 	s.do(s.p.makeBucket(bucket))
 	local, back := t.TempDir(), t.TempDir()
-	writeTree(t, local, s.files[:min(len(s.files), 12)]) // parts.bin has gone up already
+	writeTree(t, local, files)
 	prefix := bucket + "/tree/"
 	s.do(s.p.syncUp(local, prefix))
 	s.do(s.p.syncDown(back, prefix))
