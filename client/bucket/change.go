@@ -144,17 +144,25 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 			return nil
 		}
 		var weight int64
+		var sum tally
 		for i, item := range res.Items[1 : 1+n] {
-			if item.Found && window > 0 {
-				weight += b.keep(op, keys[batch[i]], &stored{entry: entries[i], body: res.Items[1+n+i].Data}, b.svc.o.Now(), window)
+			if !item.Found {
+				continue
 			}
-			if item.Found {
-				op.OmapRm(omapKey(kindEntry, keys[batch[i]])).OmapRm(omapKey(kindBody, keys[batch[i]]))
+			var one tally
+			one.entry(entries[i], true, -1)
+			if window > 0 {
+				weight += b.keep(op, keys[batch[i]], &stored{entry: entries[i], body: res.Items[1+n+i].Data}, b.svc.o.Now(), window, &one)
 			}
+			if p.counts(keys[batch[i]]) {
+				sum.add(&one, 1)
+			}
+			op.OmapRm(omapKey(kindEntry, keys[batch[i]])).OmapRm(omapKey(kindBody, keys[batch[i]]))
 		}
 		if len(writes.Data) > 0 {
 			op.OmapSet(outboxKey(b.svc.o.Now().Add(b.svc.o.Grace), newID()), encode(writes))
 		}
+		sum.into(op, p)
 		if _, err := b.svc.meta.Do(ctx, p.object, op); err != nil {
 			return guardErr(err)
 		}

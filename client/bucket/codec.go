@@ -22,6 +22,9 @@ const Format = 1
 // must not touch the bucket: he would lose them in a split, and remove what should be kept.
 const FormatKeeps = 2
 
+// FormatCounts is the format of the range of a partition that counts what it holds. Who does not know that would make its counts wrong.
+const FormatCounts = 2
+
 // Limits of the namespace.
 const (
 	MaxKeyBytes     = 1024
@@ -59,6 +62,8 @@ const (
 	kindChild       = 'c' // root: start -> Child
 	kindPart        = 'p' // upload: number -> Part
 	kindAttempt     = 'a' // upload: id -> Attempt
+
+	kindCounts = 'q' // counters of what the partition holds
 
 	kindKept     = 'x' // key 00 name -> Kept, an object that was deleted and can be brought back
 	kindKeptBody = 'y' // key 00 name -> its inline body or Manifest

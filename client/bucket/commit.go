@@ -28,6 +28,7 @@ type change struct {
 	body  []byte // value of the body key; nil: none
 	// writes, if set, adds further writes.
 	writes func(op *client.Op)
+	sum    tally // of these
 	// same says that the entry put has the body of the old one.
 	same bool // only in a bucket that keeps no versions
 
@@ -52,6 +53,7 @@ type step struct {
 	races int // the conditions from index 1 on that others may break by being faster
 	box   bucketpb.Outbox
 	kept  int64 // bytes that the index grows by
+	sum   tally // what the partition's counts change by
 
 	window time.Duration // what is discarded is kept for so long, and can be brought back
 	keeps  []*stored     // this, then
@@ -78,6 +80,7 @@ func (x *step) expect(s *stored) {
 func (x *step) put(e *bucketpb.Entry, body []byte) {
 	raw := encode(e)
 	x.kept += int64(len(x.key) + len(raw) + len(body))
+	x.sum.entry(e, true, 1)
 	if e.Marker {
 		x.op.OmapSet(omapKey(kindMarker, x.key), raw)
 		return
@@ -93,6 +96,7 @@ func (x *step) clear(tip *stored, by *bucketpb.Entry, body []byte) {
 	if tip == nil {
 		return
 	}
+	x.sum.entry(tip.entry, true, -1)
 	if by == nil || by.Marker != tip.entry.Marker {
 		x.op.OmapRm(tip.at)
 	}
@@ -106,6 +110,7 @@ func (x *step) retire(tip *stored) {
 	e := cloneEntry(tip.entry)
 	e.Noncurrent, e.NullBelow, e.NullSeq = x.now.UnixNano(), false, 0
 	raw := encode(e)
+	x.sum.entry(e, false, 1)
 	x.op.OmapSet(versionKey(kindVersion, x.key, e.Seq), raw)
 	x.kept += int64(len(x.key) + 17 + len(raw))
 	if hasBody(e) {
@@ -140,7 +145,10 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 		x.op.OmapSet(outboxKey(x.now.Add(x.b.svc.o.Grace), newID()), encode(&x.box))
 	}
 	for _, s := range x.keeps {
-		x.kept += x.b.keep(x.op, x.key, s, x.now, x.window)
+		x.kept += x.b.keep(x.op, x.key, s, x.now, x.window, &x.sum)
+	}
+	if p.counts(x.key) {
+		x.sum.into(x.op, p)
 	}
 	_, err := x.b.svc.meta.Do(ctx, p.object, x.op)
 	if err == nil {
@@ -213,6 +221,7 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if c.writes != nil {
 			c.writes(x.op)
 		}
+		x.sum.add(&c.sum, 1)
 		if err := x.do(ctx, v, p, c.lost); err != nil {
 			c.known = false
 			return err
@@ -300,7 +309,9 @@ func (x *step) succeed(c *change, e *bucketpb.Entry, null *stored, mode Versioni
 			return err
 		}
 	}
-	if !c.same {
+	if c.same {
+		x.sum.entry(tip.entry, true, -1)
+	} else {
 		x.clear(tip, e, c.body)
 	}
 	if e != nil {
@@ -312,6 +323,7 @@ func (x *step) succeed(c *change, e *bucketpb.Entry, null *stored, mode Versioni
 // drop removes a noncurrent version, which the step must expect: its attributes may have been changed
 // since it was read, to a lock.
 func (x *step) drop(s *stored) {
+	x.sum.entry(s.entry, false, -1)
 	x.op.OmapRm(s.at)
 	if hasBody(s.entry) {
 		x.op.OmapRm(versionKey(kindVersionBody, x.key, s.entry.Seq))

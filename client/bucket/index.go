@@ -49,12 +49,24 @@ func (p *partition) end() string   { return string(p.End) }
 
 // with returns the range changed by f, ready to be stored.
 func (p *partition) with(f func(r *bucketpb.Range)) []byte {
-	r := &bucketpb.Range{Start: p.Start, End: p.End, Next: p.Next, Closing: p.Closing}
+	r := &bucketpb.Range{Start: p.Start, End: p.End, Next: p.Next, Closing: p.Closing, Counted: p.Counted}
+	if a := p.Allotment; a != nil {
+		r.Allotment = &bucketpb.Allotment{Generation: a.Generation, Objects: a.Objects, Bytes: a.Bytes}
+	}
 	if s := p.Split; s != nil {
 		r.Split = &bucketpb.Split{To: s.To, At: s.At, Linked: s.Linked, Moving: s.Moving, MovingEnd: s.MovingEnd}
 	}
 	f(r)
-	return encode(r)
+	return encodeRange(r)
+}
+
+// encodeRange keeps processes that do not count away from a partition that does.
+func encodeRange(r *bucketpb.Range) []byte {
+	raw := encode(r)
+	if len(r.Counted) > 0 || r.Allotment != nil {
+		raw[0] = FormatCounts
+	}
+	return raw
 }
 
 // guardErr turns the failed guard of an operation on a partition into errStale.
@@ -184,7 +196,7 @@ func (b *Bucket) readPartition(ctx context.Context, bid id, n uint64) (*partitio
 		return nil, err
 	}
 	p.raw = res.Items[0].Data
-	if err := decode(p.raw, p.Range); err != nil {
+	if err := decodeUpTo(FormatCounts, p.raw, p.Range); err != nil {
 		return nil, fmt.Errorf("index partition %s: %w", p.object, err)
 	}
 	return p, nil

@@ -264,6 +264,7 @@ func (f *fixture) checkIndex() {
 			f.t.Fatalf("partition %s: %v, want it to begin at %q and to be at rest", p.object, p.Range, at)
 		}
 		at = p.end()
+		f.checkCounts(p)
 		for _, kind := range movedKinds {
 			res, err := f.meta.Do(f.t.Context(), p.object, new(client.Op).OmapList(string(kind), prefixEnd(string(kind)), 0))
 			if err != nil {

@@ -54,7 +54,11 @@ func (b *Bucket) CreateUpload(ctx context.Context, key string, in UploadInput) (
 	})
 	// The index first: after a crash the upload is listed and can be aborted.
 	err = b.onKey(ctx, key, true, func(v *view, p *partition) error {
-		_, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapSet(uploadKey(key, x), raw))
+		op := p.guard().OmapSet(uploadKey(key, x), raw)
+		if p.counts(key) {
+			(&tally{cUploads: 1}).into(op, p)
+		}
+		_, err := b.svc.meta.Do(ctx, p.object, op)
 		if err == nil {
 			b.grown(v, p, int64(len(key)+len(raw)))
 		}
@@ -407,6 +411,7 @@ func (b *Bucket) commitUpload(ctx context.Context, key string, u *upload, e *buc
 	c.writes = func(op *client.Op) {
 		op.OmapRm(uploadKey(key, u.id)).OmapSet(outboxKey(b.svc.o.Now(), newID()), encode(box))
 	}
+	c.sum[cUploads]--
 	c.committed = func(p *partition) { object = p.object }
 	if err := b.commit(ctx, c); err != nil {
 		return nil, err
@@ -429,9 +434,13 @@ func (b *Bucket) Abort(ctx context.Context, key, uploadID string) error {
 		if !res.Items[1].Found {
 			return ErrNoSuchUpload
 		}
-		_, err = b.svc.meta.Do(ctx, p.object, p.guard().CmpOmap(uploadKey(key, x), res.Items[1].Data).
+		op := p.guard().CmpOmap(uploadKey(key, x), res.Items[1].Data).
 			OmapRm(uploadKey(key, x)).
-			OmapSet(outboxKey(b.svc.o.Now(), newID()), encode(&bucketpb.Outbox{Upload: x[:]})))
+			OmapSet(outboxKey(b.svc.o.Now(), newID()), encode(&bucketpb.Outbox{Upload: x[:]}))
+		if p.counts(key) {
+			(&tally{cUploads: -1}).into(op, p)
+		}
+		_, err = b.svc.meta.Do(ctx, p.object, op)
 		if i, conflict, _ := failed(err); conflict && i == 1 {
 			return ErrNoSuchUpload
 		}

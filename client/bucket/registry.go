@@ -254,7 +254,7 @@ func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucke
 	}
 	x := id(fresh.Id)
 	root := new(client.Op).Create(true).OmapSet(omapKey(kindChild, ""), encode(&bucketpb.Child{Id: firstPartition}))
-	part := new(client.Op).Create(true).SetAttr(rangeAttr, encode(&bucketpb.Range{End: []byte(keyEnd)}))
+	part := new(client.Op).Create(true).SetAttr(rangeAttr, newRange())
 	for _, o := range []struct {
 		name string
 		op   *client.Op

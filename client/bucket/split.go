@@ -130,6 +130,14 @@ func (b *Bucket) maybeSplit(ctx context.Context, n uint64) error {
 		return err
 	}
 	if p.Split == nil {
+		if !p.whole() { // it is split as a whole or not counted at all
+			if err := b.count(ctx, n); err != nil {
+				return ignoreRetryable(err)
+			}
+			if p, err = b.readPartition(ctx, x, n); err != nil || p.Split != nil || !p.whole() {
+				return ignoreRetryable(err)
+			}
+		}
 		all, entries, bytes, err := b.weigh(ctx, p, p.start(), p.end())
 		if err != nil && !retryable(err) || err == nil && entries <= b.svc.o.SplitEntries && bytes <= b.svc.o.SplitBytes {
 			return err
@@ -228,7 +236,14 @@ func (b *Bucket) setRange(ctx context.Context, p *partition, op *client.Op, f fu
 }
 
 func (b *Bucket) linkSplit(ctx context.Context, x id, p *partition) error {
-	q := encode(&bucketpb.Range{Start: p.End, End: p.End, Next: p.Next})
+	fresh := &bucketpb.Range{Start: p.End, End: p.End, Next: p.Next}
+	if p.whole() {
+		fresh.Counted = []byte(keyEnd)
+	}
+	if a := p.Allotment; a != nil { // its share comes with what is moved
+		fresh.Allotment = &bucketpb.Allotment{Generation: a.Generation}
+	}
+	q := encodeRange(fresh)
 	_, err := b.svc.meta.Do(ctx, partObject(x, p.Split.To), new(client.Op).Create(true).SetAttr(rangeAttr, q))
 	if err != nil && !errors.Is(err, client.ErrExists) { // a helper may have made it
 		return err
@@ -279,9 +294,15 @@ func (b *Bucket) moveBatch(ctx context.Context, x id, p *partition) error {
 	if len(q.Closing) > 0 {
 		return &closingError{q}
 	}
+	var sum tally
+	if p.whole() {
+		if sum, err = b.tallyBatch(ctx, p, from, end); err != nil {
+			return err
+		}
+	}
 	switch q.start() {
 	case end: // the batch is not there yet
-		if err := b.copyBatch(ctx, p, q, from, end); err != nil {
+		if err := b.copyBatch(ctx, p, q, from, end, &sum); err != nil {
 			return err
 		}
 	case from: // a helper brought it
@@ -295,7 +316,36 @@ func (b *Bucket) moveBatch(ctx context.Context, x id, p *partition) error {
 	if err := b.dropExpiries(ctx, p, from, end); err != nil {
 		return err
 	}
-	return b.setRange(ctx, p, op, func(r *bucketpb.Range) { r.Split.Moving, r.Split.MovingEnd = false, nil })
+	var out tally
+	out.add(&sum, -1)
+	out.into(op, p)
+	return b.setRange(ctx, p, op, func(r *bucketpb.Range) {
+		r.Split.Moving, r.Split.MovingEnd = false, nil
+		sum.allot(r.Allotment, -1)
+	})
+}
+
+// tallyBatch counts what is in the frozen batch.
+func (b *Bucket) tallyBatch(ctx context.Context, p *partition, from, end string) (t tally, err error) {
+	for _, kind := range countedKinds {
+		at := omapKey(kind, from)
+		for {
+			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 512))
+			if err != nil {
+				return t, guardErr(err)
+			}
+			for _, kv := range res.Items[1].KVs {
+				if err := t.record(kind, kv.Value); err != nil {
+					return t, fmt.Errorf("record %q of %s: %w", kv.Key, p.object, err)
+				}
+				at = kv.Key + "\x00"
+			}
+			if !res.Items[1].More {
+				break
+			}
+		}
+	}
+	return t, nil
 }
 
 // dropExpiries removes the expiries of what is kept in the frozen batch. They lie in the order of time; the new partition has its own.
@@ -328,7 +378,7 @@ func (b *Bucket) dropExpiries(ctx context.Context, p *partition, from, end strin
 
 // copyBatch copies records that are frozen in p to q, and then makes q answer for
 // them. Until then q does not show them, and a helper may write the same again.
-func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end string) error {
+func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end string, sum *tally) error {
 	op, held, records := q.guard(), int64(0), 0
 	for _, kind := range movedKinds {
 		at := omapKey(kind, from)
@@ -361,7 +411,11 @@ func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end strin
 			}
 		}
 	}
-	return b.setRange(ctx, q, op, func(r *bucketpb.Range) { r.Start = []byte(from) })
+	sum.unbounded(op) // nothing is refused that was there before
+	return b.setRange(ctx, q, op, func(r *bucketpb.Range) {
+		r.Start = []byte(from)
+		sum.allot(r.Allotment, 1)
+	})
 }
 
 // endSplit tells the root and forgets the split.

@@ -92,6 +92,11 @@ func (b *Bucket) sweep(ctx context.Context, st *SweepStats) error {
 				return err
 			}
 		}
+		if !p.whole() { // made before there were counts
+			if err := b.count(ctx, p.n); err != nil && !retryable(err) && !errors.Is(err, ErrBusy) {
+				return err
+			}
+		}
 		if len(p.Closing) > 0 {
 			if err := b.heal(ctx, p); err != nil && !retryable(err) {
 				return err

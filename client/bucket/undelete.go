@@ -152,9 +152,10 @@ func (k *kept) remove(op *client.Op) {
 }
 
 // keep has the operation that ends s, read with the value of its body key, keep it. It returns what the index grows by.
-func (b *Bucket) keep(op *client.Op, key string, s *stored, now time.Time, window time.Duration) (bytes int64) {
+func (b *Bucket) keep(op *client.Op, key string, s *stored, now time.Time, window time.Duration, sum *tally) (bytes int64) {
 	k := &bucketpb.Kept{Entry: s.entry, Deleted: now.UnixNano(), Expires: now.Add(window).UnixNano()}
 	name, raw := keptName(k.Deleted, s.entry.Id), encode(k)
+	sum.kept(k, 1)
 	op.OmapSet(keptKey(kindKept, key, name), raw).OmapSet(expiryKey(k, key, name), []byte{Format})
 	bytes = int64(2*len(key) + len(raw))
 	if hasBody(s.entry) {
@@ -283,6 +284,7 @@ func (b *Bucket) undelete(ctx context.Context, key, name string, force bool) (*O
 			entry:  func(*stored) (*bucketpb.Entry, error) { return cloneEntry(e), nil },
 			writes: k.remove,
 		}
+		c.sum.kept(k.Kept, -1)
 		err = b.commit(ctx, c)
 		switch {
 		case err == nil:
@@ -458,8 +460,12 @@ func (b *Bucket) erase(ctx context.Context, p *partition, due []expiring) (erase
 		box.Data, last, found = append(box.Data, refs...), max(last, k.Deleted), append(found, k)
 		gone = append(gone, d.expiry)
 	}
+	var sum tally
 	for _, k := range found {
 		k.remove(op)
+		if p.counts(k.key) {
+			sum.kept(k.Kept, -1)
+		}
 	}
 	for _, expiry := range gone {
 		op.OmapRm(expiry)
@@ -473,6 +479,7 @@ func (b *Bucket) erase(ctx context.Context, p *partition, due []expiring) (erase
 	if len(box.Data) > 0 {
 		op.OmapSet(outboxKey(when, newID()), encode(box))
 	}
+	sum.into(op, p)
 	if _, err := b.svc.meta.Do(ctx, p.object, op); err != nil {
 		if i, conflict, _ := failed(err); conflict && i > 0 {
 			return 0, 0, errRaced // one was brought back

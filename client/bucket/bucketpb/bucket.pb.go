@@ -238,6 +238,7 @@ type Bucket struct {
 	Settings      []*Pair                `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty"` // its own ones, sorted by name; what is not there is as the pool says
 	Versioning    Versioning             `protobuf:"varint,20,opt,name=versioning,proto3,enum=cairn.bucket.Versioning" json:"versioning,omitempty"`
 	ObjectLock    bool                   `protobuf:"varint,21,opt,name=object_lock,json=objectLock,proto3" json:"object_lock,omitempty"` // versions may be locked; never taken back
+	Quota         *Quota                 `protobuf:"bytes,24,opt,name=quota,proto3" json:"quota,omitempty"`                              // none: no limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,23 +350,223 @@ func (x *Bucket) GetObjectLock() bool {
 	return false
 }
 
+func (x *Bucket) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
+// Quota bounds what a bucket, or all buckets of a user, may hold. 0 is no bound.
+type Quota struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       int64                  `protobuf:"varint,1,opt,name=objects,proto3" json:"objects,omitempty"`                            // versions included, delete markers not
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`                                // of these
+	WarnObjects   int64                  `protobuf:"varint,3,opt,name=warn_objects,json=warnObjects,proto3" json:"warn_objects,omitempty"` // from here on it is told
+	WarnBytes     int64                  `protobuf:"varint,4,opt,name=warn_bytes,json=warnBytes,proto3" json:"warn_bytes,omitempty"`
+	Revision      []byte                 `protobuf:"bytes,5,opt,name=revision,proto3" json:"revision,omitempty"` // random; new with each change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_bucket_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Quota) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *Quota) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Quota) GetWarnObjects() int64 {
+	if x != nil {
+		return x.WarnObjects
+	}
+	return 0
+}
+
+func (x *Quota) GetWarnBytes() int64 {
+	if x != nil {
+		return x.WarnBytes
+	}
+	return 0
+}
+
+func (x *Quota) GetRevision() []byte {
+	if x != nil {
+		return x.Revision
+	}
+	return nil
+}
+
+// Shares is how far the quota of a bucket is shared out among its partitions.
+type Shares struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // of the newest sharing out, begun
+	Revision      []byte                 `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`      // of the quota that was shared out to the end; empty: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shares) Reset() {
+	*x = Shares{}
+	mi := &file_bucket_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shares) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shares) ProtoMessage() {}
+
+func (x *Shares) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shares.ProtoReflect.Descriptor instead.
+func (*Shares) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Shares) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Shares) GetRevision() []byte {
+	if x != nil {
+		return x.Revision
+	}
+	return nil
+}
+
+// Allotment is a partition's share of its bucket's quota.
+type Allotment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // of the sharing out that it is of
+	Objects       int64                  `protobuf:"varint,2,opt,name=objects,proto3" json:"objects,omitempty"`       // what the partition's counts may be
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allotment) Reset() {
+	*x = Allotment{}
+	mi := &file_bucket_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allotment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allotment) ProtoMessage() {}
+
+func (x *Allotment) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allotment.ProtoReflect.Descriptor instead.
+func (*Allotment) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Allotment) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Allotment) GetObjects() int64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *Allotment) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // Range is the attribute of a partition: which keys it holds, and what is being
 // done to it. Every operation on the partition compares it byte for byte. Keys
 // are UTF-8, so the byte ff stands for the end of all keys.
 type Range struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Start         []byte                 `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`     // first key
-	End           []byte                 `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`         // first key no longer here
-	Next          uint64                 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`      // partition that goes on at end; 0: none
-	Closing       []byte                 `protobuf:"bytes,4,opt,name=closing,proto3" json:"closing,omitempty"` // token of the deletion that closed it for writes
-	Split         *Split                 `protobuf:"bytes,5,opt,name=split,proto3" json:"split,omitempty"`     // a split under way
+	Start         []byte                 `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`         // first key
+	End           []byte                 `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`             // first key no longer here
+	Next          uint64                 `protobuf:"varint,3,opt,name=next,proto3" json:"next,omitempty"`          // partition that goes on at end; 0: none
+	Closing       []byte                 `protobuf:"bytes,4,opt,name=closing,proto3" json:"closing,omitempty"`     // token of the deletion that closed it for writes
+	Split         *Split                 `protobuf:"bytes,5,opt,name=split,proto3" json:"split,omitempty"`         // a split under way
+	Counted       []byte                 `protobuf:"bytes,6,opt,name=counted,proto3" json:"counted,omitempty"`     // records of keys below this are in the partition's counts
+	Allotment     *Allotment             `protobuf:"bytes,7,opt,name=allotment,proto3" json:"allotment,omitempty"` // none: no quota
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_bucket_proto_msgTypes[1]
+	mi := &file_bucket_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +578,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[1]
+	mi := &file_bucket_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +591,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{1}
+	return file_bucket_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Range) GetStart() []byte {
@@ -428,6 +629,20 @@ func (x *Range) GetSplit() *Split {
 	return nil
 }
 
+func (x *Range) GetCounted() []byte {
+	if x != nil {
+		return x.Counted
+	}
+	return nil
+}
+
+func (x *Range) GetAllotment() *Allotment {
+	if x != nil {
+		return x.Allotment
+	}
+	return nil
+}
+
 // Split moves the keys from `at` on to the new partition `to`, batch by batch
 // from the top. While moving is set, the keys from Range.end up to moving_end
 // are on their way and neither partition takes writes for them.
@@ -444,7 +659,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_bucket_proto_msgTypes[2]
+	mi := &file_bucket_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +671,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[2]
+	mi := &file_bucket_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +684,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{2}
+	return file_bucket_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Split) GetTo() uint64 {
@@ -517,7 +732,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_bucket_proto_msgTypes[3]
+	mi := &file_bucket_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +744,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[3]
+	mi := &file_bucket_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +757,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{3}
+	return file_bucket_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Child) GetId() uint64 {
@@ -562,7 +777,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_bucket_proto_msgTypes[4]
+	mi := &file_bucket_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +789,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[4]
+	mi := &file_bucket_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +802,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{4}
+	return file_bucket_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Pair) GetName() string {
@@ -615,7 +830,7 @@ type Checksum struct {
 
 func (x *Checksum) Reset() {
 	*x = Checksum{}
-	mi := &file_bucket_proto_msgTypes[5]
+	mi := &file_bucket_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +842,7 @@ func (x *Checksum) String() string {
 func (*Checksum) ProtoMessage() {}
 
 func (x *Checksum) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[5]
+	mi := &file_bucket_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +855,7 @@ func (x *Checksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
 func (*Checksum) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{5}
+	return file_bucket_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Checksum) GetAlgorithm() string {
@@ -680,7 +895,7 @@ type Headers struct {
 
 func (x *Headers) Reset() {
 	*x = Headers{}
-	mi := &file_bucket_proto_msgTypes[6]
+	mi := &file_bucket_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +907,7 @@ func (x *Headers) String() string {
 func (*Headers) ProtoMessage() {}
 
 func (x *Headers) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[6]
+	mi := &file_bucket_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +920,7 @@ func (x *Headers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Headers.ProtoReflect.Descriptor instead.
 func (*Headers) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{6}
+	return file_bucket_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Headers) GetContentType() string {
@@ -775,7 +990,7 @@ type Attrs struct {
 
 func (x *Attrs) Reset() {
 	*x = Attrs{}
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +1002,7 @@ func (x *Attrs) String() string {
 func (*Attrs) ProtoMessage() {}
 
 func (x *Attrs) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +1015,7 @@ func (x *Attrs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attrs.ProtoReflect.Descriptor instead.
 func (*Attrs) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{7}
+	return file_bucket_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attrs) GetOwner() string {
@@ -895,7 +1110,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1122,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1135,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{8}
+	return file_bucket_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Entry) GetId() []byte {
@@ -1075,7 +1290,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1302,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1315,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{9}
+	return file_bucket_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Stream) GetNumber() uint32 {
@@ -1136,7 +1351,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1363,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1376,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{10}
+	return file_bucket_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Kept) GetEntry() *Entry {
@@ -1195,7 +1410,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1422,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1435,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{11}
+	return file_bucket_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Manifest) GetParts() []*PartRef {
@@ -1246,7 +1461,7 @@ type PartRef struct {
 
 func (x *PartRef) Reset() {
 	*x = PartRef{}
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1473,7 @@ func (x *PartRef) String() string {
 func (*PartRef) ProtoMessage() {}
 
 func (x *PartRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1486,7 @@ func (x *PartRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartRef.ProtoReflect.Descriptor instead.
 func (*PartRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{12}
+	return file_bucket_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PartRef) GetNumber() uint32 {
@@ -1342,7 +1557,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1569,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1582,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{13}
+	return file_bucket_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Intent) GetId() []byte {
@@ -1409,7 +1624,7 @@ type Upload struct {
 
 func (x *Upload) Reset() {
 	*x = Upload{}
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1636,7 @@ func (x *Upload) String() string {
 func (*Upload) ProtoMessage() {}
 
 func (x *Upload) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1649,7 @@ func (x *Upload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upload.ProtoReflect.Descriptor instead.
 func (*Upload) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{14}
+	return file_bucket_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Upload) GetId() []byte {
@@ -1513,7 +1728,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1740,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1753,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{15}
+	return file_bucket_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1621,7 +1836,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1848,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1861,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{16}
+	return file_bucket_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Attempt) GetCount() uint32 {
@@ -1675,7 +1890,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1902,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1915,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{17}
+	return file_bucket_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Outbox) GetData() []*DataRef {
@@ -1734,7 +1949,7 @@ type DataRef struct {
 
 func (x *DataRef) Reset() {
 	*x = DataRef{}
-	mi := &file_bucket_proto_msgTypes[18]
+	mi := &file_bucket_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1961,7 @@ func (x *DataRef) String() string {
 func (*DataRef) ProtoMessage() {}
 
 func (x *DataRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[18]
+	mi := &file_bucket_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1974,7 @@ func (x *DataRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRef.ProtoReflect.Descriptor instead.
 func (*DataRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{18}
+	return file_bucket_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DataRef) GetId() []byte {
@@ -1780,7 +1995,7 @@ var File_bucket_proto protoreflect.FileDescriptor
 
 const file_bucket_proto_rawDesc = "" +
 	"\n" +
-	"\fbucket.proto\x12\fcairn.bucket\"\xdc\x02\n" +
+	"\fbucket.proto\x12\fcairn.bucket\"\x87\x03\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -1795,13 +2010,34 @@ const file_bucket_proto_rawDesc = "" +
 	"versioning\x18\x14 \x01(\x0e2\x18.cairn.bucket.VersioningR\n" +
 	"versioning\x12\x1f\n" +
 	"\vobject_lock\x18\x15 \x01(\bR\n" +
-	"objectLock\"\x88\x01\n" +
+	"objectLock\x12)\n" +
+	"\x05quota\x18\x18 \x01(\v2\x13.cairn.bucket.QuotaR\x05quota\"\x95\x01\n" +
+	"\x05Quota\x12\x18\n" +
+	"\aobjects\x18\x01 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12!\n" +
+	"\fwarn_objects\x18\x03 \x01(\x03R\vwarnObjects\x12\x1d\n" +
+	"\n" +
+	"warn_bytes\x18\x04 \x01(\x03R\twarnBytes\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\fR\brevision\"D\n" +
+	"\x06Shares\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\fR\brevision\"[\n" +
+	"\tAllotment\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x18\n" +
+	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xd9\x01\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\fR\x03end\x12\x12\n" +
 	"\x04next\x18\x03 \x01(\x04R\x04next\x12\x18\n" +
 	"\aclosing\x18\x04 \x01(\fR\aclosing\x12)\n" +
-	"\x05split\x18\x05 \x01(\v2\x13.cairn.bucket.SplitR\x05split\"v\n" +
+	"\x05split\x18\x05 \x01(\v2\x13.cairn.bucket.SplitR\x05split\x12\x18\n" +
+	"\acounted\x18\x06 \x01(\fR\acounted\x125\n" +
+	"\tallotment\x18\a \x01(\v2\x17.cairn.bucket.AllotmentR\tallotment\"v\n" +
 	"\x05Split\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\x04R\x02to\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\fR\x02at\x12\x16\n" +
@@ -1958,56 +2194,61 @@ func file_bucket_proto_rawDescGZIP() []byte {
 }
 
 var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_bucket_proto_goTypes = []any{
-	(BucketState)(0), // 0: cairn.bucket.BucketState
-	(Versioning)(0),  // 1: cairn.bucket.Versioning
-	(Layout)(0),      // 2: cairn.bucket.Layout
-	(LockMode)(0),    // 3: cairn.bucket.LockMode
-	(*Bucket)(nil),   // 4: cairn.bucket.Bucket
-	(*Range)(nil),    // 5: cairn.bucket.Range
-	(*Split)(nil),    // 6: cairn.bucket.Split
-	(*Child)(nil),    // 7: cairn.bucket.Child
-	(*Pair)(nil),     // 8: cairn.bucket.Pair
-	(*Checksum)(nil), // 9: cairn.bucket.Checksum
-	(*Headers)(nil),  // 10: cairn.bucket.Headers
-	(*Attrs)(nil),    // 11: cairn.bucket.Attrs
-	(*Entry)(nil),    // 12: cairn.bucket.Entry
-	(*Stream)(nil),   // 13: cairn.bucket.Stream
-	(*Kept)(nil),     // 14: cairn.bucket.Kept
-	(*Manifest)(nil), // 15: cairn.bucket.Manifest
-	(*PartRef)(nil),  // 16: cairn.bucket.PartRef
-	(*Intent)(nil),   // 17: cairn.bucket.Intent
-	(*Upload)(nil),   // 18: cairn.bucket.Upload
-	(*Part)(nil),     // 19: cairn.bucket.Part
-	(*Attempt)(nil),  // 20: cairn.bucket.Attempt
-	(*Outbox)(nil),   // 21: cairn.bucket.Outbox
-	(*DataRef)(nil),  // 22: cairn.bucket.DataRef
+	(BucketState)(0),  // 0: cairn.bucket.BucketState
+	(Versioning)(0),   // 1: cairn.bucket.Versioning
+	(Layout)(0),       // 2: cairn.bucket.Layout
+	(LockMode)(0),     // 3: cairn.bucket.LockMode
+	(*Bucket)(nil),    // 4: cairn.bucket.Bucket
+	(*Quota)(nil),     // 5: cairn.bucket.Quota
+	(*Shares)(nil),    // 6: cairn.bucket.Shares
+	(*Allotment)(nil), // 7: cairn.bucket.Allotment
+	(*Range)(nil),     // 8: cairn.bucket.Range
+	(*Split)(nil),     // 9: cairn.bucket.Split
+	(*Child)(nil),     // 10: cairn.bucket.Child
+	(*Pair)(nil),      // 11: cairn.bucket.Pair
+	(*Checksum)(nil),  // 12: cairn.bucket.Checksum
+	(*Headers)(nil),   // 13: cairn.bucket.Headers
+	(*Attrs)(nil),     // 14: cairn.bucket.Attrs
+	(*Entry)(nil),     // 15: cairn.bucket.Entry
+	(*Stream)(nil),    // 16: cairn.bucket.Stream
+	(*Kept)(nil),      // 17: cairn.bucket.Kept
+	(*Manifest)(nil),  // 18: cairn.bucket.Manifest
+	(*PartRef)(nil),   // 19: cairn.bucket.PartRef
+	(*Intent)(nil),    // 20: cairn.bucket.Intent
+	(*Upload)(nil),    // 21: cairn.bucket.Upload
+	(*Part)(nil),      // 22: cairn.bucket.Part
+	(*Attempt)(nil),   // 23: cairn.bucket.Attempt
+	(*Outbox)(nil),    // 24: cairn.bucket.Outbox
+	(*DataRef)(nil),   // 25: cairn.bucket.DataRef
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
-	8,  // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
+	11, // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
 	1,  // 2: cairn.bucket.Bucket.versioning:type_name -> cairn.bucket.Versioning
-	6,  // 3: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
-	8,  // 4: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
-	8,  // 5: cairn.bucket.Attrs.tags:type_name -> cairn.bucket.Pair
-	3,  // 6: cairn.bucket.Attrs.lock_mode:type_name -> cairn.bucket.LockMode
-	2,  // 7: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
-	10, // 8: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
-	9,  // 9: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
-	11, // 10: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
-	13, // 11: cairn.bucket.Entry.streams:type_name -> cairn.bucket.Stream
-	12, // 12: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
-	16, // 13: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	10, // 14: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	11, // 15: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
-	9,  // 16: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	22, // 17: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	5,  // 3: cairn.bucket.Bucket.quota:type_name -> cairn.bucket.Quota
+	9,  // 4: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
+	7,  // 5: cairn.bucket.Range.allotment:type_name -> cairn.bucket.Allotment
+	11, // 6: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
+	11, // 7: cairn.bucket.Attrs.tags:type_name -> cairn.bucket.Pair
+	3,  // 8: cairn.bucket.Attrs.lock_mode:type_name -> cairn.bucket.LockMode
+	2,  // 9: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
+	13, // 10: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
+	12, // 11: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
+	14, // 12: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
+	16, // 13: cairn.bucket.Entry.streams:type_name -> cairn.bucket.Stream
+	15, // 14: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
+	19, // 15: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	13, // 16: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	14, // 17: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
+	12, // 18: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	25, // 19: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }
@@ -2021,7 +2262,7 @@ func file_bucket_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bucket_proto_rawDesc), len(file_bucket_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
