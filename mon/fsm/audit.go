@@ -89,9 +89,9 @@ func describe(body Body) string {
 		}
 		return fmt.Sprintf("config set %s %s", b.Key, b.Value)
 	case *UserCreate:
-		return fmt.Sprintf("user create %s (%d keys)", b.User.Name, len(b.User.Keys))
+		return fmt.Sprintf("user create %s (%d keys)", path(b.User.Account, b.User.Name), len(b.User.Keys))
 	case *UserRemove:
-		return "user rm " + b.Name
+		return "user rm " + path(b.Account, b.Name)
 	case *MonJoin:
 		return "mon add " + b.Mon.Name
 	case *MonLeave:

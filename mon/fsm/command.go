@@ -14,7 +14,7 @@ import (
 // CommandVersion is the newest version of the command encoding this package
 // writes and understands. It is raised when a body gains a field or a kind
 // changes its meaning.
-const CommandVersion = 4
+const CommandVersion = 5
 
 // MaxCommandBytes bounds an encoded command.
 const MaxCommandBytes = 1 << 20
@@ -104,7 +104,7 @@ func newBody(kind string) Body {
 	case "service-remove":
 		return &ServiceRemove{}
 	}
-	return nil
+	return newIdentityBody(kind)
 }
 
 // Encode returns the command's bytes for the log.

@@ -110,7 +110,7 @@ func TestAudit(t *testing.T) {
 	}
 	const who = "10.1.2.3 (token)"
 	r.by(who, &PoolCreate{Name: "p", Size: 9})
-	r.by(who, &UserCreate{User: User{Name: "ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}}})
+	r.by(who, &UserCreate{User: User{Name: "ann", Keys: []AccessKey{{AccessKey: "AKIDEXAMPLE", SecretKey: "not-a-real-secret"}}}})
 	r.by(strings.Repeat("é", 300), &FlagSet{Flags: placement.FlagNoOut | placement.FlagNoScrub, On: true})
 	r.by(who, &PoolRemove{Name: strings.Repeat("é", 500)})
 	r.by(who, &PGForce{PG: PGID{Pool: 1, Shard: 31}, OSD: 2, AcceptLoss: true})

@@ -425,7 +425,7 @@ func TestFlagsServicesConfig(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	r := newRig(t)
-	u := User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AK1", "secretsecret"}}}
+	u := User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{AccessKey: "AK1", SecretKey: "secretsecret"}}}
 	r.same(&UserCreate{User: u})
 	if got := r.s.UserByKey("AK1"); got == nil || got.Name != "ann" {
 		t.Fatalf("by key: %+v", got)
@@ -435,9 +435,9 @@ func TestUsers(t *testing.T) {
 	r.no(wirepb.Code_EXISTS, "belongs to user \"ann\"", &UserCreate{User: u})
 	u.Keys = nil
 	r.no(wirepb.Code_INVALID, "0 access keys", &UserCreate{User: u})
-	u.Keys = []AccessKey{{"AK2", "short"}}
+	u.Keys = []AccessKey{{AccessKey: "AK2", SecretKey: "short"}}
 	r.no(wirepb.Code_INVALID, "secret", &UserCreate{User: u})
-	u.Keys = []AccessKey{{"AK2", "secretsecret"}, {"AK2", "secretsecret"}}
+	u.Keys = []AccessKey{{AccessKey: "AK2", SecretKey: "secretsecret"}, {AccessKey: "AK2", SecretKey: "secretsecret"}}
 	r.no(wirepb.Code_INVALID, "twice", &UserCreate{User: u})
 	r.no(wirepb.Code_NOT_FOUND, "bob", &UserRemove{Name: "bob"})
 	r.same(&UserRemove{Name: "ann"})

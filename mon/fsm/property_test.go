@@ -322,7 +322,7 @@ func golden(t *testing.T) *rig {
 	r.register(4)
 	r.ok(&OSDRemove{ID: 4})
 	r.ok(&MonJoin{Mon: Mon{Name: "b", Addr: "n:1", RaftAddr: "n:2", AdminAddr: "n:3"}, Ready: true})
-	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{"AKIDEXAMPLE", "not-a-real-secret"}}, Suspended: true}})
+	r.ok(&UserCreate{User: User{Name: "ann", DisplayName: "Ann", Keys: []AccessKey{{AccessKey: "AKIDEXAMPLE", SecretKey: "not-a-real-secret"}}, Suspended: true}})
 	r.ok(&PoolSet{Name: "data", Key: "pg_num", Value: "16"})
 	c = r.change(0)
 	c.Created = true
@@ -330,6 +330,9 @@ func golden(t *testing.T) *rig {
 	r.ok(&PoolSplit{Pool: 1, From: 8, To: 9})
 	r.ok(&PoolCreate{Name: "packed", Size: 2, PGNum: 1, Chunks: "replica:2", Dedup: "cluster", Cut: "content", ChunkSize: 64 << 10, Compression: "zstd"})
 	r.ok(&PoolSet{Name: "packed", Key: "dedup", Value: "off"})
+	for _, b := range identities() {
+		r.ok(b)
+	}
 	return r
 }
 
@@ -398,7 +401,7 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"v":1,"k":"flag-set","t":1}`:           ErrMalformed,
 		`{"v":1,"k":"flag-set","t":1,"b":[]}`:    ErrMalformed,
 		`{"v":1,"k":"flag-set","b":{"new":1}}`:   ErrMalformed,
-		`{"v":5,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
+		`{"v":6,"k":"flag-set","t":1,"b":{}}`:    ErrUnknownCommand,
 		`{"v":1,"k":"time-travel","t":1,"b":{}}`: ErrUnknownCommand,
 		`{"v":1,"k":"osd-boot","b":{"store":"x"}}`:                                                    ErrMalformed,
 		`{"v":1,"k":"user-remove","t":1,"b":{"name":"` + strings.Repeat("x", MaxCommandBytes) + `"}}`: ErrMalformed,
@@ -458,7 +461,7 @@ func FuzzRestore(f *testing.F) {
 // TestEarlierVersions applies the commands and restores the snapshot that earlier versions of
 // both formats wrote. They give the same state.
 func TestEarlierVersions(t *testing.T) {
-	for _, v := range []string{"v1", "v2", "v3"} {
+	for _, v := range []string{"v1", "v2", "v3", "v4"} {
 		t.Run(v, func(t *testing.T) { testVersion(t, v) })
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // SnapshotVersion is the version of the snapshot encoding.
-const SnapshotVersion = 2
+const SnapshotVersion = 3
 
 // MaxSnapshotBytes bounds a snapshot that Restore reads.
 const MaxSnapshotBytes = 256 << 20
@@ -39,6 +39,13 @@ type side struct {
 	Audit  []AuditEntry      `json:"audit,omitempty"`
 
 	Removed []RemovedOSD `json:"removed,omitempty"`
+
+	// Since version 3.
+	Groups    []*Group    `json:"groups,omitempty"`
+	Roles     []*Role     `json:"roles,omitempty"`
+	Policies  []*Policy   `json:"policies,omitempty"`
+	Providers []*Provider `json:"providers,omitempty"`
+	TokenKeys []TokenKey  `json:"token_keys,omitempty"`
 }
 
 type osdFacts struct {
@@ -54,7 +61,8 @@ type Snapshot struct {
 
 // Snapshot freezes the state.
 func (s *State) Snapshot() *Snapshot {
-	sd := side{Index: s.index, Users: s.Users(), Audit: s.audit, Removed: s.removed}
+	sd := side{Index: s.index, Users: s.Users(), Audit: s.audit, Removed: s.removed,
+		Groups: of(s.groups, "*"), Roles: of(s.roles, "*"), Policies: of(s.policies, "*"), Providers: of(s.providers, "*"), TokenKeys: s.tokenKeys}
 	for id, f := range s.facts {
 		sd.Facts = append(sd.Facts, osdFacts{OSD: id, Facts: f})
 	}
@@ -117,15 +125,35 @@ func Restore(b []byte) (*State, error) {
 	s := fromMap(m)
 	s.index = sd.Index
 	for _, u := range sd.Users {
-		s.users[u.Name] = u
+		s.users[userKey(u.Account, u.Name)] = u
 	}
+	s.restoreIdentity(&sd)
 	for _, f := range sd.Facts {
 		s.facts[f.OSD] = f.Facts
 	}
 	s.audit = sd.Audit[max(0, len(sd.Audit)-MaxAudit):]
 	s.removed = sd.Removed[max(0, len(sd.Removed)-maxRemoved):]
-	s.keys = keyIndex(s.users)
 	return s, nil
+}
+
+func (s *State) restoreIdentity(sd *side) {
+	s.groups, s.roles = map[string]*Group{}, map[string]*Role{}
+	s.policies, s.providers = map[string]*Policy{}, map[string]*Provider{}
+	for _, g := range sd.Groups {
+		s.groups[entityKey(g.Account, g.Name)] = g
+	}
+	for _, r := range sd.Roles {
+		s.roles[entityKey(r.Account, r.Name)] = r
+	}
+	for _, p := range sd.Policies {
+		s.policies[entityKey(p.Account, p.Name)] = p
+	}
+	for _, p := range sd.Providers {
+		s.providers[p.Account+"/"+p.Host()] = p
+	}
+	s.tokenKeys = sd.TokenKeys[max(0, len(sd.TokenKeys)-MaxTokenKeys):]
+	s.documents = s.countDocuments()
+	s.reindex()
 }
 
 // cutSized splits off a part that its length precedes.

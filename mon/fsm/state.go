@@ -33,27 +33,42 @@ type State struct {
 	m     *placement.Map   // never changed, only replaced
 	table *placement.Table // remembers the targets of m, or of an earlier map
 	index placement.Epoch
-	users map[string]*User // values are never changed, only replaced
-	keys  map[string]string
-	facts map[placement.OSDID]Facts
-	audit []AuditEntry // oldest first, at most MaxAudit
+	users map[string]*User // by userKey; values are never changed, only replaced
+	identity
+	keys   map[string]string // of access keys, ids and addresses: where what they belong to is kept
+	ids    map[string]string
+	emails map[string]string
+	facts  map[placement.OSDID]Facts
+	audit  []AuditEntry // oldest first, at most MaxAudit
 
 	removed []RemovedOSD // oldest first, at most maxRemoved; never changed, only replaced
 }
 
 // User is somebody who may use the gateways. It is not part of the published
-// map, because its keys are secrets.
+// map, because its keys are secrets. One without an Account is an account, and may
+// do everything in it.
 type User struct {
 	Name        string      `json:"name"`
 	DisplayName string      `json:"display_name,omitempty"`
 	Keys        []AccessKey `json:"keys,omitempty"`
 	Suspended   bool        `json:"suspended,omitempty"`
+	Email       string      `json:"email,omitempty"`
+	// Admin: as an account, may look after the identities of all others.
+	Admin  bool     `json:"admin,omitempty"`
+	Groups []string `json:"groups,omitempty"` // ids
+	Entity
 }
 
-// AccessKey is one pair of credentials of a user.
+// AccessKey is one pair of credentials of a user. One with a name is a service
+// account: it may do what its user may and its policy, if it has one, allows too.
 type AccessKey struct {
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
+	Inactive  bool   `json:"inactive,omitempty"`
+	Created   int64  `json:"created,omitempty"` // unix nanoseconds
+	Service   string `json:"service,omitempty"`
+	Policy    string `json:"policy,omitempty"`
+	Expires   int64  `json:"expires,omitempty"` // unix nanoseconds, 0: never
 }
 
 // Facts is what the monitors remember of an OSD beyond its entry in the map.
@@ -116,19 +131,23 @@ func (s *State) Map() *placement.Map { return s.m }
 // Index returns the log index of the last command applied.
 func (s *State) Index() placement.Epoch { return s.index }
 
-// User returns a user by name, or nil. Nobody may change it.
+// User returns a user who is an account by name, or nil. Nobody may change it.
 func (s *State) User(name string) *User { return s.users[name] }
 
 // UserByKey returns the user with that access key, or nil. Nobody may change it.
 func (s *State) UserByKey(accessKey string) *User { return s.users[s.keys[accessKey]] }
 
-// Users returns all users by name. Nobody may change them.
+// Users returns all users, by name and those of accounts behind them. Nobody may change them.
 func (s *State) Users() []*User {
-	out := make([]*User, 0, len(s.users))
-	for _, u := range s.users {
-		out = append(out, u)
+	keys := make([]string, 0, len(s.users))
+	for k := range s.users {
+		keys = append(keys, k)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	sort.Strings(keys)
+	out := make([]*User, len(keys))
+	for i, k := range keys {
+		out[i] = s.users[k]
+	}
 	return out
 }
 
@@ -191,7 +210,8 @@ type txn struct {
 	pgsCopied   bool
 	recsCopied  map[int]bool // by index into m.PGs
 
-	users   map[string]*User // nil: unchanged
+	users map[string]*User // nil: unchanged, and so below
+	identity
 	facts   map[placement.OSDID]Facts
 	removed []RemovedOSD
 }
@@ -209,16 +229,40 @@ func (t *txn) commit() {
 			s.table = t.table
 		}
 	}
-	if t.users != nil {
-		s.users = t.users
-		s.keys = keyIndex(t.users)
-	}
+	t.commitIdentity()
 	if t.facts != nil {
 		s.facts = t.facts
 	}
 	if t.removed != nil {
 		s.removed = t.removed
 	}
+}
+
+func (t *txn) commitIdentity() {
+	s := t.s
+	s.documents += t.documents
+	if t.tokenKeys != nil {
+		s.tokenKeys = t.tokenKeys
+	}
+	if t.users == nil && t.groups == nil && t.roles == nil && t.policies == nil && t.providers == nil {
+		return
+	}
+	if t.users != nil {
+		s.users = t.users
+	}
+	if t.groups != nil {
+		s.groups = t.groups
+	}
+	if t.roles != nil {
+		s.roles = t.roles
+	}
+	if t.policies != nil {
+		s.policies = t.policies
+	}
+	if t.providers != nil {
+		s.providers = t.providers
+	}
+	s.reindex()
 }
 
 func keyIndex(users map[string]*User) map[string]string {
