@@ -207,15 +207,15 @@ func TestIdentityWalk(t *testing.T) {
 		}
 		apply(&Bootstrap{Cluster: UUID{1}, Mons: []Mon{{Name: "a", Addr: "m:1", RaftAddr: "m:2"}}})
 		pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
-		name := func() string { return pick("name", "a", "A", "b", "c") }
-		account := func() string { return pick("account", "x", "y", "", "none") }
+		name := func() string { return pick("name", "a", "a", "A", "b") }
+		account := func() string { return pick("account", "x", "x", "x", "x", "y", "", "none") }
 		n := 0
 		id := func() string {
 			n++
 			return idOf("ID", n-rapid.IntRange(0, 1).Draw(t, "used"))
 		}
 		arn := func() string {
-			return pick("arn", "arn:aws:iam::x:policy/a", "arn:aws:iam::y:policy/b", "arn:aws:iam::x:policy/p/c", "arn:aws:iam::aws:policy/AmazonS3FullAccess", "nonsense")
+			return pick("arn", "arn:aws:iam::x:policy/a", "arn:aws:iam::x:policy/a", "arn:aws:iam::y:policy/a", "arn:aws:iam::x:policy/p/a", "arn:aws:iam::aws:policy/AmazonS3FullAccess", "nonsense")
 		}
 		holder := func() Holder {
 			return Holder{Kind: pick("kind", HolderUser, HolderGroup, HolderRole), Account: account(), Name: name()}
@@ -261,7 +261,7 @@ func TestIdentityWalk(t *testing.T) {
 					apply(&RoleRemove{Account: account(), Name: name(), Bare: rapid.Bool().Draw(t, "bare")})
 				}
 			case 13:
-				apply(&PolicyCreate{Policy: Policy{Account: account(), Name: name(), ID: id(), Path: pick("path", "", "/p/")}, Text: allowAll})
+				apply(&PolicyCreate{Policy: Policy{Account: account(), Name: name(), ID: id(), Path: pick("path", "", "", "/p/")}, Text: allowAll})
 			case 14:
 				if rapid.Bool().Draw(t, "remove") {
 					apply(&PolicyRemove{ARN: arn(), Bare: rapid.Bool().Draw(t, "bare")})
