@@ -212,7 +212,7 @@ func TestIdentityWalk(t *testing.T) {
 		n := 0
 		id := func() string {
 			n++
-			return idOf("ID", n-rapid.IntRange(0, 1).Draw(t, "used"))
+			return idOf("ID", n-rapid.IntRange(0, 5).Draw(t, "used")/5)
 		}
 		arn := func() string {
 			return pick("arn", "arn:aws:iam::x:policy/a", "arn:aws:iam::x:policy/a", "arn:aws:iam::y:policy/a", "arn:aws:iam::x:policy/p/a", "arn:aws:iam::aws:policy/AmazonS3FullAccess", "nonsense")
@@ -230,7 +230,7 @@ func TestIdentityWalk(t *testing.T) {
 		for _, a := range []string{"x", "y"} {
 			apply(&UserCreate{User: User{Name: a, Keys: []AccessKey{{AccessKey: "ROOT" + a, SecretKey: "secretsecret"}}, Entity: Entity{ID: idOf("ROOT", int(a[0]))}}})
 		}
-		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+		for range rapid.IntRange(20, 150).Draw(t, "steps") {
 			switch rapid.IntRange(0, 17).Draw(t, "what") {
 			case 0, 1, 2:
 				apply(&UserCreate{User: User{Name: name(), Email: pick("email", "", "a@b", "c@d"), Entity: Entity{Account: account(), ID: id()}}})
