@@ -30,6 +30,7 @@ type writing struct {
 	object uint32               // bytes of a data object
 	opts   *client.ChunkOptions // nil: data objects have the bytes themselves
 	settle client.ChunkOptions  // how chunks are made later of what data objects have themselves
+	upTo   bool                 // the body may end before its size
 }
 
 // chunksOf returns what makes chunks in a pool, nil if nothing does.
@@ -161,8 +162,17 @@ func (w *chunkWriter) read(r io.Reader, h hash.Hash, alive func(context.Context)
 		}
 		n := int(min(int64(min(readStep, len(g.buf)-end)), w.size-at))
 		step := g.buf[end : end+n]
-		if err := fill(r, step, h); err != nil {
+		got, err := w.how.take(r, step, h)
+		if err != nil {
 			return err
+		}
+		if got < n {
+			n, step, w.size = got, step[:got], at+int64(got)
+			if got == 0 && end > begin { // the last piece is whole
+				if err := w.put(g, at-int64(end-begin), g.buf[begin:end:end]); err != nil {
+					return err
+				}
+			}
 		}
 		end += n
 		at += int64(n)

@@ -34,6 +34,34 @@ func fill(r io.Reader, buf []byte, h hash.Hash) error {
 	return nil
 }
 
+// fillUpTo is fill for a body that may end before buf is full; n < len(buf) says that it did.
+func fillUpTo(r io.Reader, buf []byte, h io.Writer) (n int, err error) {
+	for idle := 0; n < len(buf); idle++ {
+		m, err := r.Read(buf[n:min(n+readStep, len(buf))])
+		_, _ = h.Write(buf[n : n+m]) // hashes do not fail
+		n += m
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		case m > 0:
+			idle = 0
+		case idle == 100:
+			return n, io.ErrNoProgress
+		}
+	}
+	return n, nil
+}
+
+// take fills buf from a body, which may end before that if w says so.
+func (w writing) take(r io.Reader, buf []byte, h hash.Hash) (n int, err error) {
+	if w.upTo {
+		return fillUpTo(r, buf, h)
+	}
+	return len(buf), fill(r, buf, h)
+}
+
 // finish reads the end of a body, which is where a reader that verifies what
 // passed through it says so.
 func finish(r io.Reader) error {
@@ -79,12 +107,20 @@ func (s *Service) writeData(ctx context.Context, x id, how writing, r io.Reader,
 		}
 		buf, free := s.buffer(want)
 		release := func() { free(); s.writes.Release(want); <-slots }
-		if err := fill(r, buf, h); err != nil {
+		got, err := how.take(r, buf, h)
+		if err != nil {
 			release()
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
 			return err
+		}
+		if int64(got) < want {
+			buf, left = buf[:got], 0
+			if got == 0 {
+				release()
+				break
+			}
 		}
 		if alive != nil && time.Since(last) > s.o.KeepAlive {
 			if err := alive(ctx); err != nil {

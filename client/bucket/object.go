@@ -293,6 +293,7 @@ func (c Cond) check(old *stored) error {
 type PutInput struct {
 	Body    io.Reader // read to its end; an error at any point means that nothing is stored
 	Size    int64
+	UpTo    bool // Size is only the most that the body may have: where it ends, it ends
 	Headers Headers
 	Attrs   Attrs
 	Cond    Cond
@@ -327,6 +328,11 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 	if err != nil {
 		return nil, err
 	}
+	if in.UpTo {
+		if err := b.measure(&in); err != nil {
+			return nil, err
+		}
+	}
 	x := newID()
 	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Attrs: attrs, Revision: newRevision()}
 	if err := in.sealing(e); err != nil {
@@ -339,6 +345,44 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 		return b.putInline(ctx, in, e, c)
 	}
 	return b.putData(ctx, in, e, c)
+}
+
+// measure reads as much of a body of unknown size as it takes to know how to write it.
+func (b *Bucket) measure(in *PutInput) error {
+	ahead := make([]byte, min(in.Sealed.stored(in.Size), int64(max(b.svc.o.InlineBytes, client.MinChunkBytes))))
+	n, err := fillUpTo(in.Body, ahead, io.Discard)
+	if err != nil {
+		return err
+	}
+	if n < len(ahead) {
+		in.ended(int64(n))
+		in.UpTo = false
+	}
+	in.Body = io.MultiReader(bytes.NewReader(ahead[:n]), in.Body)
+	return nil
+}
+
+// ended says how many bytes a body had whose size was not known.
+func (in *PutInput) ended(n int64) {
+	if in.Sealed == nil {
+		in.Size = n
+		return
+	}
+	sealed := *in.Sealed
+	in.Size, sealed.Stored = sealed.Size(), n
+	in.Sealed = &sealed
+}
+
+// countedReader counts what is read.
+type countedReader struct {
+	io.Reader
+	n int64
+}
+
+func (c *countedReader) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // complete fills in what is known only when the body has been read.
@@ -387,10 +431,22 @@ var errAbandoned = errors.New("the put took too long between signs of life and w
 
 func (b *Bucket) putData(ctx context.Context, in PutInput, e *bucketpb.Entry, c *change) (*Object, error) {
 	how := b.writing(storedOf(e))
+	how.upTo = in.UpTo
 	return b.putBody(ctx, e, c, how, func(it *intent) error {
-		h := in.hash()
-		if err := b.svc.writeData(ctx, it.id, how, in.Body, storedOf(e), h, it.renew); err != nil {
+		h, r := in.hash(), in.Body
+		body := &countedReader{Reader: r}
+		if in.UpTo {
+			r = body
+		}
+		if err := b.svc.writeData(ctx, it.id, how, r, storedOf(e), h, it.renew); err != nil {
 			return err
+		}
+		if in.UpTo {
+			in.ended(body.n)
+			e.Size = uint64(in.Size)
+			if err := in.sealing(e); err != nil {
+				return err
+			}
 		}
 		return b.complete(in, e, h.Sum(nil))
 	})

@@ -21,6 +21,9 @@ type Sealed struct {
 	Sum func() []byte
 	// Tag makes the etag of that; nil: it is the etag.
 	Tag func(sum []byte) []byte
+	// Size returns how much was sealed, once the body was read. Needed for bodies whose size is not known
+	// ahead: then Stored, too, is only the most that there may be.
+	Size func() int64
 }
 
 const (

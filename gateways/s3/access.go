@@ -331,8 +331,14 @@ func (q *request) authoriseBucket(b *bucket.Bucket, action string) error {
 		version = q.query.Get("versionId")
 		for name, more := range beside {
 			if v := q.r.Header.Get(name); v != "" && v != "false" {
-				if err := q.may(t, more, q.key, version); err != nil {
+				decided, err := q.decide(t, more, q.key, version)
+				switch {
+				case err != nil:
 					return err
+				case decided == denied && q.form != nil && q.who.anonymous() && name == "X-Amz-Tagging":
+					// As in Ceph, a form that anybody may send may give tags, unless a policy denies it.
+				case decided == denied:
+					return accessDenied()
 				}
 			}
 		}

@@ -26,6 +26,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 type payload struct {
 	in      io.Reader
 	size    int64
+	upTo    bool      // size is only the most that the body may have
 	md5     []byte    // Content-MD5; whoever stores the body verifies it
 	sha     hash.Hash // nil: not to be verified
 	wantSHA string
@@ -117,13 +118,20 @@ func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 		return nil, apiErr("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	}
 	if m, ok := r.Header["Content-Md5"]; ok {
-		b, err := base64.StdEncoding.DecodeString(strings.Join(m, ","))
-		if err != nil || len(b) != md5.Size {
-			return nil, apiErr("InvalidDigest", "The Content-MD5 you specified is not valid.").with("Content-MD5", m[0])
+		var e *apiError
+		if p.md5, e = parseMD5(strings.Join(m, ",")); e != nil {
+			return nil, e
 		}
-		p.md5 = b
 	}
 	return p, p.setChecksum(r, compute)
+}
+
+func parseMD5(v string) ([]byte, *apiError) {
+	b, err := base64.StdEncoding.DecodeString(v)
+	if err != nil || len(b) != md5.Size {
+		return nil, apiErr("InvalidDigest", "The Content-MD5 you specified is not valid.").with("Content-MD5", v)
+	}
+	return b, nil
 }
 
 func (p *payload) setChecksum(r *http.Request, compute *checksumAlgorithm) (e *apiError) {

@@ -144,6 +144,8 @@ var conditionValues = map[string]func(q *request, t *terms, version string) stri
 		switch {
 		case q.who.anonymous():
 			return ""
+		case q.sig.form:
+			return "POST"
 		case q.sig.presigned:
 			return "REST-QUERY-STRING"
 		}
@@ -152,6 +154,9 @@ var conditionValues = map[string]func(q *request, t *terms, version string) stri
 	"s3:signatureversion": func(q *request, _ *terms, _ string) string {
 		if q.who.anonymous() {
 			return ""
+		}
+		if q.sig.v2 {
+			return "AWS"
 		}
 		return algorithm
 	},

@@ -447,7 +447,7 @@ func TestNotImplementedByName(t *testing.T) {
 	}
 	for _, c := range []call{
 		{method: "POST", path: "/photos/k?select&select-type=2"}, {method: "GET", path: "/photos/k?torrent"},
-		{method: "POST", path: "/photos"}, {method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}},
+		{method: "PUT", path: "/photos/k", header: map[string]string{"X-Amz-Server-Side-Encryption": "AES256"}},
 	} {
 		g.wantErr(c, 501, "NotImplemented")
 	}

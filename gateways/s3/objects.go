@@ -74,42 +74,49 @@ func (q *request) condition() (c bucket.Cond, e *apiError) {
 }
 
 func (q *request) putObject() error {
-	b := q.b
-	headers, e := q.headers()
-	if e != nil {
-		return e
-	}
-	cond, e := q.condition()
-	if e != nil {
-		return e
-	}
 	p, e := q.body(nil)
 	if e != nil {
 		return e
+	}
+	if _, err := q.store(p); err != nil {
+		return err
+	}
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// store makes the object that the headers speak of, of a body, and says in the answer's headers what it is.
+func (q *request) store(p *payload) (*bucket.Object, error) {
+	headers, e := q.headers()
+	if e != nil {
+		return nil, e
+	}
+	cond, e := q.condition()
+	if e != nil {
+		return nil, e
 	}
 	if p.sum == nil { // S3 computes this one if the client asks for none
 		p.alg = checksumByName("CRC64NVME")
 		p.sum = p.alg.new()
 	}
 	if p.size > bucket.MaxPutBytes {
-		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
+		return nil, apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
 			with("ProposedSize", strconv.FormatInt(p.size, 10)).with("MaxSizeAllowed", strconv.FormatInt(bucket.MaxPutBytes, 10))
 	}
 	attrs, err := q.newObject()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o, err := b.Put(q.ctx(), q.key, bucket.PutInput{Attrs: attrs, Body: p, Size: p.size, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
+	o, err := q.b.Put(q.ctx(), q.key, bucket.PutInput{Attrs: attrs, Body: p, Size: p.size, UpTo: p.upTo, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	q.stored(o)
 	q.expiration(o)
 	h := q.w.Header()
 	h.Set("ETag", quote(o.ETag()))
 	writeChecksums(h, o.Checksums, o.Parts)
-	q.w.WriteHeader(http.StatusOK)
-	return nil
+	return o, nil
 }
 
 // matches reports whether an If-Match or If-None-Match list names the etag.

@@ -52,6 +52,7 @@ var routes = map[route]operation{
 	{onBucket, http.MethodPut, ""}:           {"CreateBucket", "s3:CreateBucket", (*request).createBucket},
 	{onBucket, http.MethodHead, ""}:          {"HeadBucket", "s3:ListBucket", (*request).headBucket},
 	{onBucket, http.MethodDelete, ""}:        {"DeleteBucket", "s3:DeleteBucket", (*request).deleteBucket},
+	{onBucket, http.MethodPost, ""}:          {"PostObject", "s3:PutObject", (*request).postObject},
 	{onBucket, http.MethodPost, "delete"}:    {"DeleteObjects", perKey, (*request).deleteObjects},
 
 	{onBucket, http.MethodPut, "acl"}:                  {"PutBucketAcl", "s3:PutBucketAcl", (*request).putBucketACL},
@@ -151,13 +152,18 @@ func (q *request) route() (operation, *apiError) {
 		q.op, op.run = "UploadPartCopy", (*request).uploadPartCopy
 	}
 	if q.r.Method == http.MethodPut || q.r.Method == http.MethodPost {
-		for name, what := range refusedHeaders {
-			if q.r.Header.Get(name) != "" {
-				return op, notImplemented(what)
-			}
-		}
+		return op, q.refusedHeader()
 	}
 	return op, nil
+}
+
+func (q *request) refusedHeader() *apiError {
+	for name, what := range refusedHeaders {
+		if q.r.Header.Get(name) != "" {
+			return notImplemented(what)
+		}
+	}
+	return nil
 }
 
 func (q *request) refuse(level int, sub string) *apiError {
@@ -168,8 +174,6 @@ func (q *request) refuse(level int, sub string) *apiError {
 		return apiErr("MethodNotAllowed", "The specified method is not allowed against this resource.").with("Method", method)
 	case sub != "":
 		return notImplemented(method + " ?" + sub)
-	case level == onBucket && method == http.MethodPost:
-		return notImplemented("POST uploads from forms")
 	case method == http.MethodOptions:
 		return notImplemented("cross-origin requests (CORS)")
 	case !slices.Contains(known, method) || level == onService || method == http.MethodPost:

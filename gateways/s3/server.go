@@ -231,6 +231,8 @@ type request struct {
 	op      string
 	bucket  string
 	key     string
+	vhost   bool  // the bucket is in the host's name
+	form    *form // of a browser's upload
 	sig     *signature
 	key256  []byte // signing key
 	raw     *idleReader
@@ -411,7 +413,7 @@ func (q *request) address() *apiError {
 	host = strings.ToLower(host)
 	for _, d := range q.s.o.Domains {
 		if b, ok := strings.CutSuffix(host, "."+d); ok && b != "" {
-			q.bucket, q.key = b, strings.TrimPrefix(path, "/")
+			q.bucket, q.key, q.vhost = b, strings.TrimPrefix(path, "/"), true
 			return q.checkKey()
 		}
 	}
@@ -435,6 +437,9 @@ func (q *request) checkKey() *apiError {
 
 // authenticate finds out who asks.
 func (q *request) authenticate() *apiError {
+	if q.op == "PostObject" {
+		return q.authenticateForm()
+	}
 	sig, e := parseSignature(q.r, q.query)
 	if e != nil {
 		return e
@@ -442,17 +447,11 @@ func (q *request) authenticate() *apiError {
 	if sig == nil {
 		return q.anonymous()
 	}
-	now := q.s.o.Now()
-	if e := sig.checkClaim(q.r, now, q.s.o.Region); e != nil {
+	if e := sig.checkClaim(q.r, q.s.o.Now(), q.s.o.Region); e != nil {
 		return e
 	}
-	user, secret, err := q.s.users.find(q.ctx(), sig.accessKey, now)
-	switch {
-	case errors.Is(err, client.ErrNotFound):
-		return apiErr("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.").with("AWSAccessKeyId", sig.accessKey)
-	case err != nil:
-		e := apiErr("ServiceUnavailable", "The gateway cannot look up users now. Try again.")
-		e.cause = err
+	user, secret, e := q.known(sig.accessKey)
+	if e != nil {
 		return e
 	}
 	key := q.s.users.signingKey(secret, sig)
@@ -461,6 +460,20 @@ func (q *request) authenticate() *apiError {
 	}
 	q.sig, q.key256 = sig, key
 	return q.become(user)
+}
+
+// known finds the user who has an access key, and its secret.
+func (q *request) known(accessKey string) (*wirepb.User, string, *apiError) {
+	user, secret, err := q.s.users.find(q.ctx(), accessKey, q.s.o.Now())
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return nil, "", apiErr("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.").with("AWSAccessKeyId", accessKey)
+	case err != nil:
+		e := apiErr("ServiceUnavailable", "The gateway cannot look up users now. Try again.")
+		e.cause = err
+		return nil, "", e
+	}
+	return user, secret, nil
 }
 
 // become takes the request for one of a user whose signature holds.

@@ -44,6 +44,8 @@ type signature struct {
 	stamp     string // time as it was sent
 	payload   string // x-amz-content-sha256 or what stands for it
 	presigned bool
+	form      bool // in the fields of a form
+	v2        bool // Signature Version 2
 	expires   time.Duration
 }
 
@@ -288,11 +290,15 @@ func (s *signature) verify(r *http.Request, key []byte) *apiError {
 	toSign := s.stringToSign(canonical)
 	want := hex.EncodeToString(hmacSHA256(key, toSign))
 	if !hmac.Equal([]byte(want), []byte(s.value)) {
-		return apiErr("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.").
-			with("AWSAccessKeyId", s.accessKey).with("StringToSign", toSign).
-			with("SignatureProvided", s.value).with("CanonicalRequest", canonical)
+		return mismatch(s.accessKey, toSign, s.value).with("CanonicalRequest", canonical).with("CanonicalRequestBytes", fmt.Sprintf("% x", canonical))
 	}
 	return nil
+}
+
+// mismatch is the error of a signature that does not hold.
+func mismatch(accessKey, toSign, value string) *apiError {
+	return apiErr("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your key and signing method.").
+		with("AWSAccessKeyId", accessKey).with("StringToSign", toSign).with("SignatureProvided", value).with("StringToSignBytes", fmt.Sprintf("% x", toSign))
 }
 
 func (s *signature) stringToSign(canonical string) string {

@@ -91,8 +91,23 @@ func (q *request) readTags(most int) (map[string]string, *apiError) {
 	if e := q.needXML(&in, 256<<10); e != nil {
 		return nil, e
 	}
+	return in.tags(most)
+}
+
+// parseTagging reads the tags of an object from a document.
+func parseTagging(doc []byte) (map[string]string, *apiError) {
+	var in xmlTagging
+	if err := xml.Unmarshal(doc, &in); err != nil {
+		e := malformedXML()
+		e.cause = err
+		return nil, e
+	}
+	return in.tags(maxObjectTags)
+}
+
+func (x *xmlTagging) tags(most int) (map[string]string, *apiError) {
 	tags := map[string]string{}
-	for _, t := range in.TagSet.Tags {
+	for _, t := range x.TagSet.Tags {
 		if e := checkTag(tags, t.Key, t.Value, most); e != nil {
 			return nil, e
 		}

@@ -219,6 +219,10 @@ type form struct {
 	expires  time.Duration
 	v2       bool
 	user     user
+	host     string            // address of the bucket
+	header   []string          // of the POST
+	behind   [][2]string       // fields after the file
+	cut      int               // bytes that the end lacks
 	override map[string]string // fields that are sent as said here, after the policy was signed; "" leaves one out
 }
 
@@ -275,10 +279,19 @@ func (c *C) post(b string, f form) *R {
 			fail("%v", err)
 		}
 	}
+	for _, kv := range f.behind {
+		if err := w.WriteField(kv[0], kv[1]); err != nil {
+			fail("%v", err)
+		}
+	}
 	if err := w.Close(); err != nil {
 		fail("%v", err)
 	}
-	return c.do("POST", "/"+b, anon, hdr("Content-Type", w.FormDataContentType()), func(q *req) { q.body = buf.Bytes() })
+	path := "/" + b
+	if f.host != "" {
+		path = "/"
+	}
+	return c.do("POST", path, anon, hdr("Content-Type", w.FormDataContentType()), hdr(f.header...), host(f.host), func(q *req) { q.body = buf.Bytes()[:buf.Len()-f.cut] })
 }
 
 func keyed2(key string, more ...string) [][2]string {
@@ -321,7 +334,7 @@ var postRows = []row{
 	{"PostObject/SigV2Policy", posted(form{fields: keyed2("foo.txt"), policy: fooKeys, v2: true}, 204, "")},
 	{"PostObject/Anonymous", func(c *C) {
 		b := c.acls(hdr("X-Amz-Acl", "public-read-write"))
-		c.post(b, form{fields: keyed2("foo.txt"), file: "bar", name: "f"}).is(204)
+		c.post(b, form{fields: keyed2("foo.txt", "acl", "public-read"), file: "bar", name: "f"}).is(204)
 		c.get(b, "foo.txt", anon).is(200).text("bar")
 		c.post(c.bucket(), form{fields: keyed2("foo.txt"), file: "bar", name: "f"}).err(403, "AccessDenied")
 	}},
@@ -381,6 +394,81 @@ var postRows = []row{
 	}},
 	{"PostObject/Others", func(c *C) {
 		c.post(c.bucket(), form{fields: keyed2("foo"), policy: fooKeys, user: c.other(), file: "bar", name: "f"}).err(403, "AccessDenied")
+	}},
+	{"PostObject/AclNotInPolicy", posted(form{fields: keyed2("foo", "acl", "public-read"), policy: fooKeys}, 403, "AccessDenied")},
+	{"PostObject/Acl", func(c *C) {
+		b := c.acls()
+		c.post(b, form{fields: keyed2("foo", "acl", "public-read"), policy: fooKeys + `{"acl":"public-read"}`, file: "bar", name: "f"}).is(204)
+		c.get(b, "foo", anon).is(200).text("bar")
+	}},
+	{"PostObject/HeadersOfThePostDoNotCount", func(c *C) {
+		b := c.acls()
+		c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: "bar", name: "f", header: []string{"X-Amz-Acl", "public-read", "X-Amz-Meta-A", "b", "If-Match", "x"}}).is(204)
+		c.get(b, "foo", anon).err(403, "AccessDenied")
+		c.get(b, "foo").is(200).h("X-Amz-Meta-A", "")
+	}},
+	{"PostObject/SuspendedByPolicy", func(c *C) {
+		b := c.bucket()
+		c.do("PUT", "/"+b+"?policy", body(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::`+b+`/foo/secret/*"}]}`)).is(204)
+		c.post(b, form{fields: keyed2("foo/${filename}"), policy: fooKeys, file: "bar", name: "x"}).is(204)
+		c.post(b, form{fields: keyed2("foo/secret/${filename}"), policy: fooKeys, file: "bar", name: "x"}).err(403, "AccessDenied")
+	}},
+	{"PostObject/Sizes", func(c *C) {
+		b := c.bucket()
+		for _, n := range []int{0, 1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 64 << 10, 64<<10 + 1, 5<<20 + 3} {
+			text := strings.Repeat("\r\n--abc", n/7+1)[:n]
+			c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: text, name: "f"}).is(204).h("Etag", etag(text))
+			c.get(b, "foo").is(200).text(text)
+		}
+	}},
+	{"PostObject/FieldsBehindTheFile", func(c *C) {
+		b := c.bucket()
+		for _, n := range []int{3, 100_000} {
+			text := strings.Repeat("x", n)
+			c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: text, name: "f", behind: [][2]string{{"submit", "Upload"}, {"x-amz-meta-a", "b"}}}).is(204)
+			c.get(b, "foo").is(200).text(text).h("X-Amz-Meta-A", "")
+		}
+	}},
+	{"PostObject/CutOff", func(c *C) {
+		b := c.bucket()
+		for _, n := range []int{100, 100_000} {
+			c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: strings.Repeat("x", n), name: "f", cut: 70}).oneOf(400, "IncompleteBody", 400, "MalformedPOSTRequest")
+			c.do("GET", "/"+b).is(200).x("Contents.Key")
+		}
+	}},
+	{"PostObject/FieldTwice", posted(form{fields: [][2]string{{"key", "foo"}, {"key", "bar"}}, policy: fooKeys}, 400, "InvalidArgument")},
+	{"PostObject/FieldsTooLong", posted(form{fields: keyed2("foo", "x-ignore-a", strings.Repeat("x", 30<<10)), policy: fooKeys}, 400, "MaxPostPreDataLengthExceededError")},
+	{"PostObject/KeyTooLong", posted(form{fields: keyed2("foo" + strings.Repeat("x", 1030)), policy: fooKeys}, 400, "KeyTooLongError")},
+	{"PostObject/BucketNotInPolicy", posted(form{fields: keyed2("foo"), v2: true, policy: `RAW:{"expiration":"2099-01-01T00:00:00Z","conditions":[["starts-with","$key","foo"]]}`}, 403, "AccessDenied")},
+	{"PostObject/PolicyUnknownMember", posted(form{fields: keyed2("foo"), policy: `RAW:{"expiration":"2099-01-01T00:00:00Z","conditions":[],"x":1}`}, 400, "InvalidPolicyDocument")},
+	{"PostObject/PolicyUnknownOperation", posted(form{fields: keyed2("foo"), policy: fooKeys + `["like","$key","foo"]`}, 400, "InvalidPolicyDocument")},
+	{"PostObject/PolicyEmptyCondition", posted(form{fields: keyed2("foo"), policy: fooKeys + `{}`}, 400, "InvalidPolicyDocument")},
+	{"PostObject/PolicyRangeOneNumber", posted(form{fields: keyed2("foo"), policy: fooKeys + `["content-length-range",0]`}, 400, "InvalidPolicyDocument")},
+	{"PostObject/SigV2WrongSignature", posted(form{fields: keyed2("foo"), v2: true, policy: fooKeys, override: map[string]string{"signature": "AAAA"}}, 403, "SignatureDoesNotMatch")},
+	{"PostObject/SigV2NoSignature", posted(form{fields: keyed2("foo"), v2: true, policy: fooKeys, override: map[string]string{"signature": ""}}, 400, "InvalidArgument")},
+	{"PostObject/SigV2NoAccessKey", posted(form{fields: keyed2("foo"), v2: true, policy: fooKeys, override: map[string]string{"AWSAccessKeyId": ""}}, 400, "InvalidArgument")},
+	{"PostObject/SigV2UnknownKey", func(c *C) {
+		c.post(c.bucket(), form{fields: keyed2("foo"), v2: true, policy: fooKeys, user: c.noKey(), file: "bar", name: "f"}).err(403, "InvalidAccessKeyId")
+	}},
+	{"PostObject/Versioned", func(c *C) {
+		b := c.versioned()
+		c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: "one", name: "f"}).is(204).hset("X-Amz-Version-Id")
+		c.post(b, form{fields: keyed2("foo"), policy: fooKeys, file: "two", name: "f"}).is(204)
+		c.do("GET", "/"+b+"?versions").is(200).x("Version.Key", "foo", "foo")
+	}},
+	{"PostObject/VirtualHost", func(c *C) {
+		b := c.bucket()
+		r := c.post(b, form{fields: keyed2("foo/a b"), policy: fooKeys, file: "one", name: "f", host: c.vhost(b)}).is(204)
+		if l := r.header.Get("Location"); !strings.HasSuffix(l, "/foo/a%20b") || strings.Contains(l, "/"+b+"/") {
+			fail("location %s", l)
+		}
+		c.get(b, "foo/a b").is(200).text("one")
+	}},
+	{"PostObject/TaggingMalformed", posted(form{fields: keyed2("foo", "tagging", "<Tagging"), policy: fooKeys + `["starts-with","$tagging",""]`}, 400, "MalformedXML")},
+	{"PostObject/TaggingAnonymous", func(c *C) {
+		b := c.acls(hdr("X-Amz-Acl", "public-read-write"))
+		c.post(b, form{fields: keyed2("foo", "tagging", tagging("a", "1")), file: "bar", name: "f"}).is(204)
+		c.do("GET", "/"+b+"/foo?tagging").is(200).x("TagSet.Tag.Key", "a")
 	}},
 	{"PostObject/NoForm", func(c *C) {
 		c.do("POST", "/"+c.bucket(), anon, body("x"), hdr("Content-Type", "text/plain")).err(412, "PreconditionFailed")
