@@ -100,8 +100,7 @@ type run struct {
 	next   atomic.Int64
 	salt   uint64       // in what is written, so that no run's chunks are another's
 	cut    atomic.Int64 // the first operation that was begun and did not succeed
-	last   atomic.Int64 // when an operation ended last, since began
-	pause  atomic.Int64 // the longest time in which none ended
+	pauses pauses
 	began  time.Time
 }
 
@@ -247,13 +246,16 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 	return r.result(all, took, diff(self, self2), before, after), nil
 }
 
-func (r *run) daemons(ctx context.Context) ([]Daemon, error) {
-	if r.o.Daemons == nil {
+func (r *run) daemons(ctx context.Context) ([]Daemon, error) { return ask(ctx, r.o.Daemons) }
+
+// ask asks what the daemons have used.
+func ask(ctx context.Context, daemons func(context.Context) ([]Daemon, error)) ([]Daemon, error) {
+	if daemons == nil {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return r.o.Daemons(ctx)
+	return daemons(ctx)
 }
 
 // work carries out operations one after the other.
@@ -287,18 +289,24 @@ func (r *run) work(ctx context.Context, h *histogram, number uint64) error {
 		end := time.Now()
 		h.add(end.Sub(now))
 		now = end
-		r.ended(end)
+		r.pauses.ended(end.Sub(r.began))
 	}
 	return nil
 }
 
-// ended keeps the longest time in which no operation ended.
-func (r *run) ended(at time.Time) {
-	t := int64(at.Sub(r.began))
-	gap := t - r.last.Swap(t)
-	for old := r.pause.Load(); gap > old && !r.pause.CompareAndSwap(old, gap); old = r.pause.Load() {
+// pauses keeps the longest time in which no operation ended.
+type pauses struct {
+	last, most atomic.Int64
+}
+
+// ended notes that an operation ended, at a time since the beginning.
+func (p *pauses) ended(at time.Duration) {
+	gap := int64(at) - p.last.Swap(int64(at))
+	for old := p.most.Load(); gap > old && !p.most.CompareAndSwap(old, gap); old = p.most.Load() {
 	}
 }
+
+func (p *pauses) longest() time.Duration { return time.Duration(p.most.Load()) }
 
 // appendNumber appends a number of eight digits or more.
 func appendNumber(b []byte, n int64) []byte {

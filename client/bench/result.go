@@ -53,29 +53,38 @@ type Share struct {
 }
 
 func (r *run) result(h *histogram, took time.Duration, self process.Usage, before, after []Daemon) *Result {
-	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
 	bytes := float64(h.n) * float64(r.o.Size)
-	res := &Result{
+	return &Result{
 		Kind: r.o.Kind, Run: r.o.Run, Size: r.o.Size, ObjectSize: r.o.ObjectSize, InFlight: r.o.InFlight,
 		Seconds: took.Seconds(), Ops: int64(h.n), OpsPerSec: float64(h.n) / took.Seconds(), MiBPerSec: bytes / (1 << 20) / took.Seconds(),
-		Latency: Latency{
-			Min: ms(h.min), Avg: ms(h.mean()), P50: ms(h.quantile(.5)), P90: ms(h.quantile(.9)),
-			P99: ms(h.quantile(.99)), P999: ms(h.quantile(.999)), Max: ms(h.max),
-		},
-		Pause: ms(time.Duration(r.pause.Load())),
+		Latency: latencyOf(h), Pause: ms(r.pauses.longest()), CPU: costOf(int64(h.n), bytes, self, before, after),
 	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }
+
+func latencyOf(h *histogram) Latency {
+	return Latency{
+		Min: ms(h.min), Avg: ms(h.mean()), P50: ms(h.quantile(.5)), P90: ms(h.quantile(.9)),
+		P99: ms(h.quantile(.99)), P999: ms(h.quantile(.999)), Max: ms(h.max),
+	}
+}
+
+// costOf shares what was used out among operations and bytes. before and after are two looks at the daemons.
+func costOf(ops int64, bytes float64, self process.Usage, before, after []Daemon) CPU {
 	share := func(name string, u process.Usage) Share {
 		s := Share{Name: name, User: u.User.Seconds(), System: u.System.Seconds(), Resident: u.Resident}
-		if h.n > 0 {
-			s.PerOp = float64(u.CPU()) / 1e3 / float64(h.n)
+		if ops > 0 {
+			s.PerOp = float64(u.CPU()) / 1e3 / float64(ops)
+		}
+		if bytes > 0 {
 			s.PerGiB = u.CPU().Seconds() / (bytes / (1 << 30))
 		}
 		return s
 	}
 	total := self
 	total.Resident = 0
-	res.CPU.Client = share("client", self)
-	res.CPU.Daemons = []Share{}
+	c := CPU{Client: share("client", self), Daemons: []Share{}}
 	was := map[string]process.Usage{}
 	for _, d := range before {
 		was[d.Name] = d.Usage
@@ -84,19 +93,19 @@ func (r *run) result(h *histogram, took time.Duration, self process.Usage, befor
 		b, ok := was[d.Name]
 		delete(was, d.Name)
 		if u := diff(b, d.Usage); ok && u.User >= 0 && u.System >= 0 {
-			res.CPU.Daemons = append(res.CPU.Daemons, share(d.Name, u))
+			c.Daemons = append(c.Daemons, share(d.Name, u))
 			total.User, total.System = total.User+u.User, total.System+u.System
 		} else {
-			res.CPU.Daemons = append(res.CPU.Daemons, Share{Name: d.Name, Resident: u.Resident, Lost: true})
+			c.Daemons = append(c.Daemons, Share{Name: d.Name, Resident: u.Resident, Lost: true})
 		}
 	}
 	for _, d := range before {
 		if _, gone := was[d.Name]; gone {
-			res.CPU.Daemons = append(res.CPU.Daemons, Share{Name: d.Name, Lost: true})
+			c.Daemons = append(c.Daemons, Share{Name: d.Name, Lost: true})
 		}
 	}
-	res.CPU.Total = share("total", total)
-	return res
+	c.Total = share("total", total)
+	return c
 }
 
 // diff is what was used between two looks; memory is that of the second.

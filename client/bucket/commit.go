@@ -150,7 +150,7 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 	if p.counts(x.key) {
 		x.sum.into(x.op, p)
 	}
-	_, err := x.b.svc.meta.Do(ctx, p.object, x.op)
+	err := x.b.svc.gather(ctx, p.object, x.op)
 	if err == nil {
 		if len(x.keeps) > 0 {
 			x.b.expireSoon(p.n, x.window)
@@ -184,6 +184,10 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if err != nil {
 			return err
 		}
+		guess := c.known && c.tip == nil
+		if guess && !v.mostlyNew() {
+			c.known, guess = false, false
+		}
 		if !c.known {
 			// What is moved or discarded is needed whole; most of it has no body to bring along.
 			tip, err := b.tip(ctx, p, c.key, mode != VersioningOff || x.window > 0)
@@ -194,6 +198,7 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 				return err
 			}
 			c.tip, c.known = tip, true
+			v.guessed(tip == nil)
 		}
 		old := live(c.tip)
 		if err := c.cond.check(old); err != nil {
@@ -225,6 +230,9 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if err := x.do(ctx, v, p, c.lost); err != nil {
 			c.known = false
 			return err
+		}
+		if guess {
+			v.guessed(true)
 		}
 		c.placed = e
 		if c.committed != nil {

@@ -90,6 +90,8 @@ type view struct {
 	parts map[uint64]*partition
 	load  map[uint64]*load
 
+	replaced int // how much speaks for keys that are put being there already
+
 	config  *Config // nil: not read yet
 	configs int     // how often this process has changed it
 }
@@ -102,6 +104,28 @@ type load struct {
 }
 
 const maxCachedPartitions = 1 << 16
+
+// mostlyNew says whether to put a key without a look at what is there. A wrong guess costs an operation more than a look
+// does, and those of others that it was sent together with.
+func (v *view) mostlyNew() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.replaced < replacedStep
+}
+
+// guessed notes whether a key that was put was new.
+func (v *view) guessed(isNew bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if isNew {
+		v.replaced = max(v.replaced-1, 0)
+	} else {
+		v.replaced = min(v.replaced+replacedStep, 4*replacedStep)
+	}
+}
+
+// replacedStep is how many new keys weigh as much as one that was there.
+const replacedStep = 16
 
 func (v *view) cached(n uint64) *partition {
 	v.mu.Lock()

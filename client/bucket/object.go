@@ -512,8 +512,7 @@ func (it *intent) encode() []byte {
 func (it *intent) announce(ctx context.Context) error {
 	it.raw = it.encode()
 	return it.b.onKey(ctx, it.key, true, func(_ *view, p *partition) error {
-		_, err := it.b.svc.meta.Do(ctx, p.object, p.guard().OmapSet(it.omap(), it.raw))
-		return guardErr(err)
+		return guardErr(it.b.svc.gather(ctx, p.object, p.guard().OmapSet(it.omap(), it.raw)))
 	})
 }
 

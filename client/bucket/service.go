@@ -110,6 +110,8 @@ type Service struct {
 	pool   sync.Pool           // *[]byte of ChunkBytes
 	jobs   *jobs
 
+	gatherer gatherer
+
 	mu      sync.Mutex // guards below
 	views   map[id]*view
 	buckets map[string]*record

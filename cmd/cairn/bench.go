@@ -85,13 +85,20 @@ func (f *benchFlags) options() (bench.Options, error) {
 	}
 	o.Time = time.Duration(f.seconds * float64(time.Second))
 	if o.Seed == 0 {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return o, fmt.Errorf("a seed: %w", err)
+		var err error
+		if o.Seed, err = newSeed(); err != nil {
+			return o, err
 		}
-		o.Seed = binary.LittleEndian.Uint64(b[:])
 	}
 	return o, nil
+}
+
+func newSeed() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("a seed: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
 // withBench connects to the cluster and opens the pool.
@@ -166,22 +173,35 @@ func showBench(w io.Writer, r *bench.Result) error {
 	fmt.Fprintf(&b, "%s: %d operations of %s on objects of %s, %d under way, in %.2f s\n",
 		r.Kind, r.Ops, sizeText(r.Size), sizeText(r.ObjectSize), r.InFlight, r.Seconds)
 	fmt.Fprintf(&b, "rate          %.1f/s  %.2f MiB/s\n", r.OpsPerSec, r.MiBPerSec)
-	l := r.Latency
-	fmt.Fprintf(&b, "latency (ms)  min %.3f  avg %.3f  p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f\n", l.Min, l.Avg, l.P50, l.P90, l.P99, l.P999, l.Max)
+	showLatency(&b, "latency (ms)", r.Latency)
 	fmt.Fprintf(&b, "longest time in which no operation ended: %.0f ms\n\n", r.Pause)
-	fmt.Fprintf(&b, "%-12s  %8s  %8s  %8s  %8s  %9s\n", "CPU", "USER S", "SYSTEM S", "US/OP", "S/GIB", "RSS MIB")
-	for _, s := range append(append([]bench.Share{r.CPU.Client}, r.CPU.Daemons...), r.CPU.Total) {
-		switch {
-		case s.Lost:
-			fmt.Fprintf(&b, "%-12s  started anew, new or gone: what it used is not known\n", s.Name)
-		case s.Resident == 0:
-			fmt.Fprintf(&b, "%-12s  %8.2f  %8.2f  %8.1f  %8.2f\n", s.Name, s.User, s.System, s.PerOp, s.PerGiB)
-		default:
-			fmt.Fprintf(&b, "%-12s  %8.2f  %8.2f  %8.1f  %8.2f  %9.1f\n", s.Name, s.User, s.System, s.PerOp, s.PerGiB, float64(s.Resident)/(1<<20))
-		}
-	}
+	showCost(&b, r.CPU)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func showLatency(w io.Writer, title string, l bench.Latency) {
+	fmt.Fprintf(w, "%s  min %.3f  avg %.3f  p50 %.3f  p90 %.3f  p99 %.3f  p99.9 %.3f  max %.3f\n", title, l.Min, l.Avg, l.P50, l.P90, l.P99, l.P999, l.Max)
+}
+
+// showCost prints a table of what every process has used.
+func showCost(w io.Writer, c bench.CPU) {
+	all := append(append([]bench.Share{c.Client}, c.Daemons...), c.Total)
+	wide := 12
+	for _, s := range all {
+		wide = max(wide, len(s.Name))
+	}
+	fmt.Fprintf(w, "%-*s  %8s  %8s  %8s  %8s  %9s\n", wide, "CPU", "USER S", "SYSTEM S", "US/OP", "S/GIB", "RSS MIB")
+	for _, s := range all {
+		switch {
+		case s.Lost:
+			fmt.Fprintf(w, "%-*s  started anew, new or gone: what it used is not known\n", wide, s.Name)
+		case s.Resident == 0:
+			fmt.Fprintf(w, "%-*s  %8.2f  %8.2f  %8.1f  %8.2f\n", wide, s.Name, s.User, s.System, s.PerOp, s.PerGiB)
+		default:
+			fmt.Fprintf(w, "%-*s  %8.2f  %8.2f  %8.1f  %8.2f  %9.1f\n", wide, s.Name, s.User, s.System, s.PerOp, s.PerGiB, float64(s.Resident)/(1<<20))
+		}
+	}
 }
 
 // sizeText prints a size without rounding it.

@@ -28,6 +28,7 @@ func commands() []func(*env) *cobra.Command {
 		newPoolCommand,
 		newObjectCommand,
 		newBenchCommand,
+		newS3Command,
 		newBucketCommand,
 		newUserCommand,
 		newMapCommand,

@@ -355,6 +355,9 @@ func (q *request) serve() error {
 	if addressed != nil {
 		return addressed
 	}
+	if q.r.Method == http.MethodGet && q.bucket == healthBucket && q.key == usageKey {
+		return q.usage()
+	}
 	if q.r.Method == http.MethodOptions {
 		return q.preflight()
 	}
