@@ -10,6 +10,7 @@
 #   OBJECT=1       make bench: a cluster of processes instead
 #   SECONDS=60     make sim, make outage, make bench STORE=1: how long; OBJECT=1: each measurement (10)
 #   SEED=7         make chunkmodes: the same data and victims again
+#   ROUNDS=10000   make s3torture: how many
 #   MIB=5120       make upload: how large
 #   REPS=3         make bench OBJECT=1: measurements of each row
 #   CEPH=DIR       make bench OBJECT=1: a running Ceph cluster to alternate with
@@ -25,6 +26,7 @@ MINUTES  ?= 0
 OPS      ?= 1000000
 REPS     ?= 3
 MIB      ?= 5120
+ROUNDS   ?= 10000
 # Not ?=, since some shells export a SECONDS of their own.
 BENCHSECONDS := 10
 ifneq ($(origin SECONDS),command line)
@@ -42,7 +44,7 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 GOLANGCI := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test test-deps test-short sim gc outage powercut torture upload failover chunkmodes idle race lint lint-version bench fuzz generate clean help
+.PHONY: build demo test test-deps test-short sim gc outage powercut torture s3torture upload failover chunkmodes idle race lint lint-version bench fuzz generate clean help
 
 build: ## build bin/cairn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/cairn ./cmd/cairn
@@ -78,6 +80,9 @@ powercut: ## the store alone: CUTS power cuts of disks in memory, and 200 proces
 
 torture: ## kill KILLS processes of a cluster that clients work on, with and without chunks, or go on for MINUTES; more as root
 	$(GO) run ./tools/torture/cmd run --minutes $(MINUTES) --kills $(if $(filter-out 0,$(MINUTES)),1,$(KILLS))
+
+s3torture: ## ROUNDS=10000 of conditional changes that race at three S3 gateways, and clients on one prefix, while processes are killed
+	$(GO) run ./tools/torture/cmd s3 --rounds $(ROUNDS)
 
 upload: ## a multipart upload of MIB=5120 that is broken off and resumed, read back whole, against a cluster of processes
 	$(GO) test ./tools/torture -count=1 -timeout 0 -v -run 'TestRealClients$$/^3_monitors$$/^clients$$/^upload$$' -torture.upload=$(MIB)

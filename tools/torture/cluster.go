@@ -36,6 +36,7 @@ type Options struct {
 	Capacity string
 	OSDArgs  []string // more flags for every OSD
 	Gateway  bool     // start an S3 gateway, with a pool and a user
+	Gateways int      // how many; default 1 with Gateway
 	// FlapLimit is how often an OSD may fail before it has to wait; default 0: it never
 	// waits, so that it can be killed again and again.
 	FlapLimit int
@@ -55,9 +56,11 @@ type Options struct {
 // started again.
 type Cluster struct {
 	Mons, OSDs []*Proc
-	S3         *Proc  // nil without a gateway
-	S3Addr     string // of the gateway
-	AccessKey  string // of the S3 user
+	S3         *Proc    // nil without a gateway
+	S3Addr     string   // of the gateway
+	S3s        []*Proc  // all gateways; S3 is the first
+	S3Addrs    []string // of S3s
+	AccessKey  string   // of the S3 user
 	SecretKey  string
 	API        *api.Client
 	Addrs      []string // messenger addresses of the monitors
@@ -118,6 +121,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 		if o.Hosts && o.DiskBytes > 0 {
 			o.Capacity = "0"
 		}
+	}
+	if o.Gateway && o.Gateways == 0 {
+		o.Gateways = 1
 	}
 	if o.Stdlog == nil {
 		o.Stdlog = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -197,8 +203,17 @@ func (c *Cluster) plan() error {
 		return err
 	}
 	c.S3Addr = take(h, 7490)
-	if c.o.Gateway {
-		c.S3 = c.ProcOn(h, "s3", "gateway", "s3", "--mons", strings.Join(c.Addrs, ","), "--listen", c.S3Addr, "--pool", s3Pool)
+	for i := range c.o.Gateways {
+		name, addr := "s3", c.S3Addr
+		if i > 0 {
+			name += "-" + strconv.Itoa(i)
+			if h, err = c.newHost(name); err != nil {
+				return err
+			}
+			addr = take(h, 7490)
+		}
+		c.S3s = append(c.S3s, c.ProcOn(h, name, "gateway", "s3", "--name", name, "--mons", strings.Join(c.Addrs, ","), "--listen", addr, "--pool", s3Pool))
+		c.S3, c.S3Addrs = c.S3s[0], append(c.S3Addrs, addr)
 	}
 	c.API, err = c.newAPI(c.AdminAddrs, 10*time.Second)
 	return err
@@ -219,7 +234,7 @@ func (c *Cluster) addresses() (take func(h *lab.Host, port int) string, err erro
 	if c.Lab != nil {
 		return func(h *lab.Host, port int) string { return net.JoinHostPort(h.Addr, strconv.Itoa(port)) }, nil
 	}
-	addrs, err := FreeAddrs(3*c.o.Mons + c.o.OSDs + 1)
+	addrs, err := FreeAddrs(3*c.o.Mons + c.o.OSDs + max(1, c.o.Gateways))
 	return func(*lab.Host, int) string { a := addrs[0]; addrs = addrs[1:]; return a }, err
 }
 
@@ -346,7 +361,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err := c.WaitOSDs(ctx, len(c.OSDs)); err != nil {
 		return err
 	}
-	if c.S3 == nil {
+	if len(c.S3s) == 0 {
 		return nil
 	}
 	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{Name: s3Pool, Size: uint32(min(3, len(c.OSDs))), Application: "s3"}); err != nil {
@@ -357,10 +372,15 @@ func (c *Cluster) boot(ctx context.Context) error {
 		return err
 	}
 	c.AccessKey, c.SecretKey = u.Keys[0].AccessKey, u.Keys[0].SecretKey
-	if err := c.S3.Start(); err != nil {
-		return err
+	for i, p := range c.S3s {
+		if err := p.Start(); err != nil {
+			return err
+		}
+		if err := c.WaitPort(ctx, p, c.S3Addrs[i]); err != nil {
+			return err
+		}
 	}
-	return c.WaitPort(ctx, c.S3, c.S3Addr)
+	return nil
 }
 
 // until calls ok again and again until it returns nil, and says at the deadline
@@ -647,11 +667,7 @@ func (c *Cluster) Command(ctx context.Context, env []string, name string, args .
 
 // procs returns all processes of the cluster.
 func (c *Cluster) procs() []*Proc {
-	all := slices.Concat(c.Mons, c.OSDs)
-	if c.S3 != nil {
-		all = append(all, c.S3)
-	}
-	return all
+	return slices.Concat(c.Mons, c.OSDs, c.S3s)
 }
 
 // Tails returns the last lines of all logs.

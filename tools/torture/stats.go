@@ -92,6 +92,13 @@ func (s *Stats) chunks(c client.ChunkStats, care *careCount) {
 		"chunks: OSDs reported "+care.String())
 }
 
+// note adds a line.
+func (s *Stats) note(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.more = append(s.more, line)
+}
+
 // String is the table printed at the end.
 func (s *Stats) String() string {
 	s.mu.Lock()

@@ -26,7 +26,7 @@ func main() {
 		os.Setenv(slab.PoisonVariable, "1") // of the daemons, which inherit it
 	}
 	root := &cobra.Command{Use: "torture", Short: "Treat a cluster of real processes badly", SilenceUsage: true}
-	root.AddCommand(newRunCommand(), newFailoverCommand(), newStaleCommand(), newIdleCommand(), newChunkModesCommand())
+	root.AddCommand(newRunCommand(), newFailoverCommand(), newStaleCommand(), newIdleCommand(), newChunkModesCommand(), newS3Command())
 	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
