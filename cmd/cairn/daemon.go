@@ -312,6 +312,7 @@ buckets. The pool must exist:
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")
 	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
+	cmd.Flags().BoolVar(&o.Gateway.SigV2, "sigv2", false, "also take requests signed with the older, weaker Signature Version 2")
 	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
 	f.register(cmd, "512MiB")
 	return group("gateway", "Run gateways", cmd)

@@ -161,7 +161,7 @@ var conditionValues = map[string]func(q *request, t *terms, version string) stri
 		return algorithm
 	},
 	"s3:signatureage": func(q *request, _ *terms, _ string) string {
-		if q.who.anonymous() || !q.sig.presigned {
+		if q.who.anonymous() || !q.sig.presigned || q.sig.v2 { // Version 2 does not say
 			return ""
 		}
 		return strconv.FormatInt(max(0, q.s.o.Now().Sub(q.sig.time).Milliseconds()), 10)

@@ -38,6 +38,9 @@ type Options struct {
 	FindUser  func(ctx context.Context, name string) (*wirepb.User, error)
 	FindEmail func(ctx context.Context, address string) (*wirepb.User, error)
 
+	// SigV2 also takes requests that are signed with the older Signature Version 2. Forms may be in any case.
+	SigV2 bool
+
 	Region  string   // default us-east-1
 	Domains []string // base domains for bucket.domain addresses; default none: path style only
 	HostID  string   // names this gateway in answers; default "cairn"
@@ -442,6 +445,9 @@ func (q *request) checkKey() *apiError {
 func (q *request) authenticate() *apiError {
 	if q.op == "PostObject" {
 		return q.authenticateForm()
+	}
+	if q.s.o.SigV2 && claimsV2(q.r, q.query) {
+		return q.authenticateV2()
 	}
 	sig, e := parseSignature(q.r, q.query)
 	if e != nil {

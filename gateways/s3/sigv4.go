@@ -58,10 +58,10 @@ func parseSignature(r *http.Request, query url.Values) (*signature, *apiError) {
 		return nil, apiErr("InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified").with("ArgumentName", "Authorization").with("ArgumentValue", auth)
 	case inQuery:
 		return parseQuerySignature(r, query)
-	case auth == "" && !query.Has("Signature"):
-		return nil, nil
-	case auth == "" || strings.HasPrefix(auth, "AWS "):
+	case claimsV2(r, query):
 		return nil, apiErr("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+	case auth == "":
+		return nil, nil
 	case !strings.Contains(strings.TrimSpace(auth), " "):
 		return nil, apiErr("InvalidArgument", "Authorization header is invalid -- one and only one ' ' (space) required.").with("ArgumentName", "Authorization").with("ArgumentValue", auth)
 	case !strings.HasPrefix(auth, algorithm+" "):
@@ -251,9 +251,7 @@ func (s *signature) checkClaim(r *http.Request, now time.Time, region string) *a
 				with("ServerTime", now.UTC().Format(time.RFC3339))
 		}
 	} else if d := now.Sub(s.time); d > maxSkew || d < -maxSkew {
-		return apiErr("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.").
-			with("RequestTime", s.stamp).with("ServerTime", now.UTC().Format(time.RFC3339)).
-			with("MaxAllowedSkewMilliseconds", strconv.FormatInt(maxSkew.Milliseconds(), 10))
+		return tooSkewed(s.stamp, now)
 	}
 	// An x-amz- header that is not signed could have been added on the way, and changes what is done.
 	var unsigned []string
@@ -268,6 +266,12 @@ func (s *signature) checkClaim(r *http.Request, now time.Time, region string) *a
 		return apiErr("AccessDenied", "There were headers present in the request which were not signed").with("HeadersNotSigned", strings.Join(unsigned, ", "))
 	}
 	return nil
+}
+
+func tooSkewed(sent string, now time.Time) *apiError {
+	return apiErr("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.").
+		with("RequestTime", sent).with("ServerTime", now.UTC().Format(time.RFC3339)).
+		with("MaxAllowedSkewMilliseconds", strconv.FormatInt(maxSkew.Milliseconds(), 10))
 }
 
 func hmacSHA256(key []byte, data string) []byte {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -46,6 +47,7 @@ type server struct {
 	url    string
 	region string
 	domain string // base of virtual-host addresses; "": unknown
+	v2     string // where Version 2 of signatures is taken; "": unknown
 	main   user
 	alt    user
 	client *http.Client
@@ -76,6 +78,7 @@ type req struct {
 	chunks   bool          // signed chunks
 	trailer  [2]string     // of unsigned chunks
 	noLength bool
+	v2       bool // signed with Version 2; presigned if expires is set
 	after    func(r *http.Request)
 }
 
@@ -145,7 +148,11 @@ func (c *C) do(method, path string, opts ...opt) *R {
 func (c *C) send(q *req) *R {
 	ctx, cancel := context.WithTimeout(context.Background(), requestLimit)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, q.method, c.srv.url+q.path, bytes.NewReader(q.body))
+	base := c.srv.url
+	if q.v2 {
+		base = c.srv.v2
+	}
+	r, err := http.NewRequestWithContext(ctx, q.method, base+q.path, bytes.NewReader(q.body))
 	if err != nil {
 		fail("%s %s: %v", q.method, q.path, err)
 	}
@@ -175,7 +182,9 @@ func (c *C) send(q *req) *R {
 		r.ContentLength = -1
 		r.Body = io.NopCloser(bytes.NewReader(q.body))
 	}
-	if q.user.access != "" {
+	if q.v2 {
+		signV2(r, q)
+	} else if q.user.access != "" {
 		signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 		cred := aws.Credentials{AccessKeyID: q.user.access, SecretAccessKey: q.user.secret}
 		if q.expires != 0 {
@@ -219,6 +228,56 @@ func (c *C) send(q *req) *R {
 		fail("%s: read the answer: %v", out.what, err)
 	}
 	return out
+}
+
+// v2 sends a request to a gateway that takes Version 2 of signatures, and signs it so.
+func (c *C) v2(q *req) {
+	if c.srv.v2 == "" {
+		panic(needs{"-endpoint-v2"})
+	}
+	q.v2 = true
+}
+
+// signV2 signs a request in path style with Version 2.
+func signV2(r *http.Request, q *req) {
+	var amz, params []string
+	for name, v := range r.Header {
+		if l := strings.ToLower(name); strings.HasPrefix(l, "x-amz-") {
+			amz = append(amz, l+":"+strings.Join(v, ",")+"\n")
+		}
+	}
+	slices.Sort(amz)
+	for name, v := range r.URL.Query() {
+		switch name {
+		case "acl", "delete", "partNumber", "policy", "uploadId", "uploads", "versionId", "versions", "tagging", "response-content-type":
+			if v[0] != "" {
+				name += "=" + v[0]
+			}
+			params = append(params, name)
+		}
+	}
+	slices.Sort(params)
+	resource := r.URL.EscapedPath()
+	if len(params) > 0 {
+		resource += "?" + strings.Join(params, "&")
+	}
+	date := q.time.UTC().Format(http.TimeFormat)
+	if q.expires != 0 {
+		date = fmt.Sprint(q.time.Add(q.expires).Unix())
+	} else {
+		r.Header.Set("Date", date)
+	}
+	h := hmac.New(sha1.New, []byte(q.user.secret))
+	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n%s%s", r.Method, r.Header.Get("Content-MD5"), r.Header.Get("Content-Type"), date, strings.Join(amz, ""), resource)
+	sum := base64.StdEncoding.EncodeToString(h.Sum(nil))
+	if q.expires == 0 {
+		r.Header.Set("Authorization", "AWS "+q.user.access+":"+sum)
+		return
+	}
+	if r.URL.RawQuery != "" {
+		r.URL.RawQuery += "&"
+	}
+	r.URL.RawQuery += url.Values{"AWSAccessKeyId": {q.user.access}, "Expires": {date}, "Signature": {sum}}.Encode()
 }
 
 func setBody(r *http.Request, b []byte) {

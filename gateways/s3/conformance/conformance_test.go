@@ -34,6 +34,7 @@ var (
 	altSecret = flag.String("alt-secret", "", "and its secret key")
 	mainID    = flag.String("main-id", "", "canonical id of the main user; default what ListBuckets says")
 	altID     = flag.String("alt-id", "", "canonical id of the other user")
+	endpoint2 = flag.String("endpoint-v2", "", "where the server of -endpoint takes signatures of version 2; without it, rows that need them are not run")
 	region    = flag.String("region", "us-east-1", "region of -endpoint")
 	domain    = flag.String("domain", "", "base of the virtual-host addresses of -endpoint; without it, rows that need one are not run")
 	gapsFile  = flag.String("gaps", "testdata/gaps.txt", "rows that are known to fail, or none")
@@ -103,6 +104,15 @@ func local(t *testing.T) *server {
 			return nil, fmt.Errorf("user %q: %w", name, client.ErrNotFound)
 		},
 	}
+	t.Cleanup(func() { svc.Close() })
+	one := serve(t, o)
+	o.SigV2, o.SweepPeriod = true, -1
+	return &server{url: one, v2: serve(t, o), region: "us-east-1", domain: "s3.test", main: mainUser, alt: altUser}
+}
+
+// serve runs a gateway until the end of the test.
+func serve(t *testing.T, o s3.Options) (url string) {
+	t.Helper()
 	srv, err := s3.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +130,8 @@ func local(t *testing.T) *server {
 		if err := <-done; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		svc.Close()
 	})
-	return &server{url: "http://" + ln.Addr().String(), region: "us-east-1", domain: "s3.test", main: mainUser, alt: altUser}
+	return "http://" + ln.Addr().String()
 }
 
 func target(t *testing.T) *server {
@@ -132,7 +141,7 @@ func target(t *testing.T) *server {
 		s = local(t)
 	} else {
 		s = &server{
-			url: strings.TrimRight(*endpoint, "/"), region: *region, domain: *domain,
+			url: strings.TrimRight(*endpoint, "/"), v2: strings.TrimRight(*endpoint2, "/"), region: *region, domain: *domain,
 			main: user{*mainID, *access, *secret}, alt: user{*altID, *altAccess, *altSecret},
 		}
 		if s.main.access == "" || s.main.secret == "" {
@@ -201,7 +210,7 @@ func groups() []group {
 	return []group{
 		{"buckets", bucketRows}, {"objects", objectRows}, {"listing", listRows}, {"multipart", multipartRows}, {"copy", copyRows},
 		{"versioning", versioningRows}, {"object lock", lockRows}, {"tagging", taggingRows}, {"cors", corsRows}, {"lifecycle", lifecycleRows},
-		{"configuration", configRows}, {"acl", aclRows}, {"policy", policyRows}, {"authentication", authRows}, {"forms", postRows},
+		{"configuration", configRows}, {"acl", aclRows}, {"policy", policyRows}, {"authentication", authRows}, {"signature version 2", sigV2Rows}, {"forms", postRows},
 		{"checksums", checksumRows()}, {"encryption", sseRows},
 	}
 }
