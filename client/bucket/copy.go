@@ -371,10 +371,11 @@ func (c *refCopy) some(ctx context.Context, n uint32, p piece, to chunk.Range) e
 		return err
 	}
 	defer c.s.writes.Release(int64(p.size))
-	data, err := c.s.readPiece(ctx, p)
+	res, data, err := c.s.readPiece(ctx, p)
 	if err != nil {
 		return err
 	}
+	defer res.Release()
 	object := dataObject(c.x, n)
 	if len(data) >= client.LeastChunk(c.how.opts.Policy) {
 		ref, err := c.s.chunks.PutChunk(ctx, object, data, *c.how.opts)

@@ -240,7 +240,8 @@ type bodyReader struct {
 	counted bool // its memory is taken from svc.reads
 	queue   []*fetch
 	cur     []byte
-	held    int64 // bytes of svc.reads behind cur
+	from    *client.Result // whose memory cur is
+	held    int64          // bytes of svc.reads behind cur
 	err     error
 	flights sync.WaitGroup
 }
@@ -248,6 +249,7 @@ type bodyReader struct {
 type fetch struct {
 	piece piece
 	done  chan struct{}
+	res   *client.Result // whose memory data is
 	data  []byte
 	err   error
 }
@@ -289,7 +291,7 @@ func (r *bodyReader) start(optional bool) (bool, error) {
 	go func() { // ends with its operation, which r.ctx bounds
 		defer r.flights.Done()
 		defer close(f.done)
-		f.data, f.err = r.svc.readPiece(r.ctx, p)
+		f.res, f.data, f.err = r.svc.readPiece(r.ctx, p)
 	}()
 	return true, nil
 }
@@ -299,20 +301,23 @@ func (r *bodyReader) weight(p piece) int64 {
 	return min(int64(p.size), int64(r.svc.o.ChunkBytes))
 }
 
-func (s *Service) readPiece(ctx context.Context, p piece) ([]byte, error) {
+// readPiece returns the bytes of a piece, and the result whose memory they are: who is done with them releases it.
+func (s *Service) readPiece(ctx context.Context, p piece) (*client.Result, []byte, error) {
 	res, err := s.data.Do(ctx, dataObject(p.id, p.n), new(client.Op).Read(uint64(p.off), uint64(p.size)))
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return nil, fmt.Errorf("%w: data object %s is gone", ErrChanged, dataObject(p.id, p.n))
+		return nil, nil, fmt.Errorf("%w: data object %s is gone", ErrChanged, dataObject(p.id, p.n))
 	case err != nil:
-		return nil, fmt.Errorf("read data: %w", err)
+		return nil, nil, fmt.Errorf("read data: %w", err)
 	case len(res.Items[0].Data) != int(p.size):
-		return nil, fmt.Errorf("%w: data object %s has %d bytes at %d, want %d", ErrCorrupt, dataObject(p.id, p.n), len(res.Items[0].Data), p.off, p.size)
+		return nil, nil, fmt.Errorf("%w: data object %s has %d bytes at %d, want %d", ErrCorrupt, dataObject(p.id, p.n), len(res.Items[0].Data), p.off, p.size)
 	}
-	return res.Items[0].Data, nil
+	return res, res.Items[0].Data, nil
 }
 
 func (r *bodyReader) release() {
+	r.from.Release()
+	r.from = nil
 	if r.held > 0 {
 		r.svc.reads.Release(r.held)
 		r.held = 0
@@ -352,7 +357,7 @@ func (r *bodyReader) advance() error {
 		r.err = f.err
 		return f.err
 	}
-	r.cur = f.data
+	r.cur, r.from = f.data, f.res
 	return nil
 }
 
@@ -396,8 +401,9 @@ func (r *bodyReader) Close() error {
 	r.cancel()
 	r.flights.Wait()
 	r.release()
-	if r.counted {
-		for _, f := range r.queue {
+	for _, f := range r.queue {
+		f.res.Release()
+		if r.counted {
 			r.svc.reads.Release(r.weight(f.piece))
 		}
 	}
