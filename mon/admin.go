@@ -2,7 +2,6 @@ package mon
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon/fsm"
+	"github.com/cairnstore/cairn/mon/iam"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -189,12 +189,13 @@ func (m *Monitor) UserCreate(ctx context.Context, u *wirepb.User) (*wirepb.User,
 	if u == nil {
 		return nil, condition(api.ErrInvalid, "no user is given")
 	}
-	n := fsm.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Suspended: u.GetSuspended()}
+	n := fsm.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Suspended: u.GetSuspended(), Email: u.GetEmail(), Admin: u.GetAdmin()}
+	n.ID = iam.NewID("AIDA")
 	for _, k := range u.GetKeys() {
 		n.Keys = append(n.Keys, fsm.AccessKey{AccessKey: k.GetAccessKey(), SecretKey: k.GetSecretKey()})
 	}
 	if len(n.Keys) == 0 {
-		n.Keys = []fsm.AccessKey{newKey()}
+		n.Keys = []fsm.AccessKey{iam.NewKey()}
 	}
 	if _, err := m.submit(ctx, &fsm.UserCreate{User: n}); err != nil {
 		return nil, err
@@ -205,19 +206,25 @@ func (m *Monitor) UserCreate(ctx context.Context, u *wirepb.User) (*wirepb.User,
 // UserGet returns a user with its keys.
 func (m *Monitor) UserGet(_ context.Context, name string) (*wirepb.User, error) {
 	var u *wirepb.User
-	m.machine.read(func(s *fsm.State) { u = userMessage(s.User(name)) })
+	m.machine.read(func(s *fsm.State) {
+		if !strings.Contains(name, "/") {
+			u = userMessage(s.User(name))
+		}
+	})
 	if u == nil {
 		return nil, condition(api.ErrNotFound, "user %q does not exist; see `cairn user ls`", name)
 	}
 	return u, nil
 }
 
-// UserList returns all users by name.
+// UserList returns all users who are accounts, by name.
 func (m *Monitor) UserList(context.Context) ([]*wirepb.User, error) {
 	var out []*wirepb.User
 	m.machine.read(func(s *fsm.State) {
 		for _, u := range s.Users() {
-			out = append(out, userMessage(u))
+			if u.Account == "" {
+				out = append(out, userMessage(u))
+			}
 		}
 	})
 	return out, nil
@@ -234,38 +241,14 @@ func userMessage(u *fsm.User) *wirepb.User {
 	if u == nil {
 		return nil
 	}
-	out := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}
+	out := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended, Email: u.Email, Admin: u.Admin}
+	entityMessage(&u.Entity, out)
 	for _, k := range u.Keys {
-		out.Keys = append(out.Keys, &wirepb.AccessKey{AccessKey: k.AccessKey, SecretKey: k.SecretKey})
+		out.Keys = append(out.Keys, &wirepb.AccessKey{
+			AccessKey: k.AccessKey, SecretKey: k.SecretKey, Inactive: k.Inactive, Created: k.Created, Service: k.Service, Policy: k.Policy, Expires: k.Expires,
+		})
 	}
 	return out
-}
-
-// Lengths of keys, as S3 clients expect them.
-const (
-	accessKeyLen = 20
-	secretKeyLen = 40
-)
-
-const (
-	upperDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"                                 // 32: five random bits each
-	mixedDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-" // 64: six
-)
-
-func newKey() fsm.AccessKey {
-	return fsm.AccessKey{AccessKey: randomText(accessKeyLen, upperDigits), SecretKey: randomText(secretKeyLen, mixedDigits)}
-}
-
-// randomText returns n characters of an alphabet whose size divides 256, so that
-// each is equally likely.
-func randomText(n int, alphabet string) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
-	var s strings.Builder
-	for _, v := range b {
-		s.WriteByte(alphabet[int(v)%len(alphabet)])
-	}
-	return s.String()
 }
 
 // Leader returns the name of the leading monitor, "" if there is none known.

@@ -48,7 +48,7 @@ func (h *handler) Handle(c *wire.Conn, req *wire.Message) {
 	case *wirepb.Header_PerfGet:
 		m.task(c, req, func(context.Context) { m.perf(c, req) })
 	case *wirepb.Header_OsdReport, *wirepb.Header_OsdFailure, *wirepb.Header_OsdRegister, *wirepb.Header_OsdBoot,
-		*wirepb.Header_OsdStopping, *wirepb.Header_PgChange, *wirepb.Header_ServiceBeacon:
+		*wirepb.Header_OsdStopping, *wirepb.Header_PgChange, *wirepb.Header_ServiceBeacon, *wirepb.Header_IdentityCall, *wirepb.Header_TokenKeysGet:
 		if w := m.leading(); w != nil {
 			m.handleLeading(c, req, w)
 		} else {
@@ -151,26 +151,14 @@ func (m *Monitor) leaderEpoch(ctx context.Context) placement.Epoch {
 // new user can be used at once everywhere.
 func (m *Monitor) userGet(ctx context.Context, c *wire.Conn, req *wire.Message, get *wirepb.UserGet) {
 	var u *wirepb.User
-	m.machine.read(func(s *fsm.State) {
-		if get.GetAccessKey() == "" {
-			if u = userMessage(s.User(get.GetName())); u != nil {
-				u.Keys = nil // who asks by name wants to know that there is such a user, or what it is called
-			}
-		} else {
-			u = userMessage(s.UserByKey(get.GetAccessKey()))
-		}
-	})
+	m.machine.read(func(s *fsm.State) { u = who(s, get) })
 	switch {
 	case u != nil:
 		m.reply(c, req, &wire.Message{Header: &wirepb.Header{
 			Epoch: uint64(m.Map().Epoch), Body: &wirepb.Header_User{User: u},
 		}})
 	case m.leading() != nil || fromMonitor(c):
-		if get.GetAccessKey() == "" {
-			m.replyError(c, req, wirepb.Code_NOT_FOUND, "no user is named %q", get.GetName())
-			return
-		}
-		m.replyError(c, req, wirepb.Code_NOT_FOUND, "no user has access key %q", get.GetAccessKey())
+		m.replyError(c, req, wirepb.Code_NOT_FOUND, "%s", askedFor(get))
 	default:
 		m.passOn(ctx, c, req)
 	}
@@ -305,6 +293,10 @@ func (m *Monitor) handleLeading(c *wire.Conn, req *wire.Message, w *watch) {
 		m.change(c, req, pgChange(b.PgChange), nil)
 	case *wirepb.Header_ServiceBeacon:
 		m.beacon(c, req, w, b.ServiceBeacon)
+	case *wirepb.Header_IdentityCall:
+		m.task(c, req, func(ctx context.Context) { m.identityCall(ctx, c, req, b.IdentityCall) })
+	case *wirepb.Header_TokenKeysGet:
+		m.task(c, req, func(ctx context.Context) { m.tokenKeysGet(ctx, c, req) })
 	}
 }
 

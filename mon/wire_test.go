@@ -221,7 +221,7 @@ func TestUsersAndServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(u.Keys) != 1 || len(u.Keys[0].AccessKey) != accessKeyLen || len(u.Keys[0].SecretKey) != secretKeyLen {
+	if len(u.Keys) != 1 || len(u.Keys[0].AccessKey) != 20 || len(u.Keys[0].SecretKey) != 40 {
 		t.Fatalf("keys: %+v", u.Keys)
 	}
 	_, err = lead.UserCreate(c.ctx(), &wirepb.User{Name: "ann"})

@@ -127,10 +127,13 @@ func entityKey(account, name string) string { return account + "/" + strings.ToL
 
 // userKey is the same of users. One that is an account has no slash.
 func userKey(account, name string) string {
-	if account == "" {
-		return name
+	switch {
+	case account != "":
+		return entityKey(account, name)
+	case strings.Contains(name, "/"):
+		return "//" // nobody's: what looks like a user of an account is not one that is an account
 	}
-	return entityKey(account, name)
+	return name
 }
 
 // Host is a provider's URL as ARNs have it.
@@ -606,8 +609,13 @@ func setTags(have, set []Tag, remove []string) ([]Tag, error) {
 
 // newEntity checks what something new of an account begins with.
 func (t *txn) newEntity(e *Entity) error {
-	if len(e.Inline) > 0 || len(e.Attached) > 0 || e.Boundary != "" || e.Revoked != 0 {
+	if len(e.Inline) > 0 || len(e.Attached) > 0 || e.Revoked != 0 {
 		return invalid("something new has no policies yet")
+	}
+	if e.Boundary != "" {
+		if err := t.usable(Holder{Kind: HolderRole, Account: e.Account}, e.Boundary); err != nil {
+			return err
+		}
 	}
 	if err := t.checkID(e.ID); err != nil {
 		return err

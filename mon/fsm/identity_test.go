@@ -70,7 +70,7 @@ func TestIdentities(t *testing.T) {
 	if g := r.s.GroupsOf(u); len(g) != 1 || g[0].Name != "Engineers" || r.s.Members(g[0])[0] != u {
 		t.Fatalf("groups of %s: %+v", u.Name, g)
 	}
-	if r.s.User("corp/alicia") == nil || r.s.User("alicia") != nil {
+	if r.s.User("corp/alicia") != nil || r.s.User("alicia") != nil {
 		t.Fatal("a user of an account is found as an account")
 	}
 	if got := r.s.PoliciesIn("aws"); len(got) != len(builtin) || r.s.PolicyByARN(got[0].ARN()) != got[0] {
@@ -113,6 +113,7 @@ func TestIdentities(t *testing.T) {
 		{wirepb.Code_INVALID, "built in", &UserCreate{User: User{Name: "aws", Keys: []AccessKey{{AccessKey: "K", SecretKey: "secretsecret"}}}}},
 		{wirepb.Code_INVALID, "no id", &UserCreate{User: User{Name: "x", Keys: []AccessKey{{AccessKey: "K", SecretKey: "secretsecret"}}, Entity: Entity{Attached: []string{arn}}}}},
 		{wirepb.Code_CONFLICT, "is an account", &UserRemove{Name: "corp"}},
+		{wirepb.Code_NOT_FOUND, "does not exist", &UserRemove{Name: "corp/alicia"}},
 		{wirepb.Code_CONFLICT, "still has", &UserRemove{Account: "corp", Name: "alicia", Bare: true}},
 		{wirepb.Code_NOT_FOUND, "does not exist", &UserRemove{Account: "corp", Name: "alice"}},
 		{wirepb.Code_INVALID, "cannot be changed", &UserSet{Name: "corp", NewName: ptr("x")}},

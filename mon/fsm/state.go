@@ -132,7 +132,7 @@ func (s *State) Map() *placement.Map { return s.m }
 func (s *State) Index() placement.Epoch { return s.index }
 
 // User returns a user who is an account by name, or nil. Nobody may change it.
-func (s *State) User(name string) *User { return s.users[name] }
+func (s *State) User(name string) *User { return s.users[userKey("", name)] }
 
 // UserByKey returns the user with that access key, or nil. Nobody may change it.
 func (s *State) UserByKey(accessKey string) *User { return s.users[s.keys[accessKey]] }

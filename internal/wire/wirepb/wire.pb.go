@@ -279,6 +279,10 @@ type Header struct {
 	//	*Header_PgQueryStateReply
 	//	*Header_PerfGet
 	//	*Header_Perf
+	//	*Header_IdentityCall
+	//	*Header_IdentityReply
+	//	*Header_TokenKeysGet
+	//	*Header_TokenKeys
 	//	*Header_PgScrubStart
 	//	*Header_PgInconsistentList
 	//	*Header_ChunkPlace
@@ -619,6 +623,42 @@ func (x *Header) GetPerf() *Perf {
 	return nil
 }
 
+func (x *Header) GetIdentityCall() *IdentityCall {
+	if x != nil {
+		if x, ok := x.Body.(*Header_IdentityCall); ok {
+			return x.IdentityCall
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetIdentityReply() *IdentityReply {
+	if x != nil {
+		if x, ok := x.Body.(*Header_IdentityReply); ok {
+			return x.IdentityReply
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetTokenKeysGet() *TokenKeysGet {
+	if x != nil {
+		if x, ok := x.Body.(*Header_TokenKeysGet); ok {
+			return x.TokenKeysGet
+		}
+	}
+	return nil
+}
+
+func (x *Header) GetTokenKeys() *TokenKeys {
+	if x != nil {
+		if x, ok := x.Body.(*Header_TokenKeys); ok {
+			return x.TokenKeys
+		}
+	}
+	return nil
+}
+
 func (x *Header) GetPgScrubStart() *PGScrubStart {
 	if x != nil {
 		if x, ok := x.Body.(*Header_PgScrubStart); ok {
@@ -834,6 +874,22 @@ type Header_Perf struct {
 	Perf *Perf `protobuf:"bytes,121,opt,name=perf,proto3,oneof"`
 }
 
+type Header_IdentityCall struct {
+	IdentityCall *IdentityCall `protobuf:"bytes,140,opt,name=identity_call,json=identityCall,proto3,oneof"`
+}
+
+type Header_IdentityReply struct {
+	IdentityReply *IdentityReply `protobuf:"bytes,141,opt,name=identity_reply,json=identityReply,proto3,oneof"`
+}
+
+type Header_TokenKeysGet struct {
+	TokenKeysGet *TokenKeysGet `protobuf:"bytes,142,opt,name=token_keys_get,json=tokenKeysGet,proto3,oneof"`
+}
+
+type Header_TokenKeys struct {
+	TokenKeys *TokenKeys `protobuf:"bytes,143,opt,name=token_keys,json=tokenKeys,proto3,oneof"`
+}
+
 type Header_PgScrubStart struct {
 	PgScrubStart *PGScrubStart `protobuf:"bytes,125,opt,name=pg_scrub_start,json=pgScrubStart,proto3,oneof"`
 }
@@ -933,6 +989,14 @@ func (*Header_PgQueryStateReply) isHeader_Body() {}
 func (*Header_PerfGet) isHeader_Body() {}
 
 func (*Header_Perf) isHeader_Body() {}
+
+func (*Header_IdentityCall) isHeader_Body() {}
+
+func (*Header_IdentityReply) isHeader_Body() {}
+
+func (*Header_TokenKeysGet) isHeader_Body() {}
+
+func (*Header_TokenKeys) isHeader_Body() {}
 
 func (*Header_PgScrubStart) isHeader_Body() {}
 
@@ -3013,11 +3077,16 @@ func (x *MonProposed) GetEpoch() uint64 {
 	return 0
 }
 
-// UserGet asks for a user by one of its access keys or, if that is empty, by its name: then the answer has no keys.
+// UserGet asks for a user or a role by the first of these that is not empty. Only who asks by access key gets keys: that one, or
+// with id_key the user's key of that name.
 type UserGet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AccessKey     string                 `protobuf:"bytes,1,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                // of a user who is an account
+	Email         string                 `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`              // of a user
+	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`                    // of a user or a role
+	Role          string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"`                // ARN of a role
+	IdKey         string                 `protobuf:"bytes,6,opt,name=id_key,json=idKey,proto3" json:"id_key,omitempty"` // with id: is this still a key of the user?
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3066,12 +3135,55 @@ func (x *UserGet) GetName() string {
 	return ""
 }
 
+func (x *UserGet) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *UserGet) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UserGet) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *UserGet) GetIdKey() string {
+	if x != nil {
+		return x.IdKey
+	}
+	return ""
+}
+
+// User is a user or a role, with all that decides what it may do.
 type User struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	DisplayName   string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	Keys          []*AccessKey           `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	Suspended     bool                   `protobuf:"varint,4,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	Account       string                 `protobuf:"bytes,5,opt,name=account,proto3" json:"account,omitempty"` // it belongs to; empty: it is an account, or a role of the cluster's own
+	Id            string                 `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`           // never used again; empty: an account that has none, its name stands for it
+	Path          string                 `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
+	Email         string                 `protobuf:"bytes,8,opt,name=email,proto3" json:"email,omitempty"`
+	Admin         bool                   `protobuf:"varint,9,opt,name=admin,proto3" json:"admin,omitempty"`
+	Role          bool                   `protobuf:"varint,10,opt,name=role,proto3" json:"role,omitempty"`
+	Policies      []string               `protobuf:"bytes,11,rep,name=policies,proto3" json:"policies,omitempty"` // documents, its groups' included
+	Bounded       bool                   `protobuf:"varint,12,opt,name=bounded,proto3" json:"bounded,omitempty"`  // boundary says beyond what it may do nothing
+	Boundary      string                 `protobuf:"bytes,13,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	Revoked       int64                  `protobuf:"varint,14,opt,name=revoked,proto3" json:"revoked,omitempty"` // unix nanoseconds: sessions that began before are over
+	Created       int64                  `protobuf:"varint,15,opt,name=created,proto3" json:"created,omitempty"`
+	Tags          []*IdentityTag         `protobuf:"bytes,16,rep,name=tags,proto3" json:"tags,omitempty"`
+	Trust         string                 `protobuf:"bytes,17,opt,name=trust,proto3" json:"trust,omitempty"` // of a role: who may take it on
+	MaxSeconds    int64                  `protobuf:"varint,18,opt,name=max_seconds,json=maxSeconds,proto3" json:"max_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3134,10 +3246,113 @@ func (x *User) GetSuspended() bool {
 	return false
 }
 
+func (x *User) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *User) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *User) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *User) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *User) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *User) GetRole() bool {
+	if x != nil {
+		return x.Role
+	}
+	return false
+}
+
+func (x *User) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *User) GetBounded() bool {
+	if x != nil {
+		return x.Bounded
+	}
+	return false
+}
+
+func (x *User) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *User) GetRevoked() int64 {
+	if x != nil {
+		return x.Revoked
+	}
+	return 0
+}
+
+func (x *User) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *User) GetTags() []*IdentityTag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *User) GetTrust() string {
+	if x != nil {
+		return x.Trust
+	}
+	return ""
+}
+
+func (x *User) GetMaxSeconds() int64 {
+	if x != nil {
+		return x.MaxSeconds
+	}
+	return 0
+}
+
 type AccessKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AccessKey     string                 `protobuf:"bytes,1,opt,name=access_key,json=accessKey,proto3" json:"access_key,omitempty"`
 	SecretKey     string                 `protobuf:"bytes,2,opt,name=secret_key,json=secretKey,proto3" json:"secret_key,omitempty"`
+	Inactive      bool                   `protobuf:"varint,3,opt,name=inactive,proto3" json:"inactive,omitempty"`
+	Created       int64                  `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	Service       string                 `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`  // name of a service account
+	Policy        string                 `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`    // what it is confined to
+	Expires       int64                  `protobuf:"varint,7,opt,name=expires,proto3" json:"expires,omitempty"` // unix nanoseconds, 0: never
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3186,6 +3401,609 @@ func (x *AccessKey) GetSecretKey() string {
 	return ""
 }
 
+func (x *AccessKey) GetInactive() bool {
+	if x != nil {
+		return x.Inactive
+	}
+	return false
+}
+
+func (x *AccessKey) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *AccessKey) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *AccessKey) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *AccessKey) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// IdentityCall asks the leading monitor for something about identities, in the words of AWS's IAM.
+type IdentityCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"` // whose; empty: the cluster's own
+	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`   // CreateUser ...
+	Params        []*IdentityTag         `protobuf:"bytes,3,rep,name=params,proto3" json:"params,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"` // who asks, for the audit log
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityCall) Reset() {
+	*x = IdentityCall{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityCall) ProtoMessage() {}
+
+func (x *IdentityCall) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityCall.ProtoReflect.Descriptor instead.
+func (*IdentityCall) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *IdentityCall) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *IdentityCall) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *IdentityCall) GetParams() []*IdentityTag {
+	if x != nil {
+		return x.Params
+	}
+	return nil
+}
+
+func (x *IdentityCall) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// IdentityReply answers it. A refusal is an answer: code and text.
+type IdentityReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cairn.wire.Code" json:"code,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Items         []*IdentityItem        `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
+	Truncated     bool                   `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"` // there are more behind marker
+	Marker        string                 `protobuf:"bytes,5,opt,name=marker,proto3" json:"marker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityReply) Reset() {
+	*x = IdentityReply{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityReply) ProtoMessage() {}
+
+func (x *IdentityReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityReply.ProtoReflect.Descriptor instead.
+func (*IdentityReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *IdentityReply) GetCode() Code {
+	if x != nil {
+		return x.Code
+	}
+	return Code_OK
+}
+
+func (x *IdentityReply) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *IdentityReply) GetItems() []*IdentityItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *IdentityReply) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *IdentityReply) GetMarker() string {
+	if x != nil {
+		return x.Marker
+	}
+	return ""
+}
+
+type IdentityTag struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityTag) Reset() {
+	*x = IdentityTag{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityTag) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityTag) ProtoMessage() {}
+
+func (x *IdentityTag) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityTag.ProtoReflect.Descriptor instead.
+func (*IdentityTag) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *IdentityTag) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *IdentityTag) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// IdentityItem is a user, group, role, policy, version, provider, key, tag or document; each has some of the fields.
+type IdentityItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	Arn           string                 `protobuf:"bytes,6,opt,name=arn,proto3" json:"arn,omitempty"`
+	Created       int64                  `protobuf:"varint,7,opt,name=created,proto3" json:"created,omitempty"` // unix nanoseconds
+	Updated       int64                  `protobuf:"varint,8,opt,name=updated,proto3" json:"updated,omitempty"`
+	Text          string                 `protobuf:"bytes,9,opt,name=text,proto3" json:"text,omitempty"`
+	About         string                 `protobuf:"bytes,10,opt,name=about,proto3" json:"about,omitempty"`
+	Email         string                 `protobuf:"bytes,11,opt,name=email,proto3" json:"email,omitempty"`
+	Off           bool                   `protobuf:"varint,12,opt,name=off,proto3" json:"off,omitempty"` // suspended, or an inactive key
+	InForce       bool                   `protobuf:"varint,13,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
+	Admin         bool                   `protobuf:"varint,14,opt,name=admin,proto3" json:"admin,omitempty"`
+	Number        int64                  `protobuf:"varint,15,opt,name=number,proto3" json:"number,omitempty"` // of attachments, of a version, or a limit in seconds
+	Version       string                 `protobuf:"bytes,16,opt,name=version,proto3" json:"version,omitempty"`
+	Secret        string                 `protobuf:"bytes,17,opt,name=secret,proto3" json:"secret,omitempty"`
+	Service       string                 `protobuf:"bytes,18,opt,name=service,proto3" json:"service,omitempty"`
+	Boundary      string                 `protobuf:"bytes,19,opt,name=boundary,proto3" json:"boundary,omitempty"` // ARN
+	Expires       int64                  `protobuf:"varint,20,opt,name=expires,proto3" json:"expires,omitempty"`
+	Revoked       int64                  `protobuf:"varint,21,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	List          []string               `protobuf:"bytes,22,rep,name=list,proto3" json:"list,omitempty"`
+	More          []string               `protobuf:"bytes,23,rep,name=more,proto3" json:"more,omitempty"`
+	Tags          []*IdentityTag         `protobuf:"bytes,24,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityItem) Reset() {
+	*x = IdentityItem{}
+	mi := &file_wire_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityItem) ProtoMessage() {}
+
+func (x *IdentityItem) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityItem.ProtoReflect.Descriptor instead.
+func (*IdentityItem) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *IdentityItem) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetArn() string {
+	if x != nil {
+		return x.Arn
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *IdentityItem) GetUpdated() int64 {
+	if x != nil {
+		return x.Updated
+	}
+	return 0
+}
+
+func (x *IdentityItem) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetEmail() string {
+	if x != nil {
+		return x.Email
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *IdentityItem) GetInForce() bool {
+	if x != nil {
+		return x.InForce
+	}
+	return false
+}
+
+func (x *IdentityItem) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *IdentityItem) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *IdentityItem) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetBoundary() string {
+	if x != nil {
+		return x.Boundary
+	}
+	return ""
+}
+
+func (x *IdentityItem) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *IdentityItem) GetRevoked() int64 {
+	if x != nil {
+		return x.Revoked
+	}
+	return 0
+}
+
+func (x *IdentityItem) GetList() []string {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *IdentityItem) GetMore() []string {
+	if x != nil {
+		return x.More
+	}
+	return nil
+}
+
+func (x *IdentityItem) GetTags() []*IdentityTag {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// TokenKeysGet asks for the keys that seal the tokens of temporary credentials, the newest last.
+type TokenKeysGet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenKeysGet) Reset() {
+	*x = TokenKeysGet{}
+	mi := &file_wire_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenKeysGet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenKeysGet) ProtoMessage() {}
+
+func (x *TokenKeysGet) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenKeysGet.ProtoReflect.Descriptor instead.
+func (*TokenKeysGet) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{31}
+}
+
+type TokenKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*TokenKey            `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenKeys) Reset() {
+	*x = TokenKeys{}
+	mi := &file_wire_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenKeys) ProtoMessage() {}
+
+func (x *TokenKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenKeys.ProtoReflect.Descriptor instead.
+func (*TokenKeys) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *TokenKeys) GetKeys() []*TokenKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type TokenKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Created       int64                  `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenKey) Reset() {
+	*x = TokenKey{}
+	mi := &file_wire_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenKey) ProtoMessage() {}
+
+func (x *TokenKey) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenKey.ProtoReflect.Descriptor instead.
+func (*TokenKey) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *TokenKey) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *TokenKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *TokenKey) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
 type ServiceBeacon struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -3199,7 +4017,7 @@ type ServiceBeacon struct {
 
 func (x *ServiceBeacon) Reset() {
 	*x = ServiceBeacon{}
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +4029,7 @@ func (x *ServiceBeacon) String() string {
 func (*ServiceBeacon) ProtoMessage() {}
 
 func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[27]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +4042,7 @@ func (x *ServiceBeacon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceBeacon.ProtoReflect.Descriptor instead.
 func (*ServiceBeacon) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{27}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ServiceBeacon) GetKind() string {
@@ -3282,7 +4100,7 @@ type ServiceChunks struct {
 
 func (x *ServiceChunks) Reset() {
 	*x = ServiceChunks{}
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +4112,7 @@ func (x *ServiceChunks) String() string {
 func (*ServiceChunks) ProtoMessage() {}
 
 func (x *ServiceChunks) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[28]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +4125,7 @@ func (x *ServiceChunks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceChunks.ProtoReflect.Descriptor instead.
 func (*ServiceChunks) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{28}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceChunks) GetWritten() uint64 {
@@ -3400,7 +4218,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3412,7 +4230,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3425,7 +4243,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Heartbeat) GetFrom() int32 {
@@ -3473,7 +4291,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +4303,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +4316,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HeartbeatReply) GetFrom() int32 {
@@ -3567,7 +4385,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +4397,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +4410,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Position) GetTerm() uint32 {
@@ -3619,7 +4437,7 @@ type ReqID struct {
 
 func (x *ReqID) Reset() {
 	*x = ReqID{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +4449,7 @@ func (x *ReqID) String() string {
 func (*ReqID) ProtoMessage() {}
 
 func (x *ReqID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +4462,7 @@ func (x *ReqID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReqID.ProtoReflect.Descriptor instead.
 func (*ReqID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReqID) GetClient() uint64 {
@@ -3681,7 +4499,7 @@ type LogEntry struct {
 
 func (x *LogEntry) Reset() {
 	*x = LogEntry{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +4511,7 @@ func (x *LogEntry) String() string {
 func (*LogEntry) ProtoMessage() {}
 
 func (x *LogEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +4524,7 @@ func (x *LogEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogEntry.ProtoReflect.Descriptor instead.
 func (*LogEntry) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LogEntry) GetPos() *Position {
@@ -3796,7 +4614,7 @@ type Mutation struct {
 
 func (x *Mutation) Reset() {
 	*x = Mutation{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +4626,7 @@ func (x *Mutation) String() string {
 func (*Mutation) ProtoMessage() {}
 
 func (x *Mutation) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +4639,7 @@ func (x *Mutation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mutation.ProtoReflect.Descriptor instead.
 func (*Mutation) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Mutation) GetKind() uint32 {
@@ -3922,7 +4740,7 @@ type PGMsg struct {
 
 func (x *PGMsg) Reset() {
 	*x = PGMsg{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3934,7 +4752,7 @@ func (x *PGMsg) String() string {
 func (*PGMsg) ProtoMessage() {}
 
 func (x *PGMsg) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3947,7 +4765,7 @@ func (x *PGMsg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGMsg.ProtoReflect.Descriptor instead.
 func (*PGMsg) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PGMsg) GetPool() uint32 {
@@ -4359,7 +5177,7 @@ type PGWrapped struct {
 
 func (x *PGWrapped) Reset() {
 	*x = PGWrapped{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4371,7 +5189,7 @@ func (x *PGWrapped) String() string {
 func (*PGWrapped) ProtoMessage() {}
 
 func (x *PGWrapped) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4384,7 +5202,7 @@ func (x *PGWrapped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGWrapped.ProtoReflect.Descriptor instead.
 func (*PGWrapped) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PGWrapped) GetMsgBytes() uint64 {
@@ -4402,7 +5220,7 @@ type PGQuery struct {
 
 func (x *PGQuery) Reset() {
 	*x = PGQuery{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4414,7 +5232,7 @@ func (x *PGQuery) String() string {
 func (*PGQuery) ProtoMessage() {}
 
 func (x *PGQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4427,7 +5245,7 @@ func (x *PGQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQuery.ProtoReflect.Descriptor instead.
 func (*PGQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 type PGInfo struct {
@@ -4449,7 +5267,7 @@ type PGInfo struct {
 
 func (x *PGInfo) Reset() {
 	*x = PGInfo{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4461,7 +5279,7 @@ func (x *PGInfo) String() string {
 func (*PGInfo) ProtoMessage() {}
 
 func (x *PGInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4474,7 +5292,7 @@ func (x *PGInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInfo.ProtoReflect.Descriptor instead.
 func (*PGInfo) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PGInfo) GetExists() bool {
@@ -4568,7 +5386,7 @@ type PGActivate struct {
 
 func (x *PGActivate) Reset() {
 	*x = PGActivate{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4580,7 +5398,7 @@ func (x *PGActivate) String() string {
 func (*PGActivate) ProtoMessage() {}
 
 func (x *PGActivate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4593,7 +5411,7 @@ func (x *PGActivate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivate.ProtoReflect.Descriptor instead.
 func (*PGActivate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PGActivate) GetKeep() *Position {
@@ -4639,7 +5457,7 @@ type PGActivated struct {
 
 func (x *PGActivated) Reset() {
 	*x = PGActivated{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +5469,7 @@ func (x *PGActivated) String() string {
 func (*PGActivated) ProtoMessage() {}
 
 func (x *PGActivated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +5482,7 @@ func (x *PGActivated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGActivated.ProtoReflect.Descriptor instead.
 func (*PGActivated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 type PGReplicate struct {
@@ -4681,7 +5499,7 @@ type PGReplicate struct {
 
 func (x *PGReplicate) Reset() {
 	*x = PGReplicate{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4693,7 +5511,7 @@ func (x *PGReplicate) String() string {
 func (*PGReplicate) ProtoMessage() {}
 
 func (x *PGReplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4706,7 +5524,7 @@ func (x *PGReplicate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReplicate.ProtoReflect.Descriptor instead.
 func (*PGReplicate) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PGReplicate) GetPrev() *Position {
@@ -4760,7 +5578,7 @@ type PGAcked struct {
 
 func (x *PGAcked) Reset() {
 	*x = PGAcked{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4772,7 +5590,7 @@ func (x *PGAcked) String() string {
 func (*PGAcked) ProtoMessage() {}
 
 func (x *PGAcked) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4785,7 +5603,7 @@ func (x *PGAcked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGAcked.ProtoReflect.Descriptor instead.
 func (*PGAcked) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PGAcked) GetPos() *Position {
@@ -4823,7 +5641,7 @@ type PGPush struct {
 
 func (x *PGPush) Reset() {
 	*x = PGPush{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4835,7 +5653,7 @@ func (x *PGPush) String() string {
 func (*PGPush) ProtoMessage() {}
 
 func (x *PGPush) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4848,7 +5666,7 @@ func (x *PGPush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPush.ProtoReflect.Descriptor instead.
 func (*PGPush) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PGPush) GetId() uint64 {
@@ -4983,7 +5801,7 @@ type PGPushed struct {
 
 func (x *PGPushed) Reset() {
 	*x = PGPushed{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4995,7 +5813,7 @@ func (x *PGPushed) String() string {
 func (*PGPushed) ProtoMessage() {}
 
 func (x *PGPushed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5008,7 +5826,7 @@ func (x *PGPushed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGPushed.ProtoReflect.Descriptor instead.
 func (*PGPushed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PGPushed) GetId() uint64 {
@@ -5054,7 +5872,7 @@ type PGLearn struct {
 
 func (x *PGLearn) Reset() {
 	*x = PGLearn{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5066,7 +5884,7 @@ func (x *PGLearn) String() string {
 func (*PGLearn) ProtoMessage() {}
 
 func (x *PGLearn) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5079,7 +5897,7 @@ func (x *PGLearn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearn.ProtoReflect.Descriptor instead.
 func (*PGLearn) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PGLearn) GetReset_() bool {
@@ -5133,7 +5951,7 @@ type PGLearned struct {
 
 func (x *PGLearned) Reset() {
 	*x = PGLearned{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5145,7 +5963,7 @@ func (x *PGLearned) String() string {
 func (*PGLearned) ProtoMessage() {}
 
 func (x *PGLearned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5158,7 +5976,7 @@ func (x *PGLearned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGLearned.ProtoReflect.Descriptor instead.
 func (*PGLearned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PGLearned) GetDeltas() bool {
@@ -5177,7 +5995,7 @@ type PGComplete struct {
 
 func (x *PGComplete) Reset() {
 	*x = PGComplete{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +6007,7 @@ func (x *PGComplete) String() string {
 func (*PGComplete) ProtoMessage() {}
 
 func (x *PGComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +6020,7 @@ func (x *PGComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGComplete.ProtoReflect.Descriptor instead.
 func (*PGComplete) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PGComplete) GetPos() *Position {
@@ -5221,7 +6039,7 @@ type PGCompleted struct {
 
 func (x *PGCompleted) Reset() {
 	*x = PGCompleted{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5233,7 +6051,7 @@ func (x *PGCompleted) String() string {
 func (*PGCompleted) ProtoMessage() {}
 
 func (x *PGCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5246,7 +6064,7 @@ func (x *PGCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGCompleted.ProtoReflect.Descriptor instead.
 func (*PGCompleted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PGCompleted) GetPos() *Position {
@@ -5266,7 +6084,7 @@ type PGScan struct {
 
 func (x *PGScan) Reset() {
 	*x = PGScan{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5278,7 +6096,7 @@ func (x *PGScan) String() string {
 func (*PGScan) ProtoMessage() {}
 
 func (x *PGScan) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5291,7 +6109,7 @@ func (x *PGScan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScan.ProtoReflect.Descriptor instead.
 func (*PGScan) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PGScan) GetAfter() []byte {
@@ -5319,7 +6137,7 @@ type PGScanned struct {
 
 func (x *PGScanned) Reset() {
 	*x = PGScanned{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5331,7 +6149,7 @@ func (x *PGScanned) String() string {
 func (*PGScanned) ProtoMessage() {}
 
 func (x *PGScanned) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5344,7 +6162,7 @@ func (x *PGScanned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScanned.ProtoReflect.Descriptor instead.
 func (*PGScanned) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PGScanned) GetAfter() []byte {
@@ -5378,7 +6196,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5390,7 +6208,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5403,7 +6221,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ObjectVersion) GetObject() []byte {
@@ -5433,7 +6251,7 @@ type PGReject struct {
 
 func (x *PGReject) Reset() {
 	*x = PGReject{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5445,7 +6263,7 @@ func (x *PGReject) String() string {
 func (*PGReject) ProtoMessage() {}
 
 func (x *PGReject) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5458,7 +6276,7 @@ func (x *PGReject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGReject.ProtoReflect.Descriptor instead.
 func (*PGReject) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PGReject) GetTerm() uint32 {
@@ -5498,7 +6316,7 @@ type PGForget struct {
 
 func (x *PGForget) Reset() {
 	*x = PGForget{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5510,7 +6328,7 @@ func (x *PGForget) String() string {
 func (*PGForget) ProtoMessage() {}
 
 func (x *PGForget) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5523,7 +6341,7 @@ func (x *PGForget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForget.ProtoReflect.Descriptor instead.
 func (*PGForget) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{60}
 }
 
 type PGForgotten struct {
@@ -5534,7 +6352,7 @@ type PGForgotten struct {
 
 func (x *PGForgotten) Reset() {
 	*x = PGForgotten{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5546,7 +6364,7 @@ func (x *PGForgotten) String() string {
 func (*PGForgotten) ProtoMessage() {}
 
 func (x *PGForgotten) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5559,7 +6377,7 @@ func (x *PGForgotten) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGForgotten.ProtoReflect.Descriptor instead.
 func (*PGForgotten) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{61}
 }
 
 // PGFetch asks a peer for a piece of an object's whole state, because the primary's own copy cannot be
@@ -5578,7 +6396,7 @@ type PGFetch struct {
 
 func (x *PGFetch) Reset() {
 	*x = PGFetch{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5590,7 +6408,7 @@ func (x *PGFetch) String() string {
 func (*PGFetch) ProtoMessage() {}
 
 func (x *PGFetch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5603,7 +6421,7 @@ func (x *PGFetch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetch.ProtoReflect.Descriptor instead.
 func (*PGFetch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PGFetch) GetId() uint64 {
@@ -5668,7 +6486,7 @@ type PGFetched struct {
 
 func (x *PGFetched) Reset() {
 	*x = PGFetched{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5680,7 +6498,7 @@ func (x *PGFetched) String() string {
 func (*PGFetched) ProtoMessage() {}
 
 func (x *PGFetched) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5693,7 +6511,7 @@ func (x *PGFetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGFetched.ProtoReflect.Descriptor instead.
 func (*PGFetched) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PGFetched) GetId() uint64 {
@@ -5789,7 +6607,7 @@ type PGScrub struct {
 
 func (x *PGScrub) Reset() {
 	*x = PGScrub{}
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5801,7 +6619,7 @@ func (x *PGScrub) String() string {
 func (*PGScrub) ProtoMessage() {}
 
 func (x *PGScrub) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[57]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5814,7 +6632,7 @@ func (x *PGScrub) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrub.ProtoReflect.Descriptor instead.
 func (*PGScrub) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{57}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PGScrub) GetId() uint64 {
@@ -5871,7 +6689,7 @@ type PGScrubPage struct {
 
 func (x *PGScrubPage) Reset() {
 	*x = PGScrubPage{}
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5883,7 +6701,7 @@ func (x *PGScrubPage) String() string {
 func (*PGScrubPage) ProtoMessage() {}
 
 func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[58]
+	mi := &file_wire_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5896,7 +6714,7 @@ func (x *PGScrubPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubPage.ProtoReflect.Descriptor instead.
 func (*PGScrubPage) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{58}
+	return file_wire_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PGScrubPage) GetId() uint64 {
@@ -5948,7 +6766,7 @@ type ScrubItem struct {
 
 func (x *ScrubItem) Reset() {
 	*x = ScrubItem{}
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5960,7 +6778,7 @@ func (x *ScrubItem) String() string {
 func (*ScrubItem) ProtoMessage() {}
 
 func (x *ScrubItem) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[59]
+	mi := &file_wire_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5973,7 +6791,7 @@ func (x *ScrubItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubItem.ProtoReflect.Descriptor instead.
 func (*ScrubItem) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{59}
+	return file_wire_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ScrubItem) GetObject() []byte {
@@ -6074,7 +6892,7 @@ type PGScrubState struct {
 
 func (x *PGScrubState) Reset() {
 	*x = PGScrubState{}
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6086,7 +6904,7 @@ func (x *PGScrubState) String() string {
 func (*PGScrubState) ProtoMessage() {}
 
 func (x *PGScrubState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[60]
+	mi := &file_wire_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6099,7 +6917,7 @@ func (x *PGScrubState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubState.ProtoReflect.Descriptor instead.
 func (*PGScrubState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{60}
+	return file_wire_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PGScrubState) GetSince() int64 {
@@ -6150,7 +6968,7 @@ type PGInconsistent struct {
 
 func (x *PGInconsistent) Reset() {
 	*x = PGInconsistent{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6162,7 +6980,7 @@ func (x *PGInconsistent) String() string {
 func (*PGInconsistent) ProtoMessage() {}
 
 func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6175,7 +6993,7 @@ func (x *PGInconsistent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistent.ProtoReflect.Descriptor instead.
 func (*PGInconsistent) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PGInconsistent) GetObject() []byte {
@@ -6225,7 +7043,7 @@ type PGShardError struct {
 
 func (x *PGShardError) Reset() {
 	*x = PGShardError{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6237,7 +7055,7 @@ func (x *PGShardError) String() string {
 func (*PGShardError) ProtoMessage() {}
 
 func (x *PGShardError) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6250,7 +7068,7 @@ func (x *PGShardError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGShardError.ProtoReflect.Descriptor instead.
 func (*PGShardError) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PGShardError) GetOsd() int32 {
@@ -6291,7 +7109,7 @@ type PGScrubNote struct {
 
 func (x *PGScrubNote) Reset() {
 	*x = PGScrubNote{}
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6303,7 +7121,7 @@ func (x *PGScrubNote) String() string {
 func (*PGScrubNote) ProtoMessage() {}
 
 func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[63]
+	mi := &file_wire_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6316,7 +7134,7 @@ func (x *PGScrubNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNote.ProtoReflect.Descriptor instead.
 func (*PGScrubNote) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{63}
+	return file_wire_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PGScrubNote) GetState() *PGScrubState {
@@ -6334,7 +7152,7 @@ type PGScrubNoted struct {
 
 func (x *PGScrubNoted) Reset() {
 	*x = PGScrubNoted{}
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6346,7 +7164,7 @@ func (x *PGScrubNoted) String() string {
 func (*PGScrubNoted) ProtoMessage() {}
 
 func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[64]
+	mi := &file_wire_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6359,7 +7177,7 @@ func (x *PGScrubNoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubNoted.ProtoReflect.Descriptor instead.
 func (*PGScrubNoted) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{64}
+	return file_wire_proto_rawDescGZIP(), []int{71}
 }
 
 type KV struct {
@@ -6372,7 +7190,7 @@ type KV struct {
 
 func (x *KV) Reset() {
 	*x = KV{}
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6384,7 +7202,7 @@ func (x *KV) String() string {
 func (*KV) ProtoMessage() {}
 
 func (x *KV) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[65]
+	mi := &file_wire_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6397,7 +7215,7 @@ func (x *KV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KV.ProtoReflect.Descriptor instead.
 func (*KV) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{65}
+	return file_wire_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *KV) GetKey() []byte {
@@ -6433,7 +7251,7 @@ type ObjOp struct {
 
 func (x *ObjOp) Reset() {
 	*x = ObjOp{}
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6445,7 +7263,7 @@ func (x *ObjOp) String() string {
 func (*ObjOp) ProtoMessage() {}
 
 func (x *ObjOp) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[66]
+	mi := &file_wire_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6458,7 +7276,7 @@ func (x *ObjOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjOp.ProtoReflect.Descriptor instead.
 func (*ObjOp) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{66}
+	return file_wire_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ObjOp) GetKind() OpKind {
@@ -6561,7 +7379,7 @@ type ObjResult struct {
 
 func (x *ObjResult) Reset() {
 	*x = ObjResult{}
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6573,7 +7391,7 @@ func (x *ObjResult) String() string {
 func (*ObjResult) ProtoMessage() {}
 
 func (x *ObjResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[67]
+	mi := &file_wire_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6586,7 +7404,7 @@ func (x *ObjResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjResult.ProtoReflect.Descriptor instead.
 func (*ObjResult) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{67}
+	return file_wire_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ObjResult) GetCode() Code {
@@ -6689,7 +7507,7 @@ type OpRequest struct {
 
 func (x *OpRequest) Reset() {
 	*x = OpRequest{}
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6701,7 +7519,7 @@ func (x *OpRequest) String() string {
 func (*OpRequest) ProtoMessage() {}
 
 func (x *OpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[68]
+	mi := &file_wire_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6714,7 +7532,7 @@ func (x *OpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpRequest.ProtoReflect.Descriptor instead.
 func (*OpRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{68}
+	return file_wire_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *OpRequest) GetPool() uint32 {
@@ -6784,7 +7602,7 @@ type OpReply struct {
 
 func (x *OpReply) Reset() {
 	*x = OpReply{}
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6796,7 +7614,7 @@ func (x *OpReply) String() string {
 func (*OpReply) ProtoMessage() {}
 
 func (x *OpReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[69]
+	mi := &file_wire_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6809,7 +7627,7 @@ func (x *OpReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReply.ProtoReflect.Descriptor instead.
 func (*OpReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{69}
+	return file_wire_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OpReply) GetResults() []*ObjResult {
@@ -6850,7 +7668,7 @@ type PGList struct {
 
 func (x *PGList) Reset() {
 	*x = PGList{}
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6862,7 +7680,7 @@ func (x *PGList) String() string {
 func (*PGList) ProtoMessage() {}
 
 func (x *PGList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[70]
+	mi := &file_wire_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6875,7 +7693,7 @@ func (x *PGList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGList.ProtoReflect.Descriptor instead.
 func (*PGList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{70}
+	return file_wire_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PGList) GetPool() uint32 {
@@ -6930,7 +7748,7 @@ type PGListReply struct {
 
 func (x *PGListReply) Reset() {
 	*x = PGListReply{}
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6942,7 +7760,7 @@ func (x *PGListReply) String() string {
 func (*PGListReply) ProtoMessage() {}
 
 func (x *PGListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[71]
+	mi := &file_wire_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6955,7 +7773,7 @@ func (x *PGListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGListReply.ProtoReflect.Descriptor instead.
 func (*PGListReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{71}
+	return file_wire_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PGListReply) GetObjects() [][]byte {
@@ -6982,7 +7800,7 @@ type PGQueryState struct {
 
 func (x *PGQueryState) Reset() {
 	*x = PGQueryState{}
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6994,7 +7812,7 @@ func (x *PGQueryState) String() string {
 func (*PGQueryState) ProtoMessage() {}
 
 func (x *PGQueryState) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[72]
+	mi := &file_wire_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7007,7 +7825,7 @@ func (x *PGQueryState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryState.ProtoReflect.Descriptor instead.
 func (*PGQueryState) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{72}
+	return file_wire_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PGQueryState) GetPool() uint32 {
@@ -7033,7 +7851,7 @@ type PGQueryStateReply struct {
 
 func (x *PGQueryStateReply) Reset() {
 	*x = PGQueryStateReply{}
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7045,7 +7863,7 @@ func (x *PGQueryStateReply) String() string {
 func (*PGQueryStateReply) ProtoMessage() {}
 
 func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[73]
+	mi := &file_wire_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7058,7 +7876,7 @@ func (x *PGQueryStateReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGQueryStateReply.ProtoReflect.Descriptor instead.
 func (*PGQueryStateReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{73}
+	return file_wire_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *PGQueryStateReply) GetJson() []byte {
@@ -7083,7 +7901,7 @@ type PGScrubStart struct {
 
 func (x *PGScrubStart) Reset() {
 	*x = PGScrubStart{}
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7095,7 +7913,7 @@ func (x *PGScrubStart) String() string {
 func (*PGScrubStart) ProtoMessage() {}
 
 func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[74]
+	mi := &file_wire_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7108,7 +7926,7 @@ func (x *PGScrubStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGScrubStart.ProtoReflect.Descriptor instead.
 func (*PGScrubStart) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{74}
+	return file_wire_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *PGScrubStart) GetPool() uint32 {
@@ -7157,7 +7975,7 @@ type PGInconsistentList struct {
 
 func (x *PGInconsistentList) Reset() {
 	*x = PGInconsistentList{}
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7169,7 +7987,7 @@ func (x *PGInconsistentList) String() string {
 func (*PGInconsistentList) ProtoMessage() {}
 
 func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[75]
+	mi := &file_wire_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7182,7 +8000,7 @@ func (x *PGInconsistentList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PGInconsistentList.ProtoReflect.Descriptor instead.
 func (*PGInconsistentList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{75}
+	return file_wire_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *PGInconsistentList) GetPool() uint32 {
@@ -7213,7 +8031,7 @@ type ChunkPlace struct {
 
 func (x *ChunkPlace) Reset() {
 	*x = ChunkPlace{}
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7225,7 +8043,7 @@ func (x *ChunkPlace) String() string {
 func (*ChunkPlace) ProtoMessage() {}
 
 func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[76]
+	mi := &file_wire_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7238,7 +8056,7 @@ func (x *ChunkPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlace.ProtoReflect.Descriptor instead.
 func (*ChunkPlace) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{76}
+	return file_wire_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ChunkPlace) GetPool() uint32 {
@@ -7279,7 +8097,7 @@ type ChunkPlaced struct {
 
 func (x *ChunkPlaced) Reset() {
 	*x = ChunkPlaced{}
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7291,7 +8109,7 @@ func (x *ChunkPlaced) String() string {
 func (*ChunkPlaced) ProtoMessage() {}
 
 func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[77]
+	mi := &file_wire_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7304,7 +8122,7 @@ func (x *ChunkPlaced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkPlaced.ProtoReflect.Descriptor instead.
 func (*ChunkPlaced) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{77}
+	return file_wire_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ChunkPlaced) GetOsds() []int32 {
@@ -7328,7 +8146,7 @@ type ShardID struct {
 
 func (x *ShardID) Reset() {
 	*x = ShardID{}
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7340,7 +8158,7 @@ func (x *ShardID) String() string {
 func (*ShardID) ProtoMessage() {}
 
 func (x *ShardID) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[78]
+	mi := &file_wire_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7353,7 +8171,7 @@ func (x *ShardID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardID.ProtoReflect.Descriptor instead.
 func (*ShardID) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{78}
+	return file_wire_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ShardID) GetPool() uint32 {
@@ -7394,7 +8212,7 @@ type ShardPut struct {
 
 func (x *ShardPut) Reset() {
 	*x = ShardPut{}
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7406,7 +8224,7 @@ func (x *ShardPut) String() string {
 func (*ShardPut) ProtoMessage() {}
 
 func (x *ShardPut) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[79]
+	mi := &file_wire_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7419,7 +8237,7 @@ func (x *ShardPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPut.ProtoReflect.Descriptor instead.
 func (*ShardPut) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{79}
+	return file_wire_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ShardPut) GetId() *ShardID {
@@ -7444,7 +8262,7 @@ type ShardGet struct {
 
 func (x *ShardGet) Reset() {
 	*x = ShardGet{}
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7456,7 +8274,7 @@ func (x *ShardGet) String() string {
 func (*ShardGet) ProtoMessage() {}
 
 func (x *ShardGet) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[80]
+	mi := &file_wire_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7469,7 +8287,7 @@ func (x *ShardGet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGet.ProtoReflect.Descriptor instead.
 func (*ShardGet) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{80}
+	return file_wire_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ShardGet) GetId() *ShardID {
@@ -7518,7 +8336,7 @@ type ShardGot struct {
 
 func (x *ShardGot) Reset() {
 	*x = ShardGot{}
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7530,7 +8348,7 @@ func (x *ShardGot) String() string {
 func (*ShardGot) ProtoMessage() {}
 
 func (x *ShardGot) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[81]
+	mi := &file_wire_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7543,7 +8361,7 @@ func (x *ShardGot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardGot.ProtoReflect.Descriptor instead.
 func (*ShardGot) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{81}
+	return file_wire_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ShardGot) GetSize() uint64 {
@@ -7570,7 +8388,7 @@ type ShardDrop struct {
 
 func (x *ShardDrop) Reset() {
 	*x = ShardDrop{}
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7582,7 +8400,7 @@ func (x *ShardDrop) String() string {
 func (*ShardDrop) ProtoMessage() {}
 
 func (x *ShardDrop) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[82]
+	mi := &file_wire_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7595,7 +8413,7 @@ func (x *ShardDrop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardDrop.ProtoReflect.Descriptor instead.
 func (*ShardDrop) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{82}
+	return file_wire_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ShardDrop) GetIds() []*ShardID {
@@ -7617,7 +8435,7 @@ type ShardList struct {
 
 func (x *ShardList) Reset() {
 	*x = ShardList{}
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7629,7 +8447,7 @@ func (x *ShardList) String() string {
 func (*ShardList) ProtoMessage() {}
 
 func (x *ShardList) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[83]
+	mi := &file_wire_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7642,7 +8460,7 @@ func (x *ShardList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardList.ProtoReflect.Descriptor instead.
 func (*ShardList) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{83}
+	return file_wire_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ShardList) GetPool() uint32 {
@@ -7678,7 +8496,7 @@ type ShardListed struct {
 
 func (x *ShardListed) Reset() {
 	*x = ShardListed{}
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7690,7 +8508,7 @@ func (x *ShardListed) String() string {
 func (*ShardListed) ProtoMessage() {}
 
 func (x *ShardListed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[84]
+	mi := &file_wire_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7703,7 +8521,7 @@ func (x *ShardListed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardListed.ProtoReflect.Descriptor instead.
 func (*ShardListed) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{84}
+	return file_wire_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ShardListed) GetIds() []*ShardID {
@@ -7752,7 +8570,7 @@ type ChunkCare struct {
 
 func (x *ChunkCare) Reset() {
 	*x = ChunkCare{}
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7764,7 +8582,7 @@ func (x *ChunkCare) String() string {
 func (*ChunkCare) ProtoMessage() {}
 
 func (x *ChunkCare) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[85]
+	mi := &file_wire_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7777,7 +8595,7 @@ func (x *ChunkCare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkCare.ProtoReflect.Descriptor instead.
 func (*ChunkCare) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{85}
+	return file_wire_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ChunkCare) GetWhat() string {
@@ -7847,7 +8665,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7859,7 +8677,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[86]
+	mi := &file_wire_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7872,7 +8690,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{86}
+	return file_wire_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Hello) GetVersionMin() uint32 {
@@ -7951,7 +8769,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7963,7 +8781,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[87]
+	mi := &file_wire_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7976,7 +8794,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{87}
+	return file_wire_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -8020,7 +8838,7 @@ type Confirm struct {
 
 func (x *Confirm) Reset() {
 	*x = Confirm{}
-	mi := &file_wire_proto_msgTypes[88]
+	mi := &file_wire_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8032,7 +8850,7 @@ func (x *Confirm) String() string {
 func (*Confirm) ProtoMessage() {}
 
 func (x *Confirm) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[88]
+	mi := &file_wire_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8045,7 +8863,7 @@ func (x *Confirm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirm.ProtoReflect.Descriptor instead.
 func (*Confirm) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{88}
+	return file_wire_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Confirm) GetCode() Code {
@@ -8082,7 +8900,7 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
 	"wire.proto\x12\n" +
-	"cairn.wire\"\xc1\x12\n" +
+	"cairn.wire\"\xc4\x14\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\bR\x05reply\x12\x14\n" +
@@ -8122,6 +8940,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x14pg_query_state_reply\x187 \x01(\v2\x1d.cairn.wire.PGQueryStateReplyH\x00R\x11pgQueryStateReply\x120\n" +
 	"\bperf_get\x18x \x01(\v2\x13.cairn.wire.PerfGetH\x00R\aperfGet\x12&\n" +
 	"\x04perf\x18y \x01(\v2\x10.cairn.wire.PerfH\x00R\x04perf\x12@\n" +
+	"\ridentity_call\x18\x8c\x01 \x01(\v2\x18.cairn.wire.IdentityCallH\x00R\fidentityCall\x12C\n" +
+	"\x0eidentity_reply\x18\x8d\x01 \x01(\v2\x19.cairn.wire.IdentityReplyH\x00R\ridentityReply\x12A\n" +
+	"\x0etoken_keys_get\x18\x8e\x01 \x01(\v2\x18.cairn.wire.TokenKeysGetH\x00R\ftokenKeysGet\x127\n" +
+	"\n" +
+	"token_keys\x18\x8f\x01 \x01(\v2\x15.cairn.wire.TokenKeysH\x00R\ttokenKeys\x12@\n" +
 	"\x0epg_scrub_start\x18} \x01(\v2\x18.cairn.wire.PGScrubStartH\x00R\fpgScrubStart\x12R\n" +
 	"\x14pg_inconsistent_list\x18~ \x01(\v2\x1e.cairn.wire.PGInconsistentListH\x00R\x12pgInconsistentList\x12:\n" +
 	"\vchunk_place\x18\x82\x01 \x01(\v2\x16.cairn.wire.ChunkPlaceH\x00R\n" +
@@ -8337,21 +9160,93 @@ const file_wire_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x01(\fR\acommand\";\n" +
 	"\vMonProposed\x12\x16\n" +
 	"\x06result\x18\x01 \x01(\fR\x06result\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"<\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x8d\x01\n" +
 	"\aUserGet\x12\x1d\n" +
 	"\n" +
 	"access_key\x18\x01 \x01(\tR\taccessKey\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x86\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05email\x18\x03 \x01(\tR\x05email\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x12\n" +
+	"\x04role\x18\x05 \x01(\tR\x04role\x12\x15\n" +
+	"\x06id_key\x18\x06 \x01(\tR\x05idKey\"\xee\x03\n" +
 	"\x04User\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12)\n" +
 	"\x04keys\x18\x03 \x03(\v2\x15.cairn.wire.AccessKeyR\x04keys\x12\x1c\n" +
-	"\tsuspended\x18\x04 \x01(\bR\tsuspended\"I\n" +
+	"\tsuspended\x18\x04 \x01(\bR\tsuspended\x12\x18\n" +
+	"\aaccount\x18\x05 \x01(\tR\aaccount\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\tR\x02id\x12\x12\n" +
+	"\x04path\x18\a \x01(\tR\x04path\x12\x14\n" +
+	"\x05email\x18\b \x01(\tR\x05email\x12\x14\n" +
+	"\x05admin\x18\t \x01(\bR\x05admin\x12\x12\n" +
+	"\x04role\x18\n" +
+	" \x01(\bR\x04role\x12\x1a\n" +
+	"\bpolicies\x18\v \x03(\tR\bpolicies\x12\x18\n" +
+	"\abounded\x18\f \x01(\bR\abounded\x12\x1a\n" +
+	"\bboundary\x18\r \x01(\tR\bboundary\x12\x18\n" +
+	"\arevoked\x18\x0e \x01(\x03R\arevoked\x12\x18\n" +
+	"\acreated\x18\x0f \x01(\x03R\acreated\x12+\n" +
+	"\x04tags\x18\x10 \x03(\v2\x17.cairn.wire.IdentityTagR\x04tags\x12\x14\n" +
+	"\x05trust\x18\x11 \x01(\tR\x05trust\x12\x1f\n" +
+	"\vmax_seconds\x18\x12 \x01(\x03R\n" +
+	"maxSeconds\"\xcb\x01\n" +
 	"\tAccessKey\x12\x1d\n" +
 	"\n" +
 	"access_key\x18\x01 \x01(\tR\taccessKey\x12\x1d\n" +
 	"\n" +
-	"secret_key\x18\x02 \x01(\tR\tsecretKey\"\x98\x01\n" +
+	"secret_key\x18\x02 \x01(\tR\tsecretKey\x12\x1a\n" +
+	"\binactive\x18\x03 \x01(\bR\binactive\x12\x18\n" +
+	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\x12\x16\n" +
+	"\x06policy\x18\x06 \x01(\tR\x06policy\x12\x18\n" +
+	"\aexpires\x18\a \x01(\x03R\aexpires\"\x81\x01\n" +
+	"\fIdentityCall\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12/\n" +
+	"\x06params\x18\x03 \x03(\v2\x17.cairn.wire.IdentityTagR\x06params\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\xaf\x01\n" +
+	"\rIdentityReply\x12$\n" +
+	"\x04code\x18\x01 \x01(\x0e2\x10.cairn.wire.CodeR\x04code\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12.\n" +
+	"\x05items\x18\x03 \x03(\v2\x18.cairn.wire.IdentityItemR\x05items\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\bR\ttruncated\x12\x16\n" +
+	"\x06marker\x18\x05 \x01(\tR\x06marker\"5\n" +
+	"\vIdentityTag\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc6\x04\n" +
+	"\fIdentityItem\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x10\n" +
+	"\x03arn\x18\x06 \x01(\tR\x03arn\x12\x18\n" +
+	"\acreated\x18\a \x01(\x03R\acreated\x12\x18\n" +
+	"\aupdated\x18\b \x01(\x03R\aupdated\x12\x12\n" +
+	"\x04text\x18\t \x01(\tR\x04text\x12\x14\n" +
+	"\x05about\x18\n" +
+	" \x01(\tR\x05about\x12\x14\n" +
+	"\x05email\x18\v \x01(\tR\x05email\x12\x10\n" +
+	"\x03off\x18\f \x01(\bR\x03off\x12\x19\n" +
+	"\bin_force\x18\r \x01(\bR\ainForce\x12\x14\n" +
+	"\x05admin\x18\x0e \x01(\bR\x05admin\x12\x16\n" +
+	"\x06number\x18\x0f \x01(\x03R\x06number\x12\x18\n" +
+	"\aversion\x18\x10 \x01(\tR\aversion\x12\x16\n" +
+	"\x06secret\x18\x11 \x01(\tR\x06secret\x12\x18\n" +
+	"\aservice\x18\x12 \x01(\tR\aservice\x12\x1a\n" +
+	"\bboundary\x18\x13 \x01(\tR\bboundary\x12\x18\n" +
+	"\aexpires\x18\x14 \x01(\x03R\aexpires\x12\x18\n" +
+	"\arevoked\x18\x15 \x01(\x03R\arevoked\x12\x12\n" +
+	"\x04list\x18\x16 \x03(\tR\x04list\x12\x12\n" +
+	"\x04more\x18\x17 \x03(\tR\x04more\x12+\n" +
+	"\x04tags\x18\x18 \x03(\v2\x17.cairn.wire.IdentityTagR\x04tags\"\x0e\n" +
+	"\fTokenKeysGet\"5\n" +
+	"\tTokenKeys\x12(\n" +
+	"\x04keys\x18\x01 \x03(\v2\x14.cairn.wire.TokenKeyR\x04keys\"F\n" +
+	"\bTokenKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\x03R\acreated\"\x98\x01\n" +
 	"\rServiceBeacon\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -8812,7 +9707,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
 var file_wire_proto_goTypes = []any{
 	(Code)(0),                  // 0: cairn.wire.Code
 	(OpKind)(0),                // 1: cairn.wire.OpKind
@@ -8843,68 +9738,75 @@ var file_wire_proto_goTypes = []any{
 	(*UserGet)(nil),            // 26: cairn.wire.UserGet
 	(*User)(nil),               // 27: cairn.wire.User
 	(*AccessKey)(nil),          // 28: cairn.wire.AccessKey
-	(*ServiceBeacon)(nil),      // 29: cairn.wire.ServiceBeacon
-	(*ServiceChunks)(nil),      // 30: cairn.wire.ServiceChunks
-	(*Heartbeat)(nil),          // 31: cairn.wire.Heartbeat
-	(*HeartbeatReply)(nil),     // 32: cairn.wire.HeartbeatReply
-	(*Position)(nil),           // 33: cairn.wire.Position
-	(*ReqID)(nil),              // 34: cairn.wire.ReqID
-	(*LogEntry)(nil),           // 35: cairn.wire.LogEntry
-	(*Mutation)(nil),           // 36: cairn.wire.Mutation
-	(*PGMsg)(nil),              // 37: cairn.wire.PGMsg
-	(*PGWrapped)(nil),          // 38: cairn.wire.PGWrapped
-	(*PGQuery)(nil),            // 39: cairn.wire.PGQuery
-	(*PGInfo)(nil),             // 40: cairn.wire.PGInfo
-	(*PGActivate)(nil),         // 41: cairn.wire.PGActivate
-	(*PGActivated)(nil),        // 42: cairn.wire.PGActivated
-	(*PGReplicate)(nil),        // 43: cairn.wire.PGReplicate
-	(*PGAcked)(nil),            // 44: cairn.wire.PGAcked
-	(*PGPush)(nil),             // 45: cairn.wire.PGPush
-	(*PGPushed)(nil),           // 46: cairn.wire.PGPushed
-	(*PGLearn)(nil),            // 47: cairn.wire.PGLearn
-	(*PGLearned)(nil),          // 48: cairn.wire.PGLearned
-	(*PGComplete)(nil),         // 49: cairn.wire.PGComplete
-	(*PGCompleted)(nil),        // 50: cairn.wire.PGCompleted
-	(*PGScan)(nil),             // 51: cairn.wire.PGScan
-	(*PGScanned)(nil),          // 52: cairn.wire.PGScanned
-	(*ObjectVersion)(nil),      // 53: cairn.wire.ObjectVersion
-	(*PGReject)(nil),           // 54: cairn.wire.PGReject
-	(*PGForget)(nil),           // 55: cairn.wire.PGForget
-	(*PGForgotten)(nil),        // 56: cairn.wire.PGForgotten
-	(*PGFetch)(nil),            // 57: cairn.wire.PGFetch
-	(*PGFetched)(nil),          // 58: cairn.wire.PGFetched
-	(*PGScrub)(nil),            // 59: cairn.wire.PGScrub
-	(*PGScrubPage)(nil),        // 60: cairn.wire.PGScrubPage
-	(*ScrubItem)(nil),          // 61: cairn.wire.ScrubItem
-	(*PGScrubState)(nil),       // 62: cairn.wire.PGScrubState
-	(*PGInconsistent)(nil),     // 63: cairn.wire.PGInconsistent
-	(*PGShardError)(nil),       // 64: cairn.wire.PGShardError
-	(*PGScrubNote)(nil),        // 65: cairn.wire.PGScrubNote
-	(*PGScrubNoted)(nil),       // 66: cairn.wire.PGScrubNoted
-	(*KV)(nil),                 // 67: cairn.wire.KV
-	(*ObjOp)(nil),              // 68: cairn.wire.ObjOp
-	(*ObjResult)(nil),          // 69: cairn.wire.ObjResult
-	(*OpRequest)(nil),          // 70: cairn.wire.OpRequest
-	(*OpReply)(nil),            // 71: cairn.wire.OpReply
-	(*PGList)(nil),             // 72: cairn.wire.PGList
-	(*PGListReply)(nil),        // 73: cairn.wire.PGListReply
-	(*PGQueryState)(nil),       // 74: cairn.wire.PGQueryState
-	(*PGQueryStateReply)(nil),  // 75: cairn.wire.PGQueryStateReply
-	(*PGScrubStart)(nil),       // 76: cairn.wire.PGScrubStart
-	(*PGInconsistentList)(nil), // 77: cairn.wire.PGInconsistentList
-	(*ChunkPlace)(nil),         // 78: cairn.wire.ChunkPlace
-	(*ChunkPlaced)(nil),        // 79: cairn.wire.ChunkPlaced
-	(*ShardID)(nil),            // 80: cairn.wire.ShardID
-	(*ShardPut)(nil),           // 81: cairn.wire.ShardPut
-	(*ShardGet)(nil),           // 82: cairn.wire.ShardGet
-	(*ShardGot)(nil),           // 83: cairn.wire.ShardGot
-	(*ShardDrop)(nil),          // 84: cairn.wire.ShardDrop
-	(*ShardList)(nil),          // 85: cairn.wire.ShardList
-	(*ShardListed)(nil),        // 86: cairn.wire.ShardListed
-	(*ChunkCare)(nil),          // 87: cairn.wire.ChunkCare
-	(*Hello)(nil),              // 88: cairn.wire.Hello
-	(*Welcome)(nil),            // 89: cairn.wire.Welcome
-	(*Confirm)(nil),            // 90: cairn.wire.Confirm
+	(*IdentityCall)(nil),       // 29: cairn.wire.IdentityCall
+	(*IdentityReply)(nil),      // 30: cairn.wire.IdentityReply
+	(*IdentityTag)(nil),        // 31: cairn.wire.IdentityTag
+	(*IdentityItem)(nil),       // 32: cairn.wire.IdentityItem
+	(*TokenKeysGet)(nil),       // 33: cairn.wire.TokenKeysGet
+	(*TokenKeys)(nil),          // 34: cairn.wire.TokenKeys
+	(*TokenKey)(nil),           // 35: cairn.wire.TokenKey
+	(*ServiceBeacon)(nil),      // 36: cairn.wire.ServiceBeacon
+	(*ServiceChunks)(nil),      // 37: cairn.wire.ServiceChunks
+	(*Heartbeat)(nil),          // 38: cairn.wire.Heartbeat
+	(*HeartbeatReply)(nil),     // 39: cairn.wire.HeartbeatReply
+	(*Position)(nil),           // 40: cairn.wire.Position
+	(*ReqID)(nil),              // 41: cairn.wire.ReqID
+	(*LogEntry)(nil),           // 42: cairn.wire.LogEntry
+	(*Mutation)(nil),           // 43: cairn.wire.Mutation
+	(*PGMsg)(nil),              // 44: cairn.wire.PGMsg
+	(*PGWrapped)(nil),          // 45: cairn.wire.PGWrapped
+	(*PGQuery)(nil),            // 46: cairn.wire.PGQuery
+	(*PGInfo)(nil),             // 47: cairn.wire.PGInfo
+	(*PGActivate)(nil),         // 48: cairn.wire.PGActivate
+	(*PGActivated)(nil),        // 49: cairn.wire.PGActivated
+	(*PGReplicate)(nil),        // 50: cairn.wire.PGReplicate
+	(*PGAcked)(nil),            // 51: cairn.wire.PGAcked
+	(*PGPush)(nil),             // 52: cairn.wire.PGPush
+	(*PGPushed)(nil),           // 53: cairn.wire.PGPushed
+	(*PGLearn)(nil),            // 54: cairn.wire.PGLearn
+	(*PGLearned)(nil),          // 55: cairn.wire.PGLearned
+	(*PGComplete)(nil),         // 56: cairn.wire.PGComplete
+	(*PGCompleted)(nil),        // 57: cairn.wire.PGCompleted
+	(*PGScan)(nil),             // 58: cairn.wire.PGScan
+	(*PGScanned)(nil),          // 59: cairn.wire.PGScanned
+	(*ObjectVersion)(nil),      // 60: cairn.wire.ObjectVersion
+	(*PGReject)(nil),           // 61: cairn.wire.PGReject
+	(*PGForget)(nil),           // 62: cairn.wire.PGForget
+	(*PGForgotten)(nil),        // 63: cairn.wire.PGForgotten
+	(*PGFetch)(nil),            // 64: cairn.wire.PGFetch
+	(*PGFetched)(nil),          // 65: cairn.wire.PGFetched
+	(*PGScrub)(nil),            // 66: cairn.wire.PGScrub
+	(*PGScrubPage)(nil),        // 67: cairn.wire.PGScrubPage
+	(*ScrubItem)(nil),          // 68: cairn.wire.ScrubItem
+	(*PGScrubState)(nil),       // 69: cairn.wire.PGScrubState
+	(*PGInconsistent)(nil),     // 70: cairn.wire.PGInconsistent
+	(*PGShardError)(nil),       // 71: cairn.wire.PGShardError
+	(*PGScrubNote)(nil),        // 72: cairn.wire.PGScrubNote
+	(*PGScrubNoted)(nil),       // 73: cairn.wire.PGScrubNoted
+	(*KV)(nil),                 // 74: cairn.wire.KV
+	(*ObjOp)(nil),              // 75: cairn.wire.ObjOp
+	(*ObjResult)(nil),          // 76: cairn.wire.ObjResult
+	(*OpRequest)(nil),          // 77: cairn.wire.OpRequest
+	(*OpReply)(nil),            // 78: cairn.wire.OpReply
+	(*PGList)(nil),             // 79: cairn.wire.PGList
+	(*PGListReply)(nil),        // 80: cairn.wire.PGListReply
+	(*PGQueryState)(nil),       // 81: cairn.wire.PGQueryState
+	(*PGQueryStateReply)(nil),  // 82: cairn.wire.PGQueryStateReply
+	(*PGScrubStart)(nil),       // 83: cairn.wire.PGScrubStart
+	(*PGInconsistentList)(nil), // 84: cairn.wire.PGInconsistentList
+	(*ChunkPlace)(nil),         // 85: cairn.wire.ChunkPlace
+	(*ChunkPlaced)(nil),        // 86: cairn.wire.ChunkPlaced
+	(*ShardID)(nil),            // 87: cairn.wire.ShardID
+	(*ShardPut)(nil),           // 88: cairn.wire.ShardPut
+	(*ShardGet)(nil),           // 89: cairn.wire.ShardGet
+	(*ShardGot)(nil),           // 90: cairn.wire.ShardGot
+	(*ShardDrop)(nil),          // 91: cairn.wire.ShardDrop
+	(*ShardList)(nil),          // 92: cairn.wire.ShardList
+	(*ShardListed)(nil),        // 93: cairn.wire.ShardListed
+	(*ChunkCare)(nil),          // 94: cairn.wire.ChunkCare
+	(*Hello)(nil),              // 95: cairn.wire.Hello
+	(*Welcome)(nil),            // 96: cairn.wire.Welcome
+	(*Confirm)(nil),            // 97: cairn.wire.Confirm
 }
 var file_wire_proto_depIdxs = []int32{
 	0,   // 0: cairn.wire.Header.code:type_name -> cairn.wire.Code
@@ -8922,122 +9824,132 @@ var file_wire_proto_depIdxs = []int32{
 	25,  // 12: cairn.wire.Header.mon_proposed:type_name -> cairn.wire.MonProposed
 	26,  // 13: cairn.wire.Header.user_get:type_name -> cairn.wire.UserGet
 	27,  // 14: cairn.wire.Header.user:type_name -> cairn.wire.User
-	29,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
+	36,  // 15: cairn.wire.Header.service_beacon:type_name -> cairn.wire.ServiceBeacon
 	3,   // 16: cairn.wire.Header.ack:type_name -> cairn.wire.Ack
-	31,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
-	32,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
-	37,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
-	38,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
-	70,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
-	71,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
-	72,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
-	73,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
-	74,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
-	75,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
+	38,  // 17: cairn.wire.Header.heartbeat:type_name -> cairn.wire.Heartbeat
+	39,  // 18: cairn.wire.Header.heartbeat_reply:type_name -> cairn.wire.HeartbeatReply
+	44,  // 19: cairn.wire.Header.pg:type_name -> cairn.wire.PGMsg
+	45,  // 20: cairn.wire.Header.pg_wrapped:type_name -> cairn.wire.PGWrapped
+	77,  // 21: cairn.wire.Header.op:type_name -> cairn.wire.OpRequest
+	78,  // 22: cairn.wire.Header.op_reply:type_name -> cairn.wire.OpReply
+	79,  // 23: cairn.wire.Header.pg_list:type_name -> cairn.wire.PGList
+	80,  // 24: cairn.wire.Header.pg_list_reply:type_name -> cairn.wire.PGListReply
+	81,  // 25: cairn.wire.Header.pg_query_state:type_name -> cairn.wire.PGQueryState
+	82,  // 26: cairn.wire.Header.pg_query_state_reply:type_name -> cairn.wire.PGQueryStateReply
 	4,   // 27: cairn.wire.Header.perf_get:type_name -> cairn.wire.PerfGet
 	5,   // 28: cairn.wire.Header.perf:type_name -> cairn.wire.Perf
-	76,  // 29: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
-	77,  // 30: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
-	78,  // 31: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
-	79,  // 32: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
-	81,  // 33: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
-	82,  // 34: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
-	83,  // 35: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
-	84,  // 36: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
-	85,  // 37: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
-	86,  // 38: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
-	87,  // 39: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
-	6,   // 40: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
-	11,  // 41: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
-	11,  // 42: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
-	21,  // 43: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
-	20,  // 44: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
-	18,  // 45: cairn.wire.OSDReport.shards:type_name -> cairn.wire.PoolShards
-	19,  // 46: cairn.wire.OSDReport.shard_stats:type_name -> cairn.wire.ShardStats
-	17,  // 47: cairn.wire.OSDReport.chunks:type_name -> cairn.wire.ChunkStat
-	16,  // 48: cairn.wire.OSDReport.chunk_work:type_name -> cairn.wire.ChunkWork
-	28,  // 49: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
-	30,  // 50: cairn.wire.ServiceBeacon.chunks:type_name -> cairn.wire.ServiceChunks
-	33,  // 51: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
-	34,  // 52: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
-	39,  // 53: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
-	40,  // 54: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
-	41,  // 55: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
-	42,  // 56: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
-	43,  // 57: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
-	44,  // 58: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
-	45,  // 59: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
-	46,  // 60: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
-	47,  // 61: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
-	48,  // 62: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
-	49,  // 63: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
-	50,  // 64: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
-	51,  // 65: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
-	52,  // 66: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
-	54,  // 67: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
-	55,  // 68: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
-	56,  // 69: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
-	57,  // 70: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
-	58,  // 71: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
-	59,  // 72: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
-	60,  // 73: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
-	65,  // 74: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
-	66,  // 75: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
-	33,  // 76: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
-	33,  // 77: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
-	33,  // 78: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
-	33,  // 79: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
-	33,  // 80: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
-	35,  // 81: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
-	33,  // 82: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
-	35,  // 83: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
-	33,  // 84: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
-	33,  // 85: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
-	35,  // 86: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
-	33,  // 87: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
-	33,  // 88: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
-	36,  // 89: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
-	33,  // 90: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
-	33,  // 91: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
-	67,  // 92: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
-	67,  // 93: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
-	33,  // 94: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
-	33,  // 95: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
-	35,  // 96: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
-	33,  // 97: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
-	33,  // 98: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
-	33,  // 99: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
-	53,  // 100: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
-	33,  // 101: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
-	33,  // 102: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
-	67,  // 103: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
-	67,  // 104: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
-	57,  // 105: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
-	61,  // 106: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
-	33,  // 107: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
-	63,  // 108: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
-	64,  // 109: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
-	61,  // 110: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
-	62,  // 111: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
-	1,   // 112: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
-	0,   // 113: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
-	67,  // 114: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
-	34,  // 115: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
-	68,  // 116: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
-	69,  // 117: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
-	80,  // 118: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
-	80,  // 119: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
-	80,  // 120: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
-	80,  // 121: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
-	80,  // 122: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
-	0,   // 123: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
-	88,  // 124: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
-	0,   // 125: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
-	126, // [126:126] is the sub-list for method output_type
-	126, // [126:126] is the sub-list for method input_type
-	126, // [126:126] is the sub-list for extension type_name
-	126, // [126:126] is the sub-list for extension extendee
-	0,   // [0:126] is the sub-list for field type_name
+	29,  // 29: cairn.wire.Header.identity_call:type_name -> cairn.wire.IdentityCall
+	30,  // 30: cairn.wire.Header.identity_reply:type_name -> cairn.wire.IdentityReply
+	33,  // 31: cairn.wire.Header.token_keys_get:type_name -> cairn.wire.TokenKeysGet
+	34,  // 32: cairn.wire.Header.token_keys:type_name -> cairn.wire.TokenKeys
+	83,  // 33: cairn.wire.Header.pg_scrub_start:type_name -> cairn.wire.PGScrubStart
+	84,  // 34: cairn.wire.Header.pg_inconsistent_list:type_name -> cairn.wire.PGInconsistentList
+	85,  // 35: cairn.wire.Header.chunk_place:type_name -> cairn.wire.ChunkPlace
+	86,  // 36: cairn.wire.Header.chunk_placed:type_name -> cairn.wire.ChunkPlaced
+	88,  // 37: cairn.wire.Header.shard_put:type_name -> cairn.wire.ShardPut
+	89,  // 38: cairn.wire.Header.shard_get:type_name -> cairn.wire.ShardGet
+	90,  // 39: cairn.wire.Header.shard_got:type_name -> cairn.wire.ShardGot
+	91,  // 40: cairn.wire.Header.shard_drop:type_name -> cairn.wire.ShardDrop
+	92,  // 41: cairn.wire.Header.shard_list:type_name -> cairn.wire.ShardList
+	93,  // 42: cairn.wire.Header.shard_listed:type_name -> cairn.wire.ShardListed
+	94,  // 43: cairn.wire.Header.chunk_care:type_name -> cairn.wire.ChunkCare
+	6,   // 44: cairn.wire.Perf.counters:type_name -> cairn.wire.PerfCounter
+	11,  // 45: cairn.wire.OSDRegister.location:type_name -> cairn.wire.LocationPart
+	11,  // 46: cairn.wire.OSDBoot.location:type_name -> cairn.wire.LocationPart
+	21,  // 47: cairn.wire.OSDReport.pgs:type_name -> cairn.wire.PGStat
+	20,  // 48: cairn.wire.OSDReport.device:type_name -> cairn.wire.DeviceLatency
+	18,  // 49: cairn.wire.OSDReport.shards:type_name -> cairn.wire.PoolShards
+	19,  // 50: cairn.wire.OSDReport.shard_stats:type_name -> cairn.wire.ShardStats
+	17,  // 51: cairn.wire.OSDReport.chunks:type_name -> cairn.wire.ChunkStat
+	16,  // 52: cairn.wire.OSDReport.chunk_work:type_name -> cairn.wire.ChunkWork
+	28,  // 53: cairn.wire.User.keys:type_name -> cairn.wire.AccessKey
+	31,  // 54: cairn.wire.User.tags:type_name -> cairn.wire.IdentityTag
+	31,  // 55: cairn.wire.IdentityCall.params:type_name -> cairn.wire.IdentityTag
+	0,   // 56: cairn.wire.IdentityReply.code:type_name -> cairn.wire.Code
+	32,  // 57: cairn.wire.IdentityReply.items:type_name -> cairn.wire.IdentityItem
+	31,  // 58: cairn.wire.IdentityItem.tags:type_name -> cairn.wire.IdentityTag
+	35,  // 59: cairn.wire.TokenKeys.keys:type_name -> cairn.wire.TokenKey
+	37,  // 60: cairn.wire.ServiceBeacon.chunks:type_name -> cairn.wire.ServiceChunks
+	40,  // 61: cairn.wire.LogEntry.pos:type_name -> cairn.wire.Position
+	41,  // 62: cairn.wire.LogEntry.req:type_name -> cairn.wire.ReqID
+	46,  // 63: cairn.wire.PGMsg.query:type_name -> cairn.wire.PGQuery
+	47,  // 64: cairn.wire.PGMsg.info:type_name -> cairn.wire.PGInfo
+	48,  // 65: cairn.wire.PGMsg.activate:type_name -> cairn.wire.PGActivate
+	49,  // 66: cairn.wire.PGMsg.activated:type_name -> cairn.wire.PGActivated
+	50,  // 67: cairn.wire.PGMsg.replicate:type_name -> cairn.wire.PGReplicate
+	51,  // 68: cairn.wire.PGMsg.acked:type_name -> cairn.wire.PGAcked
+	52,  // 69: cairn.wire.PGMsg.push:type_name -> cairn.wire.PGPush
+	53,  // 70: cairn.wire.PGMsg.pushed:type_name -> cairn.wire.PGPushed
+	54,  // 71: cairn.wire.PGMsg.learn:type_name -> cairn.wire.PGLearn
+	55,  // 72: cairn.wire.PGMsg.learned:type_name -> cairn.wire.PGLearned
+	56,  // 73: cairn.wire.PGMsg.complete:type_name -> cairn.wire.PGComplete
+	57,  // 74: cairn.wire.PGMsg.completed:type_name -> cairn.wire.PGCompleted
+	58,  // 75: cairn.wire.PGMsg.scan:type_name -> cairn.wire.PGScan
+	59,  // 76: cairn.wire.PGMsg.scanned:type_name -> cairn.wire.PGScanned
+	61,  // 77: cairn.wire.PGMsg.reject:type_name -> cairn.wire.PGReject
+	62,  // 78: cairn.wire.PGMsg.forget:type_name -> cairn.wire.PGForget
+	63,  // 79: cairn.wire.PGMsg.forgotten:type_name -> cairn.wire.PGForgotten
+	64,  // 80: cairn.wire.PGMsg.fetch:type_name -> cairn.wire.PGFetch
+	65,  // 81: cairn.wire.PGMsg.fetched:type_name -> cairn.wire.PGFetched
+	66,  // 82: cairn.wire.PGMsg.scrub:type_name -> cairn.wire.PGScrub
+	67,  // 83: cairn.wire.PGMsg.scrub_page:type_name -> cairn.wire.PGScrubPage
+	72,  // 84: cairn.wire.PGMsg.scrub_note:type_name -> cairn.wire.PGScrubNote
+	73,  // 85: cairn.wire.PGMsg.scrub_noted:type_name -> cairn.wire.PGScrubNoted
+	40,  // 86: cairn.wire.PGInfo.head:type_name -> cairn.wire.Position
+	40,  // 87: cairn.wire.PGInfo.tail:type_name -> cairn.wire.Position
+	40,  // 88: cairn.wire.PGInfo.committed:type_name -> cairn.wire.Position
+	40,  // 89: cairn.wire.PGInfo.complete_to:type_name -> cairn.wire.Position
+	40,  // 90: cairn.wire.PGInfo.cursor_at:type_name -> cairn.wire.Position
+	42,  // 91: cairn.wire.PGInfo.entries:type_name -> cairn.wire.LogEntry
+	40,  // 92: cairn.wire.PGActivate.keep:type_name -> cairn.wire.Position
+	42,  // 93: cairn.wire.PGActivate.entries:type_name -> cairn.wire.LogEntry
+	40,  // 94: cairn.wire.PGActivate.committed:type_name -> cairn.wire.Position
+	40,  // 95: cairn.wire.PGReplicate.prev:type_name -> cairn.wire.Position
+	42,  // 96: cairn.wire.PGReplicate.entry:type_name -> cairn.wire.LogEntry
+	40,  // 97: cairn.wire.PGReplicate.committed:type_name -> cairn.wire.Position
+	40,  // 98: cairn.wire.PGReplicate.trim:type_name -> cairn.wire.Position
+	43,  // 99: cairn.wire.PGReplicate.mutations:type_name -> cairn.wire.Mutation
+	40,  // 100: cairn.wire.PGAcked.pos:type_name -> cairn.wire.Position
+	40,  // 101: cairn.wire.PGPush.version:type_name -> cairn.wire.Position
+	74,  // 102: cairn.wire.PGPush.attrs:type_name -> cairn.wire.KV
+	74,  // 103: cairn.wire.PGPush.omap:type_name -> cairn.wire.KV
+	40,  // 104: cairn.wire.PGPush.base:type_name -> cairn.wire.Position
+	40,  // 105: cairn.wire.PGLearn.keep:type_name -> cairn.wire.Position
+	42,  // 106: cairn.wire.PGLearn.entries:type_name -> cairn.wire.LogEntry
+	40,  // 107: cairn.wire.PGLearn.committed:type_name -> cairn.wire.Position
+	40,  // 108: cairn.wire.PGComplete.pos:type_name -> cairn.wire.Position
+	40,  // 109: cairn.wire.PGCompleted.pos:type_name -> cairn.wire.Position
+	60,  // 110: cairn.wire.PGScanned.objects:type_name -> cairn.wire.ObjectVersion
+	40,  // 111: cairn.wire.ObjectVersion.version:type_name -> cairn.wire.Position
+	40,  // 112: cairn.wire.PGFetched.version:type_name -> cairn.wire.Position
+	74,  // 113: cairn.wire.PGFetched.attrs:type_name -> cairn.wire.KV
+	74,  // 114: cairn.wire.PGFetched.omap:type_name -> cairn.wire.KV
+	64,  // 115: cairn.wire.PGFetched.next:type_name -> cairn.wire.PGFetch
+	68,  // 116: cairn.wire.PGScrubPage.items:type_name -> cairn.wire.ScrubItem
+	40,  // 117: cairn.wire.ScrubItem.version:type_name -> cairn.wire.Position
+	70,  // 118: cairn.wire.PGScrubState.bad:type_name -> cairn.wire.PGInconsistent
+	71,  // 119: cairn.wire.PGInconsistent.shards:type_name -> cairn.wire.PGShardError
+	68,  // 120: cairn.wire.PGShardError.item:type_name -> cairn.wire.ScrubItem
+	69,  // 121: cairn.wire.PGScrubNote.state:type_name -> cairn.wire.PGScrubState
+	1,   // 122: cairn.wire.ObjOp.kind:type_name -> cairn.wire.OpKind
+	0,   // 123: cairn.wire.ObjResult.code:type_name -> cairn.wire.Code
+	74,  // 124: cairn.wire.ObjResult.kvs:type_name -> cairn.wire.KV
+	41,  // 125: cairn.wire.OpRequest.req:type_name -> cairn.wire.ReqID
+	75,  // 126: cairn.wire.OpRequest.ops:type_name -> cairn.wire.ObjOp
+	76,  // 127: cairn.wire.OpReply.results:type_name -> cairn.wire.ObjResult
+	87,  // 128: cairn.wire.ShardPut.id:type_name -> cairn.wire.ShardID
+	87,  // 129: cairn.wire.ShardGet.id:type_name -> cairn.wire.ShardID
+	87,  // 130: cairn.wire.ShardDrop.ids:type_name -> cairn.wire.ShardID
+	87,  // 131: cairn.wire.ShardList.after:type_name -> cairn.wire.ShardID
+	87,  // 132: cairn.wire.ShardListed.ids:type_name -> cairn.wire.ShardID
+	0,   // 133: cairn.wire.Welcome.code:type_name -> cairn.wire.Code
+	95,  // 134: cairn.wire.Welcome.hello:type_name -> cairn.wire.Hello
+	0,   // 135: cairn.wire.Confirm.code:type_name -> cairn.wire.Code
+	136, // [136:136] is the sub-list for method output_type
+	136, // [136:136] is the sub-list for method input_type
+	136, // [136:136] is the sub-list for extension type_name
+	136, // [136:136] is the sub-list for extension extendee
+	0,   // [0:136] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -9074,6 +9986,10 @@ func file_wire_proto_init() {
 		(*Header_PgQueryStateReply)(nil),
 		(*Header_PerfGet)(nil),
 		(*Header_Perf)(nil),
+		(*Header_IdentityCall)(nil),
+		(*Header_IdentityReply)(nil),
+		(*Header_TokenKeysGet)(nil),
+		(*Header_TokenKeys)(nil),
 		(*Header_PgScrubStart)(nil),
 		(*Header_PgInconsistentList)(nil),
 		(*Header_ChunkPlace)(nil),
@@ -9086,7 +10002,7 @@ func file_wire_proto_init() {
 		(*Header_ShardListed)(nil),
 		(*Header_ChunkCare)(nil),
 	}
-	file_wire_proto_msgTypes[35].OneofWrappers = []any{
+	file_wire_proto_msgTypes[42].OneofWrappers = []any{
 		(*PGMsg_Query)(nil),
 		(*PGMsg_Info)(nil),
 		(*PGMsg_Activate)(nil),
@@ -9117,7 +10033,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   89,
+			NumMessages:   96,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
