@@ -50,6 +50,17 @@ type advice struct {
 // Up implements Holders.
 func (h *clusterHolders) Up(osd placement.OSDID) bool { return h.c.Map().IsUp(osd) }
 
+// Slow implements Holders.
+func (h *clusterHolders) Slow() (slow []placement.OSDID) {
+	m := h.c.Map()
+	for i := range m.OSDs {
+		if m.OSDs[i].Slow {
+			slow = append(slow, m.OSDs[i].ID)
+		}
+	}
+	return slow
+}
+
 // Place implements Holders. Advice for whole chunks is kept for a while: it is about load, not about truth.
 func (h *clusterHolders) Place(ctx context.Context, entry string, count int, have, avoid []placement.OSDID) ([]placement.OSDID, error) {
 	pool := h.c.Map().Pool(h.pool)

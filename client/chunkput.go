@@ -256,16 +256,10 @@ func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
 	l := p.layout
 	l.Gen = newGen()
 	n := len(p.shards)
-	avoid := x.plane.troubles()
-	first, err := x.hold.Place(ctx, p.entry, n, nil, avoid)
+	failed, late := x.plane.troubles()
+	first, avoid, err := p.places(ctx, n, union(failed, x.hold.Slow()), late)
 	if err != nil {
 		return l, err
-	}
-	if len(first) < n && len(avoid) > 0 { // those in trouble are better than nobody
-		avoid = nil
-		if first, err = x.hold.Place(ctx, p.entry, n, nil, nil); err != nil {
-			return l, err
-		}
 	}
 	if len(first) < n {
 		return l, fmt.Errorf("%w: %s wants %d, the PG offers %d (%v); are OSDs down or full? see `cairn status`", ErrFewHolders, l.Redundancy, n, len(first), first)
@@ -275,7 +269,7 @@ func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
 	turn := rand.IntN(n)
 	l.Holders = append(first[turn:], first[:turn]...)
 
-	r := &storing{p: p, l: &l, avoid: avoid, n: n, results: make(chan shardPut, 2*n), shards: make([]shardStored, n)}
+	r := &storing{p: p, l: &l, avoid: slices.Clone(avoid), n: n, results: make(chan shardPut, 2*n), shards: make([]shardStored, n)}
 	ctx, cancel := context.WithCancel(ctx)
 	r.ctx = ctx
 	defer r.under.Wait()
@@ -287,6 +281,25 @@ func (p *putting) store(ctx context.Context) (chunk.Layout, error) {
 		x.dropTried(ctx, p.fp, l.Gen, n, r.tried)
 	}
 	return l, err
+}
+
+// places asks who should hold n shards, and returns whom it avoided. Those that are late are better than those that are
+// slow for long or fail, and these are better than nobody.
+func (p *putting) places(ctx context.Context, n int, bad, late []placement.OSDID) (osds, avoid []placement.OSDID, err error) {
+	for _, avoid = range [][]placement.OSDID{union(bad, late), bad, nil} {
+		osds, err = p.x.hold.Place(ctx, p.entry, n, nil, avoid)
+		if err != nil || len(osds) >= n || len(avoid) == 0 {
+			break
+		}
+	}
+	return osds, avoid, err
+}
+
+// union returns all that are in one of two lists.
+func union(a, b []placement.OSDID) []placement.OSDID {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // allFull reports whether all that holders said is that they are full.

@@ -74,6 +74,8 @@ type Holders interface {
 	Drop(ctx context.Context, osd placement.OSDID, ids []ShardID) error
 	// Up reports whether it is worth asking an OSD.
 	Up(osd placement.OSDID) bool
+	// Slow lists the OSDs whose devices the cluster calls slow: those that were only late lately are a better choice.
+	Slow() []placement.OSDID
 }
 
 // ChunkStats counts what a client did with chunks since it was made.
@@ -181,19 +183,21 @@ func (c *ChunkPlane) inTrouble(osd placement.OSDID) bool {
 	return ok && !c.now().After(until)
 }
 
-// troubles lists the OSDs that failed lately, or were slow to store shards.
-func (c *ChunkPlane) troubles() (osds []placement.OSDID) {
+// troubles lists the OSDs that failed lately, and those that were slow to store shards.
+func (c *ChunkPlane) troubles() (failed, late []placement.OSDID) {
 	now := c.now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, of := range []map[placement.OSDID]time.Time{c.trouble, c.slow} {
+	list := func(of map[placement.OSDID]time.Time) (osds []placement.OSDID) {
 		for id, until := range of {
-			if !now.After(until) && !slices.Contains(osds, id) {
+			if !now.After(until) {
 				osds = append(osds, id)
 			}
 		}
+		slices.Sort(osds)
+		return osds
 	}
-	return osds
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return list(c.trouble), list(c.slow)
 }
 
 // Chunks makes chunks in one pool and reads them. A Pool has one; others are made by what carries out Ops itself, such

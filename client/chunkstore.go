@@ -21,6 +21,8 @@ type storing struct {
 	avoid []placement.OSDID // not to be chosen
 	n     int
 
+	failures []placement.OSDID // that have not stored a shard
+
 	ctx     context.Context
 	results chan shardPut // two requests for a shard are under way at most
 	under   sync.WaitGroup
@@ -130,6 +132,7 @@ func (r *storing) failed(got shardPut, s *shardStored) error {
 		x.plane.troubled(got.osd, got.err)
 	}
 	r.avoiding(got.osd)
+	r.failures = union(r.failures, []placement.OSDID{got.osd})
 	r.budget--
 	if len(s.at) > 0 && r.ctx.Err() == nil {
 		r.l.Holders[got.shard] = s.at[0] // the other one may yet
@@ -141,6 +144,9 @@ func (r *storing) failed(got shardPut, s *shardStored) error {
 	}
 	if err == nil && r.budget > 0 {
 		next, perr := x.hold.Place(r.ctx, r.p.entry, 1, r.others(got.shard), r.avoid)
+		if perr == nil && len(next) == 0 && len(r.failures) < len(r.avoid) { // a slow one is better than nobody
+			next, perr = x.hold.Place(r.ctx, r.p.entry, 1, r.others(got.shard), r.failures)
+		}
 		switch {
 		case len(next) > 0:
 			x.plane.n.replaced.Add(1)

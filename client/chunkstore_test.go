@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -102,4 +103,72 @@ func TestChunkHedgedPut(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestChunkAvoidsSlow: an OSD that is slow in the map gets no shards as long as there are others, even when some of these
+// were late just now, nor when one of them fails; but it does rather than nobody.
+func TestChunkAvoidsSlow(t *testing.T) {
+	const slow = placement.OSDID(3)
+	synctest.Test(t, func(t *testing.T) {
+		p, h, _ := oneChunk(t, 8)
+		h.SetSlow(slow)
+		n := uint64(0)
+		write := func() {
+			t.Helper()
+			n++
+			mustWrite(t, p, fmt.Sprint(n), randomBytes(n, 1<<20))
+		}
+		none := func(what string) {
+			t.Helper()
+			if s := h.Shards(slow); len(s) > 0 {
+				t.Fatalf("%s: the slow one has %d shards", what, len(s))
+			}
+		}
+		for range 10 {
+			write()
+		}
+		none("all others are well")
+		tardy := map[placement.OSDID]bool{5: true, 6: true}
+		h.Before(func(ctx context.Context, call clienttest.HolderCall) error {
+			if call.What == "put" && tardy[call.OSD] {
+				timer := time.NewTimer(time.Second)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+		for range 10 { // with two of seven avoided there are too few
+			write()
+		}
+		none("two are late")
+		h.Before(nil)
+		<-time.After(time.Minute) // of the bubble's time: what was late is forgotten
+		h.SetDown(1, true)
+		for range 10 {
+			write()
+		}
+		none("one is down")
+		h.SetDown(2, true)
+		write()
+		if len(h.Shards(slow)) == 0 {
+			t.Error("six are up, and one of them got nothing")
+		}
+		h.SetDown(2, false)
+		h.SetDown(1, false)
+		h.SetSlow(slow, 4)
+		had := len(h.Shards(slow)) + len(h.Shards(4))
+		h.Before(func(_ context.Context, call clienttest.HolderCall) error {
+			if call.What == "put" && call.OSD == 0 {
+				return client.ErrInternal
+			}
+			return nil
+		})
+		write() // six are well, of which one fails
+		if now := len(h.Shards(slow)) + len(h.Shards(4)); now == had {
+			t.Error("nobody took what osd.0 refused")
+		}
+	})
 }

@@ -48,7 +48,7 @@ type Options struct {
 	SilenceMax     time.Duration // an OSD silent to its peers for longer is down; default 3 s
 	ReportTimeout  time.Duration // an OSD that has not reported for longer is down; default 20 s
 	OutAfter       time.Duration // a down OSD is marked out after this; default 600 s, negative: never
-	SlowAfter      time.Duration // an OSD whose device has been slower than others for so long is slow in the map; default 20 s
+	SlowAfter      time.Duration // an OSD whose device has been slower than others for so long is slow in the map, sooner if it is so half of the time; default 20 s
 	SlowClear      time.Duration // and one that has been well for so long is not any more; default 60 s
 	GrowAfter      time.Duration // a pool that has had too few PGs for so long gets more; default 60 s
 	ServiceTimeout time.Duration // a gateway without beacons leaves the map after this; default 60 s

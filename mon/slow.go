@@ -21,9 +21,12 @@ const (
 	slowTailFloor = 4                // how many times the floor the 99th percentile must be
 	slowStalled   = 5 * time.Second  // an operation under way for so long does not end
 	slowReports   = 3                // reports, all of them slow, and
-	slowAfter     = 20 * time.Second // so long, before an OSD is slow: reports are of different moments
+	slowAfter     = 20 * time.Second // so long, before an OSD is slow: tails are of the last ten seconds, of different ones
+	slowSoon      = 3 * time.Second  // and so long if it is the median that says so, which is of the last two
 	slowClear     = time.Minute      // how long it must be well again
 	slowExpire    = 10 * time.Minute // how long without such work before it is given another chance
+	slowAgain     = time.Hour        // who is slow again so soon after that has to wait twice as long for the next one, ...
+	slowAgainMost = 3                // ... and so often
 	slowReportAge = 15 * time.Second // older reports are not compared
 	slowMargin    = 0.6              // what is well stays below this part of what is slow
 
@@ -46,6 +49,30 @@ type slowness struct {
 	well     time.Time // since when it is well; zero: it is not
 	heard    time.Time // when it was last bad, or the kind that it is slow in was last seen
 	kind     int       // what it is slow in; 0: not known, another leader found out
+
+	steadySince time.Time // likewise, of medians
+	steady      int
+
+	slow    bool      // what the map said last
+	cleared time.Time // when it last stopped to
+	again   int       // how often in a row it was slow again soon after
+}
+
+// follow takes in what the map says. An OSD that is well as long as little is asked of it must not come and go every minute:
+// what moves off it and back would cost more than it is worth.
+func (p *slowness) follow(now time.Time, slow bool) {
+	if slow == p.slow {
+		return
+	}
+	p.slow = slow
+	switch {
+	case !slow:
+		p.cleared = now
+	case !p.cleared.IsZero() && now.Sub(p.cleared) < slowAgain:
+		p.again = min(p.again+1, slowAgainMost)
+	default:
+		p.again = 0
+	}
 }
 
 // speed is one OSD's figures in one kind of work.
@@ -126,6 +153,7 @@ func (w *watch) slow(now time.Time, m *placement.Map) []fsm.SlowOSD {
 	for i := range m.OSDs {
 		o := &m.OSDs[i]
 		s := w.osd(o.ID)
+		s.speed.follow(now, o.Slow)
 		if s.comparable(now, o) && s.status.At != s.speed.judged {
 			s.speed.judged = s.status.At
 			w.compare(now, m, o, s, classes[o.Class])
@@ -143,7 +171,7 @@ func (w *watch) compare(now time.Time, m *placement.Map, o *placement.OSD, s *os
 	floor := m.ConfigDuration(placement.KeySlowFloor)
 	v, ok := speeds(s.status.Report)
 	var worst *api.SlowDevice
-	worstBy := 0.0
+	worstBy, steady := 0.0, false
 	well, seen := true, false // of the kind that it is slow in, or of all if that is not known
 	for k := 1; k < kindsEnd; k++ {
 		if !ok[k] || len(c.p50[k]) <= slowPeers {
@@ -155,6 +183,7 @@ func (w *watch) compare(now time.Time, m *placement.Map, o *placement.OSD, s *os
 		}
 		d := &api.SlowDevice{Kind: kindNames[k], P50: v[k].p50, PeersP50: othersMedian(c.p50[k], v[k].p50), Peers: len(c.p50[k]) - 1}
 		by := float64(v[k].p50) / max(float64(low), factor*float64(d.PeersP50))
+		steady = steady || k != kindStalled && by >= 1
 		if v[k].tail && len(c.p99[k]) > slowPeers {
 			d.P99, d.PeersP99 = v[k].p99, othersMedian(c.p99[k], v[k].p99)
 			by = max(by, float64(d.P99)/max(slowTailFloor*float64(low), factor*float64(d.PeersP99)))
@@ -169,6 +198,14 @@ func (w *watch) compare(now time.Time, m *placement.Map, o *placement.OSD, s *os
 		}
 	}
 	p := &s.speed
+	switch {
+	case !steady:
+		p.steadySince, p.steady = time.Time{}, 0
+	case p.steady == 0:
+		p.steadySince, p.steady = now, 1
+	default:
+		p.steady++
+	}
 	switch {
 	case worst != nil:
 		if p.badSince.IsZero() {
@@ -197,13 +234,14 @@ func (w *watch) compare(now time.Time, m *placement.Map, o *placement.OSD, s *os
 // isSlow decides, given what the map says. mu is held.
 func (w *watch) isSlow(now time.Time, p *slowness, was bool) bool {
 	if !was {
-		return !p.badSince.IsZero() && p.bad >= slowReports && now.Sub(p.badSince) >= w.slowAfter
+		return !p.badSince.IsZero() && p.bad >= slowReports && now.Sub(p.badSince) >= w.slowAfter ||
+			p.steady >= slowReports && now.Sub(p.steadySince) >= min(slowSoon, w.slowAfter)
 	}
 	if p.heard.IsZero() {
 		p.heard = now // a new leader
 	}
 	switch {
-	case !p.well.IsZero() && now.Sub(p.well) >= w.slowClear, p.badSince.IsZero() && now.Sub(p.heard) >= slowExpire:
+	case !p.well.IsZero() && now.Sub(p.well) >= w.slowClear<<p.again, p.badSince.IsZero() && now.Sub(p.heard) >= slowExpire<<p.again:
 		p.kind = 0
 		return false
 	}

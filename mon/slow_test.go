@@ -93,7 +93,7 @@ func TestSlowDeviceIsNamed(t *testing.T) {
 	before := r.count
 	took := r.pass(time.Minute, func() bool { return r.m.OSDs[3].Slow })
 	r.wantSlow(3)
-	if n := r.count - before; took < slowAfter || n > int(slowAfter/time.Second)+2 {
+	if n := r.count - before; took < slowSoon || n > int(slowSoon/time.Second)+2 {
 		t.Errorf("named after %d reports, %v", n, took)
 	}
 	f := r.w.reports()[3].Slow
@@ -120,18 +120,46 @@ func TestAllSlowNamesNobody(t *testing.T) {
 		r.all(2, time.Millisecond, 3*time.Millisecond)
 		r.pass(30*time.Second, nil)
 		// The window of each report ends at another moment: one after the other they say it, and
-		// one after the other they say it no more.
-		for _, bad := range []bool{true, false} {
+		// one after the other they say it no more. Medians are of two seconds, tails of ten.
+		bad := lat(2, 300, time.Millisecond, 900*time.Millisecond)
+		for _, step := range []struct {
+			lat   *wirepb.DeviceLatency
+			every time.Duration
+		}{
+			{bad, 2 * time.Second}, {lat(2, 300, 300*time.Millisecond, 900*time.Millisecond), time.Second / 2},
+			{bad, time.Second / 2}, {lat(2, 300, time.Millisecond, 3*time.Millisecond), 2 * time.Second},
+		} {
 			for i := range r.m.OSDs {
-				d := lat(2, 300, time.Millisecond, 3*time.Millisecond)
-				if bad {
-					d = lat(2, 300, 300*time.Millisecond, 900*time.Millisecond)
-				}
-				r.dev[r.m.OSDs[i].ID] = []*wirepb.DeviceLatency{d}
-				r.pass(2*time.Second, nil)
+				r.dev[r.m.OSDs[i].ID] = []*wirepb.DeviceLatency{step.lat}
+				r.pass(step.every, nil)
 				r.wantSlow()
 			}
 		}
+	}
+}
+
+// TestSlowAgain: an OSD that is slow again whenever it is given work has to be well for longer each time, up to a limit;
+// after an hour without that it is as any other.
+func TestSlowAgain(t *testing.T) {
+	r := newSlowRig(t, 5)
+	bad := []*wirepb.DeviceLatency{lat(1, 1000, time.Second, time.Second)}
+	good := []*wirepb.DeviceLatency{lat(1, 1000, time.Millisecond, 3*time.Millisecond)}
+	cleared := func() time.Duration {
+		t.Helper()
+		r.dev[3] = bad
+		r.pass(time.Minute, nil)
+		r.wantSlow(3)
+		r.dev[3] = good
+		return r.pass(time.Hour, func() bool { return !r.m.OSDs[3].Slow }).Round(time.Minute)
+	}
+	for i, want := range []time.Duration{1, 2, 4, 8, 8} {
+		if got := cleared(); got != want*time.Minute {
+			t.Errorf("time %d: cleared after %v, want %d min", i, got, want)
+		}
+	}
+	r.pass(slowAgain, nil)
+	if got := cleared(); got != time.Minute {
+		t.Errorf("after an hour: cleared after %v", got)
 	}
 }
 
@@ -150,7 +178,7 @@ func TestNotEnoughToJudge(t *testing.T) {
 			r.dev[0] = []*wirepb.DeviceLatency{lat(1, slowSamples-1, time.Second, 2*time.Second)}
 		},
 		"below the floor": func(r *slowRig) {
-			r.dev[0] = []*wirepb.DeviceLatency{lat(1, 1000, 4*time.Millisecond, 19*time.Millisecond)}
+			r.dev[0] = []*wirepb.DeviceLatency{lat(1, 1000, 1900*time.Microsecond, 7*time.Millisecond)}
 		},
 		"a tail of a few": func(r *slowRig) {
 			r.dev[0] = []*wirepb.DeviceLatency{lat(1, slowTail-1, time.Millisecond, time.Second)}
@@ -182,9 +210,9 @@ func TestNotEnoughToJudge(t *testing.T) {
 	}
 	r := newSlowRig(t, 4) // and this is enough
 	r.dev[0] = slow
-	r.pass(slowAfter-2*time.Second, nil)
+	r.pass(slowSoon-time.Second, nil)
 	r.wantSlow()
-	r.pass(5*time.Second, nil)
+	r.pass(3*time.Second, nil)
 	r.wantSlow(0)
 }
 
@@ -192,7 +220,9 @@ func TestNotEnoughToJudge(t *testing.T) {
 func TestTailIsSlow(t *testing.T) {
 	r := newSlowRig(t, 4)
 	r.dev[2] = []*wirepb.DeviceLatency{lat(1, 1000, time.Millisecond, 800*time.Millisecond)}
-	r.pass(time.Minute, nil)
+	if took := r.pass(time.Minute, func() bool { return r.m.OSDs[2].Slow }); took < slowAfter {
+		t.Errorf("named after %v: it may have been one hiccup", took)
+	}
 	r.wantSlow(2)
 }
 

@@ -10,7 +10,9 @@ import (
 
 const (
 	deviceWindow = 10 * time.Second // default of Options.DeviceWindow
-	deviceMarks  = 5                // histograms kept of it, evenly apart
+	deviceMarks  = 10               // histograms kept of it, evenly apart
+	deviceRecent = 2                // so many of them back, or more, the median is taken from
+	deviceEnough = 64               // operations that a median is of, if there were so many
 )
 
 // device follows how the store's device does. It belongs to the goroutine that reports.
@@ -24,7 +26,8 @@ type deviceMark struct {
 	stats store.DeviceStats
 }
 
-// fill writes into a report what the device did lately.
+// fill writes into a report what the device did lately. A device that has just become slow does less than it did, so of
+// all in the window the median would be that of before for most of the time: it is of the newest operations.
 func (v *device) fill(r *wirepb.OSDReport, s store.Store, now clock.Mono) {
 	m, ok := s.(store.Metered)
 	if !ok {
@@ -43,8 +46,15 @@ func (v *device) fill(r *wirepb.OSDReport, s store.Store, now clock.Mono) {
 	for op := range store.DeviceOps {
 		h := st.Latency[op].Since(&v.marks[0].stats.Latency[op])
 		if n := h.Count(); n > 0 {
+			recent := h
+			for i := len(v.marks) - 1 - deviceRecent; i > 0; i-- {
+				if c := st.Latency[op].Since(&v.marks[i].stats.Latency[op]); c.Count() >= deviceEnough {
+					recent = c
+					break
+				}
+			}
 			r.Device = append(r.Device, &wirepb.DeviceLatency{
-				Op: uint32(op) + 1, Count: n, P50Us: h.Quantile(0.5).Microseconds(), P99Us: h.Quantile(0.99).Microseconds(),
+				Op: uint32(op) + 1, Count: n, P50Us: recent.Quantile(0.5).Microseconds(), P99Us: h.Quantile(0.99).Microseconds(),
 			})
 		}
 	}

@@ -34,8 +34,7 @@ const (
 	fillMost     = 3     // and the emptiest: a new disk must not get all the work
 	busyFloor    = 200   // us: differences below this are noise
 	busyGrace    = 1.5   // so many times as busy as the others is nothing unusual
-	slowShare    = 0.1   // of its share: what an OSD gets that the monitors call slow
-	lastResort   = 0.001 // of its share: what an OSD gets that is too full for backfill, or no member of the row
+	lastResort   = 0.001 // of its share: what an OSD gets that the monitors call slow, that is too full for backfill, or no member of the row
 	slowLastFrom = 0.5   // of its share: what gets less holds shards that are read last
 )
 
@@ -169,7 +168,7 @@ func shares(use []HolderCandidate) []choiceOSD {
 		}
 		part := speed(u.Busy, busy)
 		if u.Slow {
-			part = min(part, slowShare)
+			part = min(part, lastResort)
 		}
 		w *= part * float64(min(u.Weight, WeightOne)) / float64(WeightOne)
 		if u.Full >= BackfillFull || u.Spare {

@@ -20,6 +20,7 @@ type Holders struct {
 	mu     sync.Mutex // guards below
 	osds   []holder
 	turn   int
+	slow   []placement.OSDID // in the map
 	before func(context.Context, HolderCall) error
 	after  func(context.Context, HolderCall, error) error
 	places int
@@ -167,6 +168,20 @@ func (h *Holders) Up(osd placement.OSDID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return osd >= 0 && int(osd) < len(h.osds) && !h.osds[osd].down
+}
+
+// Slow implements client.Holders.
+func (h *Holders) Slow() []placement.OSDID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.slow)
+}
+
+// SetSlow says which OSDs are slow in the map.
+func (h *Holders) SetSlow(osds ...placement.OSDID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.slow = osds
 }
 
 // serve carries out a request between the hooks.
