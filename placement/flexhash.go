@@ -10,7 +10,8 @@ import (
 // The slices of a Row are shared and must not be changed.
 type Row struct {
 	// Members are distinct in-OSDs. The first Target of them are the PG's target
-	// set in CRUSH's order; objects live there. Chunks may live on any of them.
+	// set in CRUSH's order; objects live there, unless others stand in for slow ones. Chunks
+	// may live on any of them.
 	Members []OSDID
 	Target  int
 }
@@ -47,15 +48,11 @@ func RowWidth(in int) int {
 // the topology is too small, or when a rule of another form falls short. It is nil
 // when the map has no such PG or its pool's rule does not exist.
 //
+// In pools with chunks other members of the row stand in for OSDs whose devices are
+// slow, unless the configuration forbids it.
+//
 // Target prepares the whole map for one answer; for many, make a Table.
-func (m *Map) Target(id PGID) []OSDID {
-	p := m.Pool(id.Pool)
-	if p == nil || id.Shard >= p.PGNum {
-		return nil
-	}
-	in := newInputs(m)
-	return in.target(p, id, func() *reach { return in.reach(p.Rule) })
-}
+func (m *Map) Target(id PGID) []OSDID { return NewTable(m).Target(id) }
 
 // Group returns a PG's FlexHash group, a pure function of the map: the target,
 // widened to RowWidth members. The widening takes OSDs from everywhere the pool's

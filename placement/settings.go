@@ -24,6 +24,7 @@ const (
 	KeySlowAvoidPrimary  = "osd_slow_avoid_primary"
 	KeySlowFactor        = "osd_slow_factor"
 	KeySlowFloor         = "osd_slow_floor"
+	KeySlowMoveCopies    = "osd_slow_move_copies"
 	KeyRecoveryMaxActive = "recovery_max_active"
 	KeyRecoveryMaxPGs    = "recovery_max_pgs"
 	KeyScrubInterval     = "scrub_interval"
@@ -70,7 +71,8 @@ var knownSettings = []KnownSetting{
 	{KeyReadErrorOut, KindSwitch, "off", "off", "on", "an OSD with so many read errors is marked out"},
 	{KeySlowAvoidPrimary, KindSwitch, "on", "off", "on", "an OSD with a slow device leads no PG that another member can lead"},
 	{KeySlowFactor, KindNumber, "5", "2", "1000", "an OSD whose device takes so many times as long as others of its class is slow"},
-	{KeySlowFloor, KindDuration, "5ms", "100us", "1m", "a device whose operations take less than this is not slow, however fast others are"},
+	{KeySlowFloor, KindDuration, "2ms", "100us", "1m", "a device whose operations take less than this is not slow, however fast others are"},
+	{KeySlowMoveCopies, KindSwitch, "on", "off", "on", "in pools with chunks, what is not in chunks moves from an OSD with a slow device to another"},
 	{KeyRecoveryMaxActive, KindNumber, "16", "1", "1024", "objects an OSD copies to others at a time"},
 	{KeyRecoveryMaxPGs, KindNumber, "4", "1", "1024", "PGs an OSD recovers at a time"},
 	{KeyScrubInterval, KindDuration, "1d", "1s", "365d", "every PG is scrubbed this often, names, versions and sizes only"},

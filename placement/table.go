@@ -17,6 +17,7 @@ type Table struct {
 	m     *Map
 	in    inputs
 	pools []poolTable // by pool id, as in the map
+	slow  []OSDID     // for which others stand in, sorted
 }
 
 type poolTable struct {
@@ -41,7 +42,7 @@ func (t *Table) Next(m *Map) *Table {
 }
 
 func newTable(m *Map, prev *Table) *Table {
-	t := &Table{m: m, in: newInputs(m), pools: make([]poolTable, len(m.Pools))}
+	t := &Table{m: m, in: newInputs(m), pools: make([]poolTable, len(m.Pools)), slow: slowOSDs(m)}
 	if prev != nil && !(slices.Equal(prev.in.weights, t.in.weights) && sameCrush(prev.in.crush, t.in.crush)) {
 		prev = nil
 	}
@@ -89,7 +90,11 @@ func (t *Table) Target(id PGID) []OSDID {
 	if pt == nil || id.Shard >= uint32(len(pt.heads)) {
 		return nil
 	}
-	return t.target(pt, id)
+	target := t.target(pt, id)
+	if len(t.slow) > 0 && !pt.pool.Chunks.IsZero() {
+		return t.standIns(pt, id, target)
+	}
+	return target
 }
 
 // Group returns what Map.Group returns. The result must not be changed.
@@ -107,6 +112,7 @@ func (t *Table) Group(id PGID) Row {
 	return row
 }
 
+// target is the target as long as no OSD is slow.
 func (t *Table) target(pt *poolTable, id PGID) []OSDID {
 	cell := &pt.heads[id.Shard]
 	if s := cell.Load(); s != nil {

@@ -11,10 +11,15 @@ import (
 	"github.com/cairnstore/cairn/osd/chunkcare"
 )
 
+// chunkOptions are those of TestChunks. Mutants do without slow devices: the seeds that notice them were found so.
+func chunkOptions(seed uint64) Options { return Options{Seed: seed, Chunks: true, Slow: true} }
+
 // TestChunks lets clusters with chunks live under random faults, see plane.
 func TestChunks(t *testing.T) {
 	if *seedFlag != 0 {
-		r := Run(Options{Seed: *seedFlag, Chunks: true, Trace: func(line string) { fmt.Fprintln(os.Stdout, line) }})
+		o := chunkOptions(*seedFlag)
+		o.Trace = func(line string) { fmt.Fprintln(os.Stdout, line) }
+		r := Run(o)
 		if err := r.Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +32,7 @@ func TestChunks(t *testing.T) {
 	if *secondsFlag != 0 {
 		base, most, d = uint64(time.Now().UnixNano())%1_000_000_000, math.MaxUint64, time.Duration(*secondsFlag)*time.Second
 	}
-	sum := runFor(base, most, d, func(seed uint64) Options { return Options{Seed: seed, Chunks: true} })
+	sum := runFor(base, most, d, chunkOptions)
 	t.Logf("from seed %d: %s", base, sum)
 	for _, r := range sum.failed {
 		t.Error(r.Err())
@@ -37,7 +42,7 @@ func TestChunks(t *testing.T) {
 // TestChunksRepeats: see TestSimulationRepeats. Coroutines and production code must not change that.
 func TestChunksRepeats(t *testing.T) {
 	for seed := uint64(1); seed <= 2; seed++ {
-		o := Options{Seed: seed, Chunks: true}
+		o := chunkOptions(seed)
 		if a, b := Run(o), Run(o); a.Mark != b.Mark || a.Steps != b.Steps || a.Ops != b.Ops {
 			t.Fatalf("seed %d ran in two ways: %d and %d steps", seed, a.Steps, b.Steps)
 		}

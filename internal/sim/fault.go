@@ -46,6 +46,11 @@ func (w *world) drawSwarm() {
 			s.faults = append(s.faults, f)
 		}
 	}
+	if w.o.Slow && w.chance(0.7) {
+		f := fault{"slow in the map", 4 * (1 + w.rng.IntN(3)), (*world).callSlow}
+		s.total += f.weight
+		s.faults = append(s.faults, f)
+	}
 	maybe := func(most float64) float64 {
 		if w.chance(0.5) {
 			return 0

@@ -84,6 +84,14 @@ func (w *world) flagFor(f placement.Flags, most time.Duration) bool {
 	return true
 }
 
+// callSlow has the monitors say that a device is slow, for a while: others stand in for it in pools with chunks.
+func (w *world) callSlow() bool {
+	n := w.someOSD()
+	w.mons.want(&fsm.OSDSlow{OSDs: []fsm.SlowOSD{{ID: n.id, Slow: true}}})
+	w.until(w.rand(0, 10*time.Second), func() { w.mons.want(&fsm.OSDSlow{OSDs: []fsm.SlowOSD{{ID: n.id}}}) })
+	return true
+}
+
 // drain empties an OSD, for a while.
 func (w *world) drain() bool {
 	n := w.someOSD()
@@ -132,5 +140,8 @@ func (w *world) healAdmin() {
 		}
 		w.mons.weigh(n.id, weight)
 		w.mons.want(&fsm.OSDDrain{OSDs: []placement.OSDID{n.id}})
+		if w.o.Slow && w.chance(0.7) { // the rest stays slow
+			w.mons.want(&fsm.OSDSlow{OSDs: []fsm.SlowOSD{{ID: n.id}}})
+		}
 	}
 }

@@ -110,7 +110,10 @@ func TestSimulation(t *testing.T) {
 		base, most = uint64(time.Now().UnixNano())%1_000_000_000, math.MaxUint64
 	}
 	sum := runFor(base, most, d, func(seed uint64) Options {
-		return Options{Seed: seed, Chunks: *secondsFlag != 0 && seed%4 == 0}
+		if *secondsFlag != 0 && seed%4 == 0 {
+			return chunkOptions(seed)
+		}
+		return Options{Seed: seed}
 	})
 	t.Logf("from seed %d: %s", base, sum)
 	for _, r := range sum.failed {

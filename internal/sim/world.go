@@ -19,6 +19,7 @@ type Options struct {
 	Slip   Slip             // a rule of its driver to break
 	Chunks bool             // there are chunks, with clients and care of their own, see plane
 	Care   chunkcare.Mutant // a rule of that care to break
+	Slow   bool             // the monitors call devices slow now and then, so that others stand in for them
 	Trace  func(string)     // gets what happens, line by line; nil: nobody wants to know
 	tune   func(*world)     // for tests: changes what the seed has drawn
 }

@@ -24,8 +24,8 @@ type handClock struct{ now, step atomic.Int64 }
 func (c *handClock) read() time.Duration { return time.Duration(c.now.Add(c.step.Load())) }
 
 // TestSlowDevice: a cluster that is slow as a whole names nobody. One OSD with a slow device is named,
-// in map, health and `osd perf`'s figures, and leads no PG any more; when its device is
-// well again, that is taken back.
+// in map, health and `osd perf`'s figures, and leads no PG any more; of a pool with chunks it has no copies any more, since
+// others stand in for it. When its device is well again, that is taken back.
 func TestSlowDevice(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -47,6 +47,26 @@ func TestSlowDevice(t *testing.T) {
 			o.TickEvery, o.SlowAfter, o.SlowClear = 50*time.Millisecond, time.Millisecond, time.Millisecond
 		},
 	}, api.PoolSpec{PGNum: 16})
+	if _, err := c.Mon(0).PoolCreate(ctx, api.PoolSpec{Name: "chunks", PGNum: 8, Size: 2, MinSize: 1, Chunks: "2:1:xor"}); err != nil {
+		t.Fatal(err)
+	}
+	clean(t, ctx, c, "with a second pool")
+	// copies is how many PGs of the pool with chunks have the slow OSD in their set, and fewer members than they should have.
+	copies := func(m *placement.Map) (its, short int) {
+		for _, rec := range m.PGs[1].Records {
+			if rec.Has(who) {
+				its++
+			}
+			if len(rec.InSync) < 2 {
+				short++
+			}
+		}
+		return its, short
+	}
+	had, _ := copies(c.Mon(0).Map())
+	if had == 0 {
+		t.Fatalf("%s has none of the PGs", who)
+	}
 	cl, err := api.NewClient(api.ClientOptions{Addrs: c.AdminAddrs()})
 	if err != nil {
 		t.Fatal(err)
@@ -113,9 +133,13 @@ func TestSlowDevice(t *testing.T) {
 				led++
 			}
 		}
-		return m.OSD(who).Slow && led == 0
+		its, short := copies(m)
+		if short > 0 {
+			t.Fatalf("%d PGs have lost a copy to the move", short)
+		}
+		return m.OSD(who).Slow && led == 0 && its == 0
 	}); err != nil {
-		t.Fatalf("%s is not named, or leads PGs: %v", who, err)
+		t.Fatalf("%s is not named, or leads PGs, or has copies that others should have: %v", who, err)
 	}
 	h, err := cl.Health(ctx)
 	if err != nil {
@@ -140,7 +164,8 @@ func TestSlowDevice(t *testing.T) {
 				home++
 			}
 		}
-		return !m.OSD(who).Slow && home == 0
+		its, _ := copies(m)
+		return !m.OSD(who).Slow && home == 0 && its == had
 	}); err != nil {
 		t.Fatalf("%s is still slow, or its PGs have not come back: %v", who, err)
 	}
