@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -273,6 +274,11 @@ func parseLocation(host string, parts []string) ([]osd.LocationPart, error) {
 	return loc, nil
 }
 
+// lifecycleDay is a flag that lets lifecycle rules be tried out.
+func lifecycleDay(cmd *cobra.Command, o *s3.Options) {
+	cmd.Flags().DurationVar(&o.LifecycleDay, "lifecycle-day", 24*time.Hour, "what lifecycle rules take a day for; shorter only to try them, such as 10s: they then remove in seconds what they remove in days")
+}
+
 func newGatewayCommand(e *env) *cobra.Command {
 	var f daemonFlags
 	o := node.S3Options{Gateway: s3.Options{}}
@@ -314,6 +320,7 @@ buckets. The pool must exist:
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
 	cmd.Flags().BoolVar(&o.Gateway.SigV2, "sigv2", false, "also take requests signed with the older, weaker Signature Version 2")
 	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
+	lifecycleDay(cmd, &o.Gateway)
 	f.register(cmd, "512MiB")
 	return group("gateway", "Run gateways", cmd)
 }

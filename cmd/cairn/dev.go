@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstore/cairn/gateways/s3"
+	"github.com/cairnstore/cairn/internal/node"
 	"github.com/cairnstore/cairn/internal/testcluster"
 )
 
@@ -20,6 +22,7 @@ type devOptions struct {
 	dir        string
 	mons, osds int
 	verbose    bool
+	gateway    s3.Options
 	flags      daemonFlags
 }
 
@@ -33,6 +36,7 @@ where it was.`,
 	cmd.Flags().IntVar(&o.mons, "mons", 1, "monitors of a new cluster: 1 or 3")
 	cmd.Flags().IntVar(&o.osds, "osds", 3, "OSDs of a new cluster")
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "print the daemons' log")
+	lifecycleDay(cmd, &o.gateway)
 	o.flags.register(cmd, "512MiB")
 	return cmd
 }
@@ -44,6 +48,7 @@ func runDev(ctx context.Context, e *env, o devOptions) error {
 	}
 	c, err := testcluster.Start(ctx, testcluster.Options{
 		Dir: o.dir, Mons: o.mons, OSDs: o.osds, Log: log,
+		TuneS3:   func(g *node.S3Options) { g.Gateway = o.gateway },
 		Progress: func(s string) { fmt.Fprintf(e.stderr, "  %s ...\n", s) },
 	})
 	if err != nil {

@@ -20,6 +20,29 @@ type Expired struct {
 	Kept     int64 // locked, or changed meanwhile: the next run looks again
 }
 
+// rulesPeriod is how often the lifecycle rules are carried out: with each sweep, or
+// four times in a day that was shortened.
+func (s *Server) rulesPeriod() time.Duration {
+	return max(min(s.o.SweepPeriod, s.o.LifecycleDay/4), 100*time.Millisecond)
+}
+
+// carryRules carries out the lifecycle rules again and again.
+func (s *Server) carryRules(ctx context.Context) {
+	defer s.sweeper.Done()
+	t := time.NewTicker(s.rulesPeriod())
+	defer t.Stop()
+	for {
+		if _, err := s.Expire(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("carry out lifecycle rules", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
 // expireAtOnce is how many removals of one bucket are under way at a time.
 const expireAtOnce = 8
 

@@ -234,9 +234,16 @@ func (x *xmlLifecycle) any(such func(r *xmlLifecycleRule) bool) bool {
 	return slices.ContainsFunc(x.Rules, func(r xmlLifecycleRule) bool { return r.Status == "Enabled" && such(&r) })
 }
 
-// after is when n days have passed since t: as S3 counts them, at the midnight that follows.
+// realDay is a day, unless somebody wants to see rules at work sooner.
+const realDay = 24 * time.Hour
+
+// after is when n days have passed since t: as S3 counts them, at the midnight that
+// follows. Days that are shortened for a try have no midnight.
 func after(t time.Time, n int, day time.Duration) time.Time {
 	end := t.Add(time.Duration(n) * day).UTC()
+	if day != realDay {
+		return end
+	}
 	if mid := end.Truncate(day); mid.Before(end) {
 		end = mid.Add(day)
 	}
@@ -266,7 +273,7 @@ func (x *xmlLifecycle) expires(o *bucket.Object, day time.Duration) (at time.Tim
 	return at, rule
 }
 
-// expiration tells when the object will go by the bucket's rules.
+// expiration tells when the object will go by the bucket's rules, in real days.
 func (q *request) expiration(o *bucket.Object) {
 	cfg, err := q.b.Config(q.ctx())
 	if err != nil || !o.Latest {
@@ -276,7 +283,7 @@ func (q *request) expiration(o *bucket.Object) {
 	if err != nil || x == nil {
 		return // rules that cannot be read expire nothing; GetBucketLifecycle says what is wrong
 	}
-	if at, rule := x.expires(o, q.s.o.LifecycleDay); rule != "" {
+	if at, rule := x.expires(o, realDay); rule != "" {
 		q.w.Header().Set("x-amz-expiration", fmt.Sprintf(`expiry-date="%s", rule-id="%s"`, at.UTC().Format(http.TimeFormat), url.QueryEscape(rule)))
 	}
 }

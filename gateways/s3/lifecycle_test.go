@@ -188,3 +188,34 @@ func TestLifecycleTogether(t *testing.T) {
 	}
 	c.days(0, Expired{}, "a+", "b m+", "c m+", "d m+", "e m+")
 }
+
+// A day that was shortened passes as such: no midnight is waited for, rules run several
+// times in it, and clients are still told real days.
+func TestLifecycleDay(t *testing.T) {
+	at := time.Date(2030, 5, 1, 12, 0, 3, 0, time.UTC)
+	if got, want := after(at, 2, 10*time.Second), at.Add(20*time.Second); !got.Equal(want) {
+		t.Errorf("2 days of 10 s after %s end at %s, want %s", at, got, want)
+	}
+	if got, want := after(at, 2, realDay), time.Date(2030, 5, 4, 0, 0, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("2 days after %s end at %s, want %s", at, got, want)
+	}
+	for _, c := range []struct{ day, sweep, want time.Duration }{
+		{realDay, time.Hour, time.Hour}, {10 * time.Second, time.Hour, 2500 * time.Millisecond}, {time.Minute, time.Second, time.Second},
+	} {
+		s := &Server{o: Options{LifecycleDay: c.day, SweepPeriod: c.sweep}}
+		if got := s.rulesPeriod(); got != c.want {
+			t.Errorf("a day of %s, sweeps every %s: rules run every %s, want %s", c.day, c.sweep, got, c.want)
+		}
+	}
+	c := newClocked(t, false)
+	c.srv.o.LifecycleDay = 10 * time.Second
+	c.put("log/a", "x", bucket.Attrs{})
+	c.rules("<Rule><ID>r</ID><Filter/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>")
+	c.now = c.now.Add(9 * time.Second)
+	c.days(0, Expired{}, "log/a")
+	c.now = c.now.Add(2 * time.Second)
+	c.days(0, Expired{Objects: 1})
+	if _, err := New(Options{Buckets: c.svc, Users: users, SweepPeriod: -1, LifecycleDay: 48 * time.Hour}); err == nil {
+		t.Error("a day of 48 hours was taken")
+	}
+}

@@ -55,7 +55,7 @@ type Options struct {
 	IdleTimeout   time.Duration // and between requests; default 2 minutes
 	HeaderTimeout time.Duration // to send a request's header; default 20 s
 	Drain         time.Duration // Close waits for requests under way; default 15 s
-	LifecycleDay  time.Duration // how long lifecycle rules take a day for; default 24 hours
+	LifecycleDay  time.Duration // how long lifecycle rules take a day for; default 24 hours. Shorter is for trying rules: see rulesPeriod
 	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
 
 	Now func() time.Time // default time.Now
@@ -88,7 +88,7 @@ func (o *Options) fill() error {
 	dur(&o.HeaderTimeout, 20*time.Second)
 	dur(&o.Drain, 15*time.Second)
 	dur(&o.SweepPeriod, time.Hour)
-	dur(&o.LifecycleDay, 24*time.Hour)
+	dur(&o.LifecycleDay, realDay)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -103,6 +103,9 @@ func (o *Options) fill() error {
 	}
 	if o.MaxRequests < 1 || o.MaxBuckets < 1 {
 		return errors.New("s3 gateway: MaxRequests and MaxBuckets must be positive")
+	}
+	if o.LifecycleDay < time.Second || o.LifecycleDay > realDay {
+		return fmt.Errorf("s3 gateway: a lifecycle day of %s: want 1 second to 24 hours", o.LifecycleDay)
 	}
 	for i, d := range o.Domains {
 		o.Domains[i] = strings.ToLower(strings.Trim(d, "."))
@@ -143,8 +146,9 @@ func New(o Options) (*Server, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop}
 	if o.SweepPeriod > 0 {
-		s.sweeper.Add(1)
-		go s.sweep(ctx) // stopped by Close
+		s.sweeper.Add(2)
+		go s.sweep(ctx)      // stopped by Close
+		go s.carryRules(ctx) // stopped by Close
 	}
 	return s, nil
 }
@@ -162,9 +166,6 @@ func (s *Server) sweep(ctx context.Context) {
 			s.log.Warn("sweep the buckets", "err", err)
 		default:
 			s.log.Debug("swept the buckets", "buckets", st.Buckets, "outbox", st.Outbox, "erased", st.Erased, "abandoned", st.Abandoned, "pending", st.Pending)
-		}
-		if _, err := s.Expire(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("carry out lifecycle rules", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -42,6 +42,7 @@ type Options struct {
 	TuneOSD      func(*osd.Options)
 	TuneStore    func(i int, o *store.Options) // of the OSD in that directory
 	TuneCare     func(*chunkcare.Options)
+	TuneS3       func(*node.S3Options)
 	Log          *slog.Logger // default slog.Default()
 	Progress     func(string) // told, in a few words, what is going on; default nothing
 }
@@ -234,7 +235,11 @@ func (c *Cluster) startS3(ctx context.Context) error {
 		}
 	}
 	c.AccessKey, c.SecretKey = c.layout.User.AccessKey, c.layout.User.SecretKey
-	g, err := node.StartS3(ctx, node.S3Options{Mons: c.MonAddrs(), Listen: c.layout.S3, Log: c.o.Log})
+	so := node.S3Options{Mons: c.MonAddrs(), Listen: c.layout.S3, Log: c.o.Log}
+	if c.o.TuneS3 != nil {
+		c.o.TuneS3(&so)
+	}
+	g, err := node.StartS3(ctx, so)
 	if err != nil {
 		return err
 	}
