@@ -63,7 +63,9 @@ const (
 	kindPart        = 'p' // upload: number -> Part
 	kindAttempt     = 'a' // upload: id -> Attempt
 
-	kindCounts = 'q' // counters of what the partition holds
+	kindCounts    = 'q' // counters of what the partition holds
+	kindShares    = 'q' // root: Shares of the quota
+	kindUserQuota = 'q' // registry: user -> Quota
 
 	kindKept     = 'x' // key 00 name -> Kept, an object that was deleted and can be brought back
 	kindKeptBody = 'y' // key 00 name -> its inline body or Manifest

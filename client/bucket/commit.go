@@ -147,10 +147,25 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 	for _, s := range x.keeps {
 		x.kept += x.b.keep(x.op, x.key, s, x.now, x.window, &x.sum)
 	}
+	bounded := -1
 	if p.counts(x.key) {
+		bounded = x.op.Len()
 		x.sum.into(x.op, p)
 	}
+	want, owner := room{x.sum[cObjects], x.sum[cBytes]}, x.b.rec.Load().Owner
+	grows := want.objects > 0 || want.bytes > 0
+	if grows {
+		if err := x.b.svc.mayUse(ctx, owner, want); err != nil {
+			return err
+		}
+	}
 	err := x.b.svc.gather(ctx, p.object, x.op)
+	switch {
+	case err != nil && grows:
+		x.b.svc.uses(owner, room{-want.objects, -want.bytes})
+	case err == nil && !grows && want != (room{}):
+		x.b.svc.uses(owner, want)
+	}
 	if err == nil {
 		if len(x.keeps) > 0 {
 			x.b.expireSoon(p.n, x.window)
@@ -164,6 +179,8 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 	}
 	i, conflict, _ := failed(err)
 	switch {
+	case conflict && i == bounded:
+		return x.b.makeRoom(ctx, v, p, want)
 	case conflict && i >= 1 && i <= x.races:
 		return errRaced
 	case conflict && i > x.races && lost != nil:

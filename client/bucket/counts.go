@@ -87,7 +87,7 @@ func (t *tally) add(o *tally, sign int64) {
 
 // into has an operation on a partition change its counts, within its allotment.
 func (t *tally) into(op *client.Op, p *partition) {
-	if p.Allotment == nil || t[cObjects] <= 0 && t[cBytes] <= 0 {
+	if a := p.Allotment; a == nil || a.Objects == noBound && a.Bytes == noBound || t[cObjects] <= 0 && t[cBytes] <= 0 {
 		t.unbounded(op)
 		return
 	}
@@ -112,11 +112,11 @@ func (t *tally) used() int {
 	return n
 }
 
-// allot moves the share of what is moved with it.
-func (t *tally) allot(a *bucketpb.Allotment, sign int64) {
-	if a != nil {
-		a.Objects = shareSum(a.Objects, sign*t[cObjects])
-		a.Bytes = shareSum(a.Bytes, sign*t[cBytes])
+// allot moves the share of what is moved, as far as from has one, from there or to another partition.
+func (t *tally) allot(from, to *bucketpb.Allotment, sign int64) {
+	if from != nil && to != nil {
+		objects, bytes := min(t[cObjects], max(from.Objects, 0)), min(t[cBytes], max(from.Bytes, 0))
+		to.Objects, to.Bytes = shareSum(to.Objects, sign*objects), shareSum(to.Bytes, sign*bytes)
 	}
 }
 
@@ -176,6 +176,29 @@ func (b *Bucket) Counts(ctx context.Context) (Counts, error) {
 		c.take(&p.sum)
 		c.Partial = c.Partial || !p.whole()
 	}
+	return c, nil
+}
+
+// RecentCounts is Counts, for a large bucket as of the last ten seconds.
+func (b *Bucket) RecentCounts(ctx context.Context) (Counts, error) {
+	x, err := b.id()
+	if err != nil {
+		return Counts{}, err
+	}
+	v := b.svc.view(x)
+	v.mu.Lock()
+	c, at := v.counts, v.countedAt
+	v.mu.Unlock()
+	if c.Partitions > 4 && b.svc.o.Now().Sub(at) < useAge {
+		return c, nil
+	}
+	at = b.svc.o.Now()
+	if c, err = b.Counts(ctx); err != nil {
+		return c, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.counts, v.countedAt = c, at
 	return c, nil
 }
 

@@ -92,6 +92,12 @@ type view struct {
 
 	replaced int // how much speaks for keys that are put being there already
 
+	quota sync.Mutex // held by who looks for room within the quota; guards full
+	full  fullness   // when last there was none
+
+	counts    Counts // as of countedAt
+	countedAt time.Time
+
 	config  *Config // nil: not read yet
 	configs int     // how often this process has changed it
 }

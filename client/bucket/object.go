@@ -466,6 +466,9 @@ func (b *Bucket) putBody(ctx context.Context, e *bucketpb.Entry, c *change, how 
 			return nil, err
 		}
 	}
+	if err := b.mayFit(ctx, c.key, int64(e.Size)); err != nil {
+		return nil, err
+	}
 	e.Layout, e.ChunkSize, e.Domain = bucketpb.Layout_DATA, how.object, how.domain()
 	it := &intent{b: b, key: c.key, id: id(e.Id), count: chunks(storedOf(e), e.ChunkSize)}
 	if err := it.announce(ctx); err != nil {

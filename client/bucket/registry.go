@@ -395,7 +395,7 @@ func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 	return &bucketpb.Bucket{
 		Name: r.Name, Id: r.Id, Owner: r.Owner, Region: r.Region, Created: r.Created,
 		State: r.State, Token: r.Token, Since: r.Since, Settings: r.Settings,
-		Versioning: r.Versioning, ObjectLock: r.ObjectLock,
+		Versioning: r.Versioning, ObjectLock: r.ObjectLock, Quota: r.Quota,
 	}
 }
 

@@ -115,6 +115,7 @@ type Service struct {
 	mu      sync.Mutex // guards below
 	views   map[id]*view
 	buckets map[string]*record
+	users   map[string]*userUse
 }
 
 const (
@@ -143,6 +144,7 @@ func NewService(o Options) (*Service, error) {
 		copies:  semaphore.NewWeighted(maxCopies),
 		views:   map[id]*view{},
 		buckets: map[string]*record{},
+		users:   map[string]*userUse{},
 	}
 	s.pool.New = func() any { b := make([]byte, o.ChunkBytes); return &b }
 	s.jobs = newJobs(s.log)

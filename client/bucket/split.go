@@ -241,7 +241,7 @@ func (b *Bucket) linkSplit(ctx context.Context, x id, p *partition) error {
 		fresh.Counted = []byte(keyEnd)
 	}
 	if a := p.Allotment; a != nil { // its share comes with what is moved
-		fresh.Allotment = &bucketpb.Allotment{Generation: a.Generation}
+		fresh.Allotment = &bucketpb.Allotment{Generation: a.Generation, Objects: noShare(a.Objects), Bytes: noShare(a.Bytes)}
 	}
 	q := encodeRange(fresh)
 	_, err := b.svc.meta.Do(ctx, partObject(x, p.Split.To), new(client.Op).Create(true).SetAttr(rangeAttr, q))
@@ -321,7 +321,7 @@ func (b *Bucket) moveBatch(ctx context.Context, x id, p *partition) error {
 	out.into(op, p)
 	return b.setRange(ctx, p, op, func(r *bucketpb.Range) {
 		r.Split.Moving, r.Split.MovingEnd = false, nil
-		sum.allot(r.Allotment, -1)
+		sum.allot(p.Allotment, r.Allotment, -1)
 	})
 }
 
@@ -414,7 +414,7 @@ func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end strin
 	sum.unbounded(op) // nothing is refused that was there before
 	return b.setRange(ctx, q, op, func(r *bucketpb.Range) {
 		r.Start = []byte(from)
-		sum.allot(r.Allotment, 1)
+		sum.allot(p.Allotment, r.Allotment, 1)
 	})
 }
 

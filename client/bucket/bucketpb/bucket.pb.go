@@ -439,6 +439,7 @@ type Shares struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // of the newest sharing out, begun
 	Revision      []byte                 `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`      // of the quota that was shared out to the end; empty: none
+	Begun         int64                  `protobuf:"varint,3,opt,name=begun,proto3" json:"begun,omitempty"`           // unix ns; while that was not long ago nobody begins another one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +486,13 @@ func (x *Shares) GetRevision() []byte {
 		return x.Revision
 	}
 	return nil
+}
+
+func (x *Shares) GetBegun() int64 {
+	if x != nil {
+		return x.Begun
+	}
+	return 0
 }
 
 // Allotment is a partition's share of its bucket's quota.
@@ -2018,12 +2026,13 @@ const file_bucket_proto_rawDesc = "" +
 	"\fwarn_objects\x18\x03 \x01(\x03R\vwarnObjects\x12\x1d\n" +
 	"\n" +
 	"warn_bytes\x18\x04 \x01(\x03R\twarnBytes\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\fR\brevision\"D\n" +
+	"\brevision\x18\x05 \x01(\fR\brevision\"Z\n" +
 	"\x06Shares\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\fR\brevision\"[\n" +
+	"\brevision\x18\x02 \x01(\fR\brevision\x12\x14\n" +
+	"\x05begun\x18\x03 \x01(\x03R\x05begun\"[\n" +
 	"\tAllotment\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +

@@ -234,6 +234,11 @@ func (m *Shares) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Begun != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Begun))
+		i--
+		dAtA[i] = 0x18
+	}
 	if len(m.Revision) > 0 {
 		i -= len(m.Revision)
 		copy(dAtA[i:], m.Revision)
@@ -1701,6 +1706,9 @@ func (m *Shares) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Begun != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Begun))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -2889,6 +2897,25 @@ func (m *Shares) UnmarshalVT(dAtA []byte) error {
 				m.Revision = []byte{}
 			}
 			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Begun", wireType)
+			}
+			m.Begun = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Begun |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
