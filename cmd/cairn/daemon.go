@@ -321,6 +321,8 @@ buckets. The pool must exist:
 	cmd.Flags().BoolVar(&o.Gateway.SigV2, "sigv2", false, "also take requests signed with the older, weaker Signature Version 2")
 	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
 	lifecycleDay(cmd, &o.Gateway)
+	cmd.Flags().StringVar(&o.RootKeys, "kms-root-key", "", "file (mode 0600) with the root key of server-side encryption; without it only clients' own keys encrypt")
+	cmd.Flags().StringVar(&o.Gateway.PlainSSEC, "sse-c-plain-http", s3.PlainSSECLoopback, "from where clients' own encryption keys are taken over plain HTTP: loopback, always or never")
 	f.register(cmd, "512MiB")
 	return group("gateway", "Run gateways", cmd)
 }

@@ -56,7 +56,3 @@ func (q *request) getAccelerate() error {
 func (q *request) getReplication() error {
 	return apiErr("ReplicationConfigurationNotFoundError", "The replication configuration was not found").with("BucketName", q.bucket)
 }
-
-func (q *request) getEncryption() error {
-	return apiErr("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found").with("BucketName", q.bucket)
-}

@@ -93,6 +93,9 @@ func (q *request) getObjectAttributes() error {
 	if err := q.object(reading, o, nil); err != nil {
 		return err
 	}
+	if _, err := q.opening(o, customerHeader); err != nil {
+		return err
+	}
 	if e := readConditions(q.r.Header, "", o, false); e != nil {
 		return e
 	}

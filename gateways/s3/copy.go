@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/internal/seal"
 )
 
 // source opens the object that x-amz-copy-source names and holds its conditions.
@@ -139,12 +140,21 @@ func (q *request) copyObject() error {
 	if err != nil {
 		return err
 	}
+	enc, err := q.sealing()
+	if err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		src, err := q.source()
 		if err != nil {
 			return err
 		}
-		if headers == nil && src.Bucket() == q.bucket && src.Key == q.key && src.Latest {
+		from, err := q.opening(src, sourceCustomer)
+		if err != nil {
+			return err
+		}
+		itself := src.Bucket() == q.bucket && src.Key == q.key
+		if headers == nil && itself && src.Latest && !q.askedSSE() && !(from != nil && from.rec.Kind == seal.Customer) {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		if !retag {
@@ -152,10 +162,10 @@ func (q *request) copyObject() error {
 		}
 		in := bucket.CopyInput{Attrs: attrs, Headers: headers, Cond: cond}
 		if alg != nil {
-			if src.Bucket() == q.bucket && src.Key == q.key {
-				return notImplemented("a new checksum in a copy of an object onto itself")
-			}
 			in.Wrap, in.Finish = summed(src, alg)
+		}
+		if err := q.copySealed(&in, src, from, enc, itself); err != nil {
+			return err
 		}
 		o, err := b.Copy(q.ctx(), src, q.key, in)
 		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
@@ -165,11 +175,42 @@ func (q *request) copyObject() error {
 			return err
 		}
 		q.stored(o)
+		enc.answer(q.w.Header())
 		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyObjectResult"}, LastModified: stamp(o.Modified), ETag: quote(o.ETag())}
 		x.set(o.Checksums, o.Parts)
 		q.writeXML(http.StatusOK, x)
 		return nil
 	}
+}
+
+// copySealed says how the body of a copy comes about where source or copy are encrypted. Where both are, the copy has
+// the same bytes and the same data key, wrapped anew: nothing of the body is decrypted, or even moved where chunks can be
+// shared. Where one is, or a checksum is to be computed, the body becomes another one.
+func (q *request) copySealed(in *bucket.CopyInput, src *bucket.Object, from *opening, to *sealing, itself bool) error {
+	see := in.Wrap
+	switch {
+	case from == nil && to == nil && !(itself && see != nil):
+		return nil
+	case from != nil && to != nil && see == nil:
+		data, err := from.dataKey()
+		if err == nil {
+			err = to.wrap(data)
+		}
+		in.Attrs.Encryption = to.record()
+		return err
+	}
+	if to != nil {
+		if err := to.fresh(); err != nil { // every try has a key of its own
+			return err
+		}
+	}
+	in.Attrs.Encryption = to.record()
+	c, err := q.recode(src, from, 0, src.Size, to, 0, see)
+	if err != nil {
+		return err
+	}
+	in.Recode, in.Wrap, in.Sealed = true, c.wrap, c.sealed
+	return nil
 }
 
 // parseCopyRange reads the range of a part that is copied: both ends must be said.
@@ -189,8 +230,16 @@ func (q *request) uploadPartCopy() error {
 	if err != nil {
 		return err
 	}
+	enc, err := q.sealingPart(&u)
+	if err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		src, err := q.source()
+		if err != nil {
+			return err
+		}
+		from, err := q.opening(src, sourceCustomer)
 		if err != nil {
 			return err
 		}
@@ -203,13 +252,23 @@ func (q *request) uploadPartCopy() error {
 		if sum.alg != nil && size == src.Size {
 			wrap, finish = summed(src, sum.alg)
 		}
-		p, err := b.CopyPart(q.ctx(), q.key, u.ID, number, src, off, size, wrap, finish)
+		var p *bucket.Part
+		if from == nil && enc == nil {
+			p, err = b.CopyPart(q.ctx(), q.key, u.ID, number, src, off, size, wrap, finish)
+		} else {
+			var c *recoding
+			if c, err = q.recode(src, from, off, size, enc, number, wrap); err != nil {
+				return err
+			}
+			p, err = b.RecodePart(q.ctx(), q.key, u.ID, number, src, c.off, c.n, c.wrap, bucket.PartInput{Size: size, Sealed: c.sealed, Finish: finish})
+		}
 		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		enc.answer(q.w.Header())
 		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyPartResult"}, LastModified: stamp(p.Modified), ETag: quote(p.ETag)}
 		if p.Checksum != nil {
 			x.set([]bucket.Checksum{*p.Checksum}, 0)

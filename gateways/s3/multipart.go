@@ -29,6 +29,11 @@ func (q *request) createUpload() error {
 	if err != nil {
 		return err
 	}
+	enc, err := q.sealing()
+	if err != nil {
+		return err
+	}
+	attrs.Encryption = enc.record()
 	in := bucket.UploadInput{Attrs: attrs, Headers: headers, Owner: q.who.Account}
 	name, typ := q.r.Header.Get("X-Amz-Checksum-Algorithm"), strings.ToUpper(q.r.Header.Get("X-Amz-Checksum-Type"))
 	if name != "" {
@@ -55,6 +60,7 @@ func (q *request) createUpload() error {
 		q.w.Header().Set("x-amz-checksum-algorithm", in.Algorithm)
 		q.w.Header().Set("x-amz-checksum-type", checksumType(bucket.Checksum{Composite: !in.FullObject}))
 	}
+	enc.answer(q.w.Header())
 	q.writeXML(http.StatusOK, xmlInitiated{Bucket: q.bucket, Key: q.key, UploadID: id})
 	return nil
 }
@@ -82,10 +88,19 @@ func (q *request) uploadPart() error {
 	if p.size > bucket.MaxPartBytes {
 		return apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size of a part.")
 	}
-	part, err := b.UploadPart(q.ctx(), q.key, u.ID, number, bucket.PartInput{Body: p, Size: p.size, MD5: p.md5, Finish: p.finish})
+	enc, err := q.sealingPart(&u)
 	if err != nil {
 		return err
 	}
+	body, sealed, err := enc.seal(p, number, p.size, false)
+	if err != nil {
+		return err
+	}
+	part, err := b.UploadPart(q.ctx(), q.key, u.ID, number, bucket.PartInput{Body: body, Size: p.size, Sealed: sealed, MD5: p.md5, Finish: p.finish})
+	if err != nil {
+		return err
+	}
+	enc.answer(q.w.Header())
 	q.w.Header().Set("ETag", quote(part.ETag))
 	if part.Checksum != nil {
 		writeChecksums(q.w.Header(), []bucket.Checksum{*part.Checksum}, 0)
@@ -326,6 +341,9 @@ func (q *request) completeUpload() error {
 		return q.completeErr(err, in.Parts)
 	}
 	q.stored(o)
+	if rec, err := recordOf(&o.Attrs); err == nil && rec != nil {
+		describeSSE(q.w.Header(), rec, nil)
+	}
 	x := xmlCompleted{Location: "http://" + q.r.Host + q.r.URL.EscapedPath(), Bucket: q.bucket, Key: q.key, ETag: quote(o.ETag())}
 	for _, c := range o.Checksums {
 		if f := x.field(c.Algorithm); f != nil {

@@ -95,7 +95,11 @@ func (q *request) store(p *payload) (*bucket.Object, error) {
 	if e != nil {
 		return nil, e
 	}
-	if p.sum == nil { // S3 computes this one if the client asks for none
+	enc, err := q.sealing()
+	if err != nil {
+		return nil, err
+	}
+	if p.sum == nil && enc.told() { // S3 computes this one if the client asks for none
 		p.alg = checksumByName("CRC64NVME")
 		p.sum = p.alg.new()
 	}
@@ -107,13 +111,19 @@ func (q *request) store(p *payload) (*bucket.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, err := q.b.Put(q.ctx(), q.key, bucket.PutInput{Attrs: attrs, Body: p, Size: p.size, UpTo: p.upTo, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
+	attrs.Encryption = enc.record()
+	body, sealed, err := enc.seal(p, 0, p.size, p.upTo)
+	if err != nil {
+		return nil, err
+	}
+	o, err := q.b.Put(q.ctx(), q.key, bucket.PutInput{Attrs: attrs, Body: body, Size: p.size, UpTo: p.upTo, Sealed: sealed, Headers: headers, Cond: cond, MD5: p.md5, Finish: p.finish})
 	if err != nil {
 		return nil, err
 	}
 	q.stored(o)
 	q.expiration(o)
 	h := q.w.Header()
+	enc.answer(h)
 	h.Set("ETag", quote(o.ETag()))
 	writeChecksums(h, o.Checksums, o.Parts)
 	return o, nil
@@ -266,6 +276,10 @@ func (q *request) getObject() error {
 		if err != nil {
 			return err
 		}
+		enc, err := q.opening(o, customerHeader)
+		if err != nil {
+			return err
+		}
 		q.identify(o)
 		if e := readConditions(q.r.Header, "", o, false); e != nil {
 			return e
@@ -274,7 +288,7 @@ func (q *request) getObject() error {
 		if err != nil {
 			return err
 		}
-		body, err := o.Open(q.ctx(), s.off, s.size)
+		body, err := q.open(o, enc, s.off, s.size)
 		if errors.Is(err, bucket.ErrChanged) && try < changedTries {
 			continue
 		}
@@ -283,6 +297,7 @@ func (q *request) getObject() error {
 		}
 		defer body.Close()
 		q.describe(o, s)
+		enc.answer(q.w.Header())
 		if s.partial {
 			q.w.WriteHeader(http.StatusPartialContent)
 		} else {
@@ -320,6 +335,10 @@ func (q *request) headObject() error {
 	if err != nil {
 		return err
 	}
+	enc, err := q.opening(o, customerHeader)
+	if err != nil {
+		return err
+	}
 	q.identify(o)
 	if e := readConditions(q.r.Header, "", o, false); e != nil {
 		return e
@@ -329,6 +348,7 @@ func (q *request) headObject() error {
 		return err
 	}
 	q.describe(o, s)
+	enc.answer(q.w.Header())
 	if s.partial {
 		q.w.WriteHeader(http.StatusPartialContent)
 	} else {

@@ -72,6 +72,8 @@ var routes = map[route]operation{
 	{onBucket, http.MethodGet, "accelerate"}:     {"GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", (*request).getAccelerate},
 	{onBucket, http.MethodGet, "replication"}:    {"GetBucketReplication", "s3:GetReplicationConfiguration", (*request).getReplication},
 	{onBucket, http.MethodGet, "encryption"}:     {"GetBucketEncryption", "s3:GetEncryptionConfiguration", (*request).getEncryption},
+	{onBucket, http.MethodPut, "encryption"}:     {"PutBucketEncryption", "s3:PutEncryptionConfiguration", (*request).putEncryption},
+	{onBucket, http.MethodDelete, "encryption"}:  {"DeleteBucketEncryption", "s3:PutEncryptionConfiguration", (*request).deleteEncryption},
 	{onBucket, http.MethodGet, "lifecycle"}:      {"GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", (*request).getBucketLifecycle},
 	{onBucket, http.MethodPut, "lifecycle"}:      {"PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", (*request).putBucketLifecycle},
 	{onBucket, http.MethodDelete, "lifecycle"}:   {"DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", (*request).deleteBucketLifecycle},
@@ -115,11 +117,8 @@ var whole = []string{"attributes", "delete", "location", "restore", "uploadId", 
 // refusedHeaders ask for something that would change what is stored or who may
 // read it, and that this gateway does not do.
 var refusedHeaders = map[string]string{
-	"X-Amz-Server-Side-Encryption":                                "server-side encryption",
-	"X-Amz-Server-Side-Encryption-Customer-Algorithm":             "server-side encryption with customer keys",
-	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm": "server-side encryption with customer keys",
-	"X-Amz-Website-Redirect-Location":                             "website redirects",
-	"X-Amz-Write-Offset-Bytes":                                    "appending to objects",
+	"X-Amz-Website-Redirect-Location": "website redirects",
+	"X-Amz-Write-Offset-Bytes":        "appending to objects",
 }
 
 // route chooses the operation.

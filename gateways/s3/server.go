@@ -20,6 +20,7 @@ import (
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -40,6 +41,10 @@ type Options struct {
 
 	// SigV2 also takes requests that are signed with the older Signature Version 2. Forms may be in any case.
 	SigV2 bool
+	// KMS has the keys of encryption that clients do not bring; nil, or without a root key: what needs them is refused.
+	KMS *kms.Service
+	// PlainSSEC says from where clients' keys are taken over plain HTTP; default PlainSSECLoopback.
+	PlainSSEC string
 
 	Region  string   // default us-east-1
 	Domains []string // base domains for bucket.domain addresses; default none: path style only
@@ -63,6 +68,13 @@ type Options struct {
 
 const maxHeaderBytes = 64 << 10
 
+// From where clients' keys are taken over plain HTTP, where others may read along.
+const (
+	PlainSSECLoopback = "loopback" // from this machine
+	PlainSSECAlways   = "always"   // what is in front of the gateway speaks TLS
+	PlainSSECNever    = "never"
+)
+
 func (o *Options) fill() error {
 	if o.Buckets == nil || o.Users == nil {
 		return errors.New("s3 gateway: Buckets and Users are required")
@@ -82,6 +94,10 @@ func (o *Options) fill() error {
 	}
 	str(&o.Region, "us-east-1")
 	str(&o.HostID, "cairn")
+	str(&o.PlainSSEC, PlainSSECLoopback)
+	if o.PlainSSEC != PlainSSECLoopback && o.PlainSSEC != PlainSSECAlways && o.PlainSSEC != PlainSSECNever {
+		return fmt.Errorf("s3 gateway: keys of clients over plain HTTP: %q: want loopback, always or never", o.PlainSSEC)
+	}
 	dur(&o.UserTTL, 10*time.Second)
 	dur(&o.BodyIdle, time.Minute)
 	dur(&o.IdleTimeout, 2*time.Minute)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/gateways/s3"
+	"github.com/cairnstore/cairn/internal/seal"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -22,6 +24,7 @@ type S3Options struct {
 	Listen    string   // host:port; default 127.0.0.1:0
 	Advertise string   // host:port shown to people; default: the listener's address
 	Pool      string   // default DefaultS3Pool
+	RootKeys  string   // file with the root keys of encryption, for its owner alone; default none
 	Gateway   s3.Options
 	Log       *slog.Logger
 }
@@ -76,11 +79,18 @@ func (g *S3) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var roots []seal.Key
+	if g.o.RootKeys != "" {
+		if roots, err = kms.ReadRoots(g.o.RootKeys); err != nil {
+			return fmt.Errorf("S3 gateway %s: %w", g.o.Name, err)
+		}
+	}
 	if g.buckets, err = bucket.NewService(bucket.Options{Meta: pool, Data: pool, Log: g.o.Log}); err != nil {
 		return err
 	}
 	so := g.o.Gateway
 	so.Buckets, so.Log = g.buckets, g.o.Log
+	so.KMS = kms.NewService(kms.Options{Pool: pool, Roots: roots})
 	so.Users = func(ctx context.Context, key string) (*wirepb.User, error) {
 		u, err := g.client.User(ctx, key)
 		if err != nil {

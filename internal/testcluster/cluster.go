@@ -235,7 +235,11 @@ func (c *Cluster) startS3(ctx context.Context) error {
 		}
 	}
 	c.AccessKey, c.SecretKey = c.layout.User.AccessKey, c.layout.User.SecretKey
-	so := node.S3Options{Mons: c.MonAddrs(), Listen: c.layout.S3, Log: c.o.Log}
+	root, err := c.rootKey()
+	if err != nil {
+		return err
+	}
+	so := node.S3Options{Mons: c.MonAddrs(), Listen: c.layout.S3, Log: c.o.Log, RootKeys: root}
 	if c.o.TuneS3 != nil {
 		c.o.TuneS3(&so)
 	}

@@ -22,7 +22,9 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/gateways/s3"
+	"github.com/cairnstore/cairn/internal/seal"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
@@ -86,6 +88,7 @@ func local(t *testing.T) *server {
 	}
 	mainUser, altUser := user{"main", "MAINKEY", "main/secret+1"}, user{"alt", "ALTKEY", "altsecret"}
 	o := s3.Options{
+		KMS:     kms.NewService(kms.Options{Pool: pool, Roots: []seal.Key{{1, 2, 3}}}),
 		Buckets: svc, Log: log, Drain: time.Second, Domains: []string{"s3.test"}, MaxBuckets: 100_000,
 		Users: func(_ context.Context, accessKey string) (*wirepb.User, error) {
 			for _, u := range []user{mainUser, altUser} {
