@@ -155,11 +155,6 @@ func (q *request) createBucket() error {
 	}
 	q.w.Header().Set("Location", "/"+q.bucket)
 	q.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucket)
-	// As RADOS Gateway tells it.
-	if c, err := q.b.RecentCounts(q.ctx()); err == nil && !c.Partial && !q.who.anonymous() {
-		q.w.Header().Set("x-rgw-object-count", strconv.FormatInt(c.Objects, 10))
-		q.w.Header().Set("x-rgw-bytes-used", strconv.FormatInt(c.Bytes, 10))
-	}
 	q.w.WriteHeader(http.StatusOK)
 	return nil
 }
@@ -167,6 +162,11 @@ func (q *request) createBucket() error {
 func (q *request) headBucket() error {
 	q.w.Header().Set("x-amz-bucket-region", q.s.o.Region)
 	q.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucket)
+	// As RADOS Gateway tells it.
+	if c, err := q.b.RecentCounts(q.ctx()); err == nil && !c.Partial && !q.who.anonymous() {
+		q.w.Header().Set("x-rgw-object-count", strconv.FormatInt(c.Objects, 10))
+		q.w.Header().Set("x-rgw-bytes-used", strconv.FormatInt(c.Bytes, 10))
+	}
 	q.w.WriteHeader(http.StatusOK)
 	return nil
 }
