@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstore/cairn/client/bucket"
@@ -37,6 +38,7 @@ type payload struct {
 	chunked *chunkReader // with a trailer to take want from
 	value   []byte       // of sum, once the end was reached
 	err     error
+	broken  *atomic.Pointer[apiError] // of the request: what was wrong with the body
 }
 
 // minRate is the slowest a client may send a body, on average after a first
@@ -87,7 +89,7 @@ const restTime = 5 * time.Second
 func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 	r := q.r
 	raw := q.raw
-	p := &payload{size: r.ContentLength}
+	p := &payload{size: r.ContentLength, broken: &q.broken}
 	mode := q.sig.payload
 	switch mode {
 	case streamSigned, streamSignedTrailer, streamUnsignedTrailer:
@@ -204,6 +206,9 @@ func (p *payload) Read(b []byte) (int, error) {
 		}
 	} else if err != nil {
 		err = bodyErr(err)
+	}
+	if e := new(apiError); errors.As(err, &e) {
+		p.broken.Store(e)
 	}
 	p.err = err
 	return n, err

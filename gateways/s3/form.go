@@ -347,7 +347,7 @@ type xmlPosted struct {
 
 func (q *request) postObject() error {
 	f := q.form
-	p := &payload{in: f.file, size: q.r.ContentLength, upTo: true}
+	p := &payload{in: f.file, size: q.r.ContentLength, upTo: true, broken: &q.broken}
 	if f.policy != nil {
 		p.in = &ranged{r: f.file, least: f.policy.least, most: f.policy.most}
 	}

@@ -14,9 +14,11 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
@@ -55,11 +57,13 @@ type Options struct {
 
 	UserTTL       time.Duration // how long a user's keys are remembered; default 10 s
 	MaxRequests   int           // served at a time, more are told to slow down; default 512
+	MaxConns      int           // connections of one listener, more wait; default 8192
 	MaxBuckets    int           // of one user; default 1000
 	BodyIdle      time.Duration // a connection may be silent within a body; default 1 minute
 	IdleTimeout   time.Duration // and between requests; default 2 minutes
 	HeaderTimeout time.Duration // to send a request's header; default 20 s
-	Drain         time.Duration // Close waits for requests under way; default 15 s
+	Notice        time.Duration // Close first lets the health check fail for so long, for those who balance load; default none
+	Drain         time.Duration // Close then waits for requests under way; default 15 s
 	LifecycleDay  time.Duration // how long lifecycle rules take a day for; default 24 hours. Shorter is for trying rules: see rulesPeriod
 	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
 
@@ -114,11 +118,17 @@ func (o *Options) fill() error {
 	if o.MaxRequests == 0 {
 		o.MaxRequests = 512
 	}
+	if o.MaxConns == 0 {
+		o.MaxConns = 8192
+	}
 	if o.MaxBuckets == 0 {
 		o.MaxBuckets = 1000
 	}
-	if o.MaxRequests < 1 || o.MaxBuckets < 1 {
-		return errors.New("s3 gateway: MaxRequests and MaxBuckets must be positive")
+	if o.MaxRequests < 1 || o.MaxBuckets < 1 || o.MaxConns < 1 {
+		return errors.New("s3 gateway: MaxRequests, MaxConns and MaxBuckets must be positive")
+	}
+	if o.Notice < 0 || o.Drain < 0 {
+		return errors.New("s3 gateway: Notice and Drain must not be negative")
 	}
 	if o.LifecycleDay < time.Second || o.LifecycleDay > realDay {
 		return fmt.Errorf("s3 gateway: a lifecycle day of %s: want 1 second to 24 hours", o.LifecycleDay)
@@ -147,6 +157,8 @@ type Server struct {
 	mu      sync.Mutex // guards below
 	closed  bool
 	servers []*http.Server
+
+	leaving chan struct{} // closed when Close begins
 }
 
 // New makes a gateway and starts sweeping the buckets in the background. Close it.
@@ -160,7 +172,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop}
+	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(2)
 		go s.sweep(ctx)      // stopped by Close
@@ -208,6 +220,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	s.servers = append(s.servers, hs)
 	s.mu.Unlock()
+	ln = netutil.LimitListener(ln, s.o.MaxConns)
 	var err error
 	if s.o.TLS != nil {
 		err = hs.ServeTLS(ln, "", "")
@@ -220,15 +233,21 @@ func (s *Server) Serve(ln net.Listener) error {
 	return fmt.Errorf("s3 gateway on %s: %w", ln.Addr(), err)
 }
 
-// Close stops taking requests, waits for those under way for the Drain time,
-// then cuts them off. It is idempotent.
+// Close fails the health check, stops taking requests, waits for those under way for
+// the Drain time, then cuts them off. It is idempotent.
 func (s *Server) Close() error {
 	s.mu.Lock()
+	if !s.closed {
+		close(s.leaving)
+	}
 	s.closed = true
 	servers := s.servers
 	s.servers = nil
 	s.mu.Unlock()
 	s.stop()
+	if s.o.Notice > 0 && len(servers) > 0 {
+		<-time.After(s.o.Notice)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.Drain)
 	defer cancel()
 	var errs []error
@@ -256,7 +275,8 @@ type request struct {
 	sig     *signature
 	key256  []byte // signing key
 	raw     *idleReader
-	user    *wirepb.User // without a name for who does not sign
+	broken  atomic.Pointer[apiError] // what was wrong with the body
+	user    *wirepb.User             // without a name for who does not sign
 	who     *who
 	b       *bucket.Bucket    // the one the request is about, once that is authorised
 	t       *terms            // of b
@@ -320,6 +340,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusContinue)
 	}
 	h := w.Header()
+	if len(r.TransferEncoding) > 0 || s.isLeaving() {
+		// Who is in front of us may see another end of a chunked body than we do: nothing behind it is a request.
+		h.Set("Connection", "close")
+	}
 	h.Set("x-amz-request-id", q.id)
 	h.Set("x-amz-id-2", s.o.HostID)
 	h.Set("Server", "cairn")
@@ -345,6 +369,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if err := q.serve(); err != nil {
 		e := toAPI(err)
+		if b := q.broken.Load(); b != nil && e.Status >= 500 {
+			e = b // net/http cancels all else when a body cannot be read
+		}
 		q.detail(e)
 		code = e.Code
 		if e.Status >= 500 && e.Code != "NotImplemented" && e.Code != "SlowDown" && q.ctx().Err() == nil {
@@ -408,8 +435,21 @@ const (
 	healthKey    = "health"
 )
 
+// isLeaving reports whether the gateway is being closed.
+func (s *Server) isLeaving() bool {
+	select {
+	case <-s.leaving:
+		return true
+	default:
+		return false
+	}
+}
+
 func (q *request) health() error {
 	q.op = "Health"
+	if q.s.isLeaving() {
+		return apiErr("ServiceUnavailable", "The gateway is about to stop.")
+	}
 	ctx, cancel := context.WithTimeout(q.ctx(), 5*time.Second)
 	defer cancel()
 	if err := q.s.o.Buckets.Ping(ctx); err != nil {
@@ -458,8 +498,16 @@ func (q *request) checkKey() *apiError {
 	return nil
 }
 
+// single are headers of which nobody may send two: what one program takes from such a request another does not.
+var single = []string{"Authorization", "Content-Md5", "X-Amz-Content-Sha256", "X-Amz-Copy-Source", "X-Amz-Date", "X-Amz-Decoded-Content-Length"}
+
 // authenticate finds out who asks.
 func (q *request) authenticate() *apiError {
+	for _, name := range single {
+		if len(q.r.Header[name]) > 1 {
+			return apiErr("InvalidArgument", "The header %s is there more than once.", name)
+		}
+	}
 	if q.op == "PostObject" {
 		return q.authenticateForm()
 	}

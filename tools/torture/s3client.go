@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -53,7 +54,21 @@ type s3Answer struct {
 	err    error
 }
 
+// do sends it to the next gateway if one takes no connections: that is no attempt.
 func (c *s3Client) do(ctx context.Context, q s3Request) s3Answer {
+	a := c.once(ctx, q)
+	for range len(c.addrs) - 1 {
+		var op *net.OpError
+		if !errors.As(a.err, &op) || op.Op != "dial" || ctx.Err() != nil {
+			break
+		}
+		q.gateway++
+		a = c.once(ctx, q)
+	}
+	return a
+}
+
+func (c *s3Client) once(ctx context.Context, q s3Request) s3Answer {
 	if q.lastsUpTo > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, q.lastsUpTo)
@@ -104,8 +119,8 @@ func (a s3Answer) outcome() outcome {
 	return refused
 }
 
-// refusals are the codes with which a condition that does not hold is answered; others
-// are nothing that these clients give reason for.
+// unmet reports whether it is the answer to a condition that does not hold; these clients
+// give reason for no other refusal.
 func (a s3Answer) unmet() bool {
 	return a.status == http.StatusPreconditionFailed || a.status == http.StatusNotFound && a.code == "NoSuchKey"
 }
