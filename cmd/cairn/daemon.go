@@ -323,6 +323,8 @@ buckets. The pool must exist:
 	lifecycleDay(cmd, &o.Gateway)
 	cmd.Flags().StringVar(&o.RootKeys, "kms-root-key", "", "file (mode 0600) with the root key of server-side encryption; without it only clients' own keys encrypt")
 	cmd.Flags().StringVar(&o.Gateway.PlainSSEC, "sse-c-plain-http", s3.PlainSSECLoopback, "from where clients' own encryption keys are taken over plain HTTP: loopback, always or never")
+	cmd.Flags().DurationVar(&o.Gateway.Drain, "drain", 15*time.Second, "when told to stop, wait this long for requests under way")
+	cmd.Flags().DurationVar(&o.Gateway.Notice, "drain-notice", 0, "before that, go on for this long with a failing health check, until load balancers have noticed")
 	f.register(cmd, "512MiB")
 	return group("gateway", "Run gateways", cmd)
 }

@@ -1,7 +1,13 @@
 package torture
 
 import (
+	"bytes"
+	"errors"
 	"flag"
+	"io"
+	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,5 +101,97 @@ func TestS3RegisterSees(t *testing.T) {
 		if got := porcupine.CheckOperations(s3Register, x.h); got != x.good {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestS3Drain: a gateway that is told to stop takes what is under way to its end, lets the health check fail meanwhile,
+// takes nothing new, and ends.
+func TestS3Drain(t *testing.T) {
+	if inShort(t) {
+		return
+	}
+	ctx := deadline(t, 10*time.Minute)
+	c := startCluster(ctx, t, Options{OSDs: 1, Gateways: 1})
+	client := newS3Client(c.S3Addrs, c.AccessKey, c.SecretKey)
+	defer client.http.CloseIdleConnections()
+	if a, err := client.surely(ctx, s3Request{method: http.MethodPut, path: "/drained"}); err != nil || a.outcome() != done {
+		t.Fatal(a, err)
+	}
+	// Its own, with other deadlines.
+	p := c.Proc("s3-drained", append(slices.Clone(c.S3.Args), "--drain-notice", "300ms", "--drain", "20s")...)
+	c.S3.Stop()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Kill()
+	if err := c.WaitPort(ctx, p, c.S3Addr); err != nil {
+		t.Fatal(err)
+	}
+	in, out := io.Pipe()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+c.S3Addr+"/drained/k", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = 1 << 20
+	r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	if err := client.signer.SignHTTP(ctx, client.creds, r, "UNSIGNED-PAYLOAD", "s3", "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	put := make(chan s3Answer, 1)
+	go func() { // until the gateway answers
+		resp, err := client.http.Do(r)
+		if err != nil {
+			put <- s3Answer{err: err}
+			return
+		}
+		resp.Body.Close()
+		put <- s3Answer{status: resp.StatusCode}
+	}()
+	body := value("drained", 1, 1<<20)
+	if _, err := out.Write(body[:200<<10]); err != nil { // it has been taken up when more than fits in between has gone
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { p.Stop(); close(ended) }() // until it has ended
+	err = c.until(ctx, "the health check to fail", func() error {
+		resp, err := http.Get("http://" + c.S3Addr + "/-/health")
+		if err != nil {
+			return nil // it takes no connections: later, but the same
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.until(ctx, "no connections to be taken", func() error {
+		conn, err := net.Dial("tcp", c.S3Addr)
+		if err != nil {
+			return nil
+		}
+		conn.Close()
+		return errors.New("one was")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write(body[200<<10:]); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-put; a.status != http.StatusOK {
+		t.Errorf("the put under way: %s", a)
+	}
+	<-ended
+	if code, err := p.WaitExit(ctx); err != nil || code != 0 {
+		t.Errorf("exit code %d, %v: %s", code, err, p.Tail(5))
+	}
+	if err := c.S3.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := client.surely(ctx, s3Request{method: http.MethodGet, path: "/drained/k"}); err != nil || !bytes.Equal(a.body, body) {
+		t.Errorf("read back: %s, %v", a, err)
 	}
 }
