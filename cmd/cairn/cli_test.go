@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cairnstore/cairn/client"
+	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/gateways/admin/admintest"
 	"github.com/cairnstore/cairn/internal/api"
@@ -41,8 +43,9 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{backend: admintest.New(), buckets: &admintest.Buckets{}, objects: map[string][]byte{}}
+	keys := kms.NewStore(clienttest.NewPool("s3"))
 	s, err := admin.New(admin.Options{
-		Backend: c.backend, Buckets: c.buckets, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Backend: c.backend, Buckets: c.buckets, Keys: func(context.Context) (*kms.Store, error) { return keys, nil }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now: func() time.Time { return admintest.Now },
 		OSDCall: func(_ context.Context, _ placement.OSDID, h *wirepb.Header) (json.RawMessage, error) {
 			if h.GetPgScrubStart() != nil {
@@ -373,6 +376,16 @@ func TestSession(t *testing.T) {
 		{"bucket ls", 0, "pictures"},
 		{"bucket stat pictures", 0, "owner:      alice\n"},
 		{"bucket stat none", 3, "cairn bucket ls"},
+		{"kms key create reports --description theirs", 0, "key 'reports' created\n"},
+		{"kms key create reports", 5, "exists"},
+		{"kms key create", 0, "' created\n"},
+		{"kms key rotate reports", 0, "key 'reports' has a new version\n"},
+		{"kms key ls", 0, "reports"},
+		{"kms key rm reports", 5, "--confirm reports"},
+		{"kms key rm reports --confirm reports", 5, "cairn kms key disable reports"},
+		{"kms key disable reports", 0, "key 'reports' is disabled\n"},
+		{"kms key enable reports", 0, "key 'reports' is enabled\n"},
+		{"kms key disable none", 3, "cairn kms key ls"},
 		{"bucket set pictures cut content", 0, "set bucket 'pictures' cut to content\n"},
 		{"bucket set pictures colour red", 2, "chunk_size, chunks, compression, cut, dedup, undelete"},
 		{"bucket set pictures undelete 7d", 0, "set bucket 'pictures' undelete to 7d\n"},

@@ -31,6 +31,7 @@ func commands() []func(*env) *cobra.Command {
 		newS3Command,
 		newBucketCommand,
 		newUserCommand,
+		newKMSCommand,
 		newMapCommand,
 		newConfigCommand,
 		newAuditCommand,

@@ -83,6 +83,7 @@ func (s *Server) routes() {
 	s.userRoutes()
 	s.bucketRoutes()
 	s.undeleteRoutes()
+	s.kmsRoutes()
 	s.adminRoutes()
 }
 

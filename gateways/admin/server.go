@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/internal/api"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/placement"
@@ -36,6 +37,8 @@ type Options struct {
 	Backend Backend // required
 	// Buckets serves /buckets; nil: they are answered as not supported.
 	Buckets Buckets
+	// Keys returns the records of encryption keys, for /encryption-keys; nil: not supported.
+	Keys func(ctx context.Context) (*kms.Store, error)
 	// PGQuery asks a PG's primary for its inner state, as JSON; nil: not supported.
 	PGQuery func(ctx context.Context, pg placement.PGID) (json.RawMessage, error)
 	// OSDCall asks an OSD for something that it answers with JSON; nil: not supported.
@@ -50,6 +53,7 @@ type Options struct {
 type Server struct {
 	backend   Backend
 	buckets   Buckets
+	keys      func(context.Context) (*kms.Store, error)
 	pgQuery   func(context.Context, placement.PGID) (json.RawMessage, error)
 	osdCall   func(context.Context, placement.OSDID, *wirepb.Header) (json.RawMessage, error)
 	log       *slog.Logger
@@ -82,7 +86,7 @@ func New(o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		backend: o.Backend, buckets: o.Buckets, pgQuery: o.PGQuery, osdCall: o.OSDCall, log: o.Log, token: o.Token, now: o.Now,
+		backend: o.Backend, buckets: o.Buckets, keys: o.Keys, pgQuery: o.PGQuery, osdCall: o.OSDCall, log: o.Log, token: o.Token, now: o.Now,
 		transport: newForwardTransport(), stop: make(chan struct{}),
 	}
 	// gin's debug mode, its default, prints to standard output. The mode is the

@@ -20,6 +20,7 @@ import (
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/gateways/admin/admintest"
 	"github.com/cairnstore/cairn/internal/api"
@@ -143,7 +144,8 @@ func TestRequests(t *testing.T) {
 		}
 		return nil, &wire.Error{Code: wirepb.Code_WRONG_PRIMARY, Text: "PG is not led by " + to.String()}
 	}
-	s := newServer(t, admin.Options{Backend: backend, Buckets: buckets, PGQuery: query, OSDCall: osdCall})
+	keys := kms.NewStore(clienttest.NewPool("s3"))
+	s := newServer(t, admin.Options{Backend: backend, Buckets: buckets, Keys: func(context.Context) (*kms.Store, error) { return keys, nil }, PGQuery: query, OSDCall: osdCall})
 	long := strings.Repeat("x", 2<<20)
 	tests := []struct {
 		method, path, body string
@@ -288,6 +290,18 @@ func TestRequests(t *testing.T) {
 		{"DELETE", "/users/bob", "", 403, "confirm=bob"},
 		{"DELETE", "/users/bob?confirm=bob", "", 204, ""},
 		{"GET", "/buckets", "", 200, `"name":"full"`},
+		{"GET", "/encryption-keys", "", 200, "[]"},
+		{"POST", "/encryption-keys", `{"id":"team/reports","description":"theirs"}`, 201, `"state":"enabled"`},
+		{"POST", "/encryption-keys", `{"id":"team/reports"}`, 409, "exists"},
+		{"POST", "/encryption-keys", `{"id":"a b"}`, 422, "letters, digits"},
+		{"POST", "/encryption-keys/team%2Freports/rotate", "", 200, `"versions":2`},
+		{"POST", "/encryption-keys/none/rotate", "", 404, "cairn kms key ls"},
+		{"DELETE", "/encryption-keys/team%2Freports", "", 403, "confirm=team/reports"},
+		{"DELETE", "/encryption-keys/team%2Freports?confirm=team/reports", "", 409, "cairn kms key disable"},
+		{"POST", "/encryption-keys/team%2Freports/disable", "", 200, `"state":"disabled"`},
+		{"POST", "/encryption-keys/team%2Freports/rotate", "", 409, "cairn kms key enable"},
+		{"GET", "/encryption-keys", "", 200, `"description":"theirs"`},
+		{"DELETE", "/encryption-keys/team%2Freports?confirm=team/reports", "", 204, ""},
 		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 201, `"owner":"alice"`},
 		{"POST", "/buckets", `{"name":"pictures","owner":"alice"}`, 409, "exists"},
 		{"POST", "/buckets", `{"name":"pictures2","owner":"nobody"}`, 404, "cairn user ls"},
@@ -326,7 +340,7 @@ func TestRequests(t *testing.T) {
 
 func TestWithoutBucketsAndQuery(t *testing.T) {
 	s := newServer(t, admin.Options{Backend: admintest.New()})
-	for _, path := range []string{"/buckets", "/buckets/x", "/pgs/1.0/query", "/pgs/1.0/inconsistent"} {
+	for _, path := range []string{"/buckets", "/buckets/x", "/encryption-keys", "/pgs/1.0/query", "/pgs/1.0/inconsistent"} {
 		a := do(t, s, "GET", api.Prefix+path, "")
 		if p := a.problem(t); a.code != 501 || p.Code != api.CodeUnsupported {
 			t.Errorf("%s: %d %+v, want 501 unsupported", path, a.code, p)
@@ -393,6 +407,7 @@ func TestOpenAPI(t *testing.T) {
 		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair post/chunks/care/verify
 		get/pools/{name}/chunks get/pools/{name}/chunks/{chunk} post/pools/{name}/chunks/{chunk}/verify
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage
+		get/encryption-keys post/encryption-keys post/encryption-keys/{id}/rotate post/encryption-keys/{id}/disable post/encryption-keys/{id}/enable delete/encryption-keys/{id}
 		get/buckets/{name}/deleted post/buckets/{name}/undelete post/buckets/{name}/purge
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain

@@ -78,7 +78,7 @@ func StartMon(o MonOptions) (*Mon, error) {
 	}
 	n.peers = wire.NewPeers(wire.Options{Self: wire.Identity{Entity: "mon." + o.Name}, Log: o.Log})
 	n.Admin, err = admin.New(admin.Options{
-		Backend: n.Monitor, Buckets: buckets{n}, PGQuery: n.pgQuery, OSDCall: n.osdCall, Log: o.Log, Token: o.AdminToken,
+		Backend: n.Monitor, Buckets: buckets{n}, Keys: n.keyStore, PGQuery: n.pgQuery, OSDCall: n.osdCall, Log: o.Log, Token: o.AdminToken,
 	})
 	if err == nil {
 		err = n.Monitor.Start()
