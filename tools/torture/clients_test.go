@@ -252,7 +252,11 @@ func TestRealClients(t *testing.T) {
 	}
 	for _, mons := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d monitors", mons), func(t *testing.T) {
-			c := startCluster(ctx, t, Options{Mons: mons, OSDs: 3, Gateway: true})
+			o := Options{Mons: mons, OSDs: 3, Gateway: true}
+			if *uploadFlag > 1024 { // each OSD has all of it
+				o.Capacity = fmt.Sprintf("%dMiB", 4096+2**uploadFlag)
+			}
+			c := startCluster(ctx, t, o)
 			viaLibrary(ctx, t, c)
 			size, singly := 200<<20, hard
 			if mons == 3 { // the gateway does the same work for any number of monitors
