@@ -318,7 +318,7 @@ buckets. The pool must exist:
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")
 	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
-	cmd.Flags().BoolVar(&o.Gateway.SigV2, "sigv2", false, "also take requests signed with the older, weaker Signature Version 2")
+	protocolFlags(cmd, &o.Gateway)
 	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
 	lifecycleDay(cmd, &o.Gateway)
 	cmd.Flags().StringVar(&o.RootKeys, "kms-root-key", "", "file (mode 0600) with the root key of server-side encryption; without it only clients' own keys encrypt")

@@ -154,7 +154,7 @@ func (q *request) copyObject() error {
 			return err
 		}
 		itself := src.Bucket() == q.bucket && src.Key == q.key
-		if headers == nil && itself && src.Latest && !q.askedSSE() && !(from != nil && from.rec.Kind == seal.Customer) {
+		if headers == nil && itself && src.Latest && attrs.Redirect == "" && !q.askedSSE() && !(from != nil && from.rec.Kind == seal.Customer) {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		if !retag {

@@ -122,6 +122,9 @@ var statuses = map[string]int{
 	"NoSuchObjectLockConfiguration":                  http.StatusNotFound,
 	"NoSuchTagSet":                                   http.StatusNotFound,
 	"ObjectLockConfigurationNotFoundError":           http.StatusNotFound,
+
+	"InvalidRedirectLocation":    http.StatusBadRequest,
+	"NoSuchWebsiteConfiguration": http.StatusNotFound,
 }
 
 func apiErr(code, format string, args ...any) *apiError {
@@ -229,6 +232,10 @@ func (q *request) fail(e *apiError) {
 	}
 	for k, vs := range e.Header {
 		h[k] = vs
+	}
+	if q.site && e.Status != http.StatusNotModified {
+		q.failHTML(e)
+		return
 	}
 	if e.Status == http.StatusNotModified || q.r.Method == http.MethodHead {
 		h.Del("Content-Type")

@@ -280,7 +280,9 @@ func (q *request) getObject() error {
 		if err != nil {
 			return err
 		}
-		q.identify(o)
+		if q.identify(o) {
+			return nil
+		}
 		if e := readConditions(q.r.Header, "", o, false); e != nil {
 			return e
 		}
@@ -339,7 +341,9 @@ func (q *request) headObject() error {
 	if err != nil {
 		return err
 	}
-	q.identify(o)
+	if q.identify(o) {
+		return nil
+	}
 	if e := readConditions(q.r.Header, "", o, false); e != nil {
 		return e
 	}
@@ -357,12 +361,18 @@ func (q *request) headObject() error {
 	return nil
 }
 
-// identify sets what an answer says of the object even if it sends nothing of it.
-func (q *request) identify(o *bucket.Object) {
+// identify sets what an answer says of the object even if it sends nothing of it. It reports whether
+// that was all: websites may send those who ask for an object elsewhere.
+func (q *request) identify(o *bucket.Object) (answered bool) {
+	if q.site && q.w.as == 0 && o.Attrs.Redirect != "" {
+		q.redirect(o.Attrs.Redirect, http.StatusMovedPermanently)
+		return true
+	}
 	h := q.w.Header()
 	h.Set("ETag", quote(o.ETag()))
 	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
 	q.stored(o)
+	return false
 }
 
 // overrides are the query parameters that replace a header of the answer.
@@ -393,6 +403,7 @@ func (q *request) describe(o *bucket.Object, s span) {
 		h.Set(metaPrefix+name, value)
 	}
 	q.expiration(o)
+	set("X-Amz-Website-Redirect-Location", o.Attrs.Redirect)
 	describeLock(h, o.Attrs.Lock)
 	describeTags(h, o.Attrs.Tags)
 	for param, name := range overrides {
@@ -422,6 +433,10 @@ func (q *request) newObject() (bucket.Attrs, error) {
 	}
 	if a.Lock, err = q.lockOf(); err != nil {
 		return a, err
+	}
+	var bad *apiError
+	if a.Redirect, bad = redirectOf(q.r.Header); bad != nil {
+		return a, bad
 	}
 	if v := q.r.Header.Get("X-Amz-Tagging"); v != "" {
 		tags, e := parseTags(v)

@@ -77,6 +77,9 @@ var routes = map[route]operation{
 	{onBucket, http.MethodGet, "lifecycle"}:      {"GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", (*request).getBucketLifecycle},
 	{onBucket, http.MethodPut, "lifecycle"}:      {"PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", (*request).putBucketLifecycle},
 	{onBucket, http.MethodDelete, "lifecycle"}:   {"DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", (*request).deleteBucketLifecycle},
+	{onBucket, http.MethodGet, "website"}:        {"GetBucketWebsite", "s3:GetBucketWebsite", (*request).getBucketWebsite},
+	{onBucket, http.MethodPut, "website"}:        {"PutBucketWebsite", "s3:PutBucketWebsite", (*request).putBucketWebsite},
+	{onBucket, http.MethodDelete, "website"}:     {"DeleteBucketWebsite", "s3:DeleteBucketWebsite", (*request).deleteBucketWebsite},
 	{onBucket, http.MethodGet, "cors"}:           {"GetBucketCors", "s3:GetBucketCORS", (*request).getBucketCORS},
 	{onBucket, http.MethodPut, "cors"}:           {"PutBucketCors", "s3:PutBucketCORS", (*request).putBucketCORS},
 	{onBucket, http.MethodDelete, "cors"}:        {"DeleteBucketCors", "s3:PutBucketCORS", (*request).deleteBucketCORS},
@@ -117,8 +120,7 @@ var whole = []string{"attributes", "delete", "location", "restore", "uploadId", 
 // refusedHeaders ask for something that would change what is stored or who may
 // read it, and that this gateway does not do.
 var refusedHeaders = map[string]string{
-	"X-Amz-Website-Redirect-Location": "website redirects",
-	"X-Amz-Write-Offset-Bytes":        "appending to objects",
+	"X-Amz-Write-Offset-Bytes": "appending to objects",
 }
 
 // route chooses the operation.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,10 +51,13 @@ type Options struct {
 
 	Region  string   // default us-east-1
 	Domains []string // base domains for bucket.domain addresses; default none: path style only
-	HostID  string   // names this gateway in answers; default "cairn"
-	Log     *slog.Logger
-	Metrics prometheus.Registerer // default: none
-	TLS     *tls.Config           // for Serve; default plain HTTP
+	// WebsiteDomains are base domains for the websites of buckets, bucket.domain, beside
+	// s3-website.DOMAIN and s3-website-REGION.DOMAIN of each of Domains.
+	WebsiteDomains []string
+	HostID         string // names this gateway in answers; default "cairn"
+	Log            *slog.Logger
+	Metrics        prometheus.Registerer // default: none
+	TLS            *tls.Config           // for Serve; default plain HTTP
 
 	UserTTL       time.Duration // how long a user's keys are remembered; default 10 s
 	MaxRequests   int           // served at a time, more are told to slow down; default 512
@@ -133,10 +137,12 @@ func (o *Options) fill() error {
 	if o.LifecycleDay < time.Second || o.LifecycleDay > realDay {
 		return fmt.Errorf("s3 gateway: a lifecycle day of %s: want 1 second to 24 hours", o.LifecycleDay)
 	}
-	for i, d := range o.Domains {
-		o.Domains[i] = strings.ToLower(strings.Trim(d, "."))
-		if o.Domains[i] == "" {
-			return errors.New("s3 gateway: an empty domain")
+	for _, domains := range [][]string{o.Domains, o.WebsiteDomains} {
+		for i, d := range domains {
+			domains[i] = strings.ToLower(strings.Trim(d, "."))
+			if domains[i] == "" {
+				return errors.New("s3 gateway: an empty domain")
+			}
 		}
 	}
 	return nil
@@ -151,6 +157,7 @@ type Server struct {
 	people  *people
 	metrics *metrics
 	slots   chan struct{}
+	sites   []string // domains of websites
 	stop    context.CancelFunc
 	sweeper sync.WaitGroup
 
@@ -163,7 +170,7 @@ type Server struct {
 
 // New makes a gateway and starts sweeping the buckets in the background. Close it.
 func New(o Options) (*Server, error) {
-	o.Domains = append([]string(nil), o.Domains...)
+	o.Domains, o.WebsiteDomains = slices.Clone(o.Domains), slices.Clone(o.WebsiteDomains)
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
@@ -173,6 +180,7 @@ func New(o Options) (*Server, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
+	s.sites = o.siteDomains()
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(2)
 		go s.sweep(ctx)      // stopped by Close
@@ -272,6 +280,7 @@ type request struct {
 	key     string
 	vhost   bool  // the bucket is in the host's name
 	form    *form // of a browser's upload
+	site    bool  // to the bucket's website
 	sig     *signature
 	key256  []byte // signing key
 	raw     *idleReader
@@ -299,6 +308,7 @@ type answer struct {
 	set    time.Time
 	wrote  bool
 	status int
+	as     int // the status of what is sent with success as an error's page
 	bytes  int64
 	check  *objectCheck
 }
@@ -307,6 +317,9 @@ func (a *answer) WriteHeader(status int) {
 	if !a.wrote {
 		if status < http.StatusBadRequest && a.check != nil && !a.check.done {
 			panic(errors.New("s3: an object is about to be answered with before its access was decided"))
+		}
+		if a.as != 0 && status < http.StatusMultipleChoices {
+			status = a.as
 		}
 		a.wrote, a.status = true, status
 		a.ResponseWriter.WriteHeader(status)
@@ -402,6 +415,9 @@ func (q *request) serve() error {
 	if addressed != nil {
 		return addressed
 	}
+	if q.site {
+		return q.website()
+	}
 	if q.r.Method == http.MethodGet && q.bucket == healthBucket && q.key == usageKey {
 		return q.usage()
 	}
@@ -474,6 +490,13 @@ func (q *request) address() *apiError {
 		host = h
 	}
 	host = strings.ToLower(host)
+	if q.bucket, q.site = q.s.siteOf(host); q.site {
+		q.key = strings.TrimPrefix(path, "/")
+		if q.bucket == "" {
+			return nil
+		}
+		return q.checkKey()
+	}
 	for _, d := range q.s.o.Domains {
 		if b, ok := strings.CutSuffix(host, "."+d); ok && b != "" {
 			q.bucket, q.key, q.vhost = b, strings.TrimPrefix(path, "/"), true
