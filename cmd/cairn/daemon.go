@@ -113,6 +113,7 @@ func newMonDaemonCommand(e *env) *cobra.Command {
 	var initial []string
 	o := node.MonOptions{}
 	config := map[string]string{}
+	var certs tlsFlags
 	cmd := daemon("mon", "Run a monitor, or ask about the monitors", `Run a monitor until it is interrupted.
 
 A new cluster: start each monitor with the same list, its own entry included:
@@ -139,6 +140,14 @@ A monitor that has run before needs neither: --data says everything.`,
 			}
 			o.Log, o.AdminListen, o.Config = log, o.AdminAddr, config
 			o.AdminToken = e.getenv("CAIRN_ADMIN_TOKEN")
+			store, stop, err := certs.open(log)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			if store != nil {
+				o.AdminTLS = store.Config("h2", "http/1.1")
+			}
 			n, err := node.StartMon(o)
 			if err != nil {
 				return err
@@ -158,6 +167,7 @@ A monitor that has run before needs neither: --data says everything.`,
 	cmd.Flags().StringVar(&o.Addr, "addr", "127.0.0.1:7400", "messenger address, HOST:PORT")
 	cmd.Flags().StringVar(&o.RaftAddr, "raft-addr", "127.0.0.1:7401", "Raft address, HOST:PORT")
 	cmd.Flags().StringVar(&o.AdminAddr, "admin-addr", defaultAdmin, "REST address, HOST:PORT")
+	certs.register(cmd, "--admin-addr, which then speaks HTTPS only; commands reach it by CAIRN_ADMIN=https://HOST:PORT")
 	cmd.Flags().StringSliceVar(&initial, "initial", nil, "the monitors of a new cluster: NAME=ADDR/RAFT/ADMIN[,...]")
 	cmd.Flags().StringSliceVar(&o.Join, "join", nil, "messenger addresses of an existing cluster's monitors")
 	cmd.Flags().StringToStringVar(&config, "config", nil, "central configuration to set, KEY=VALUE[,...], such as osd_flap_limit=0 (OSDs that keep failing need not wait)")
@@ -282,11 +292,16 @@ func lifecycleDay(cmd *cobra.Command, o *s3.Options) {
 func newGatewayCommand(e *env) *cobra.Command {
 	var f daemonFlags
 	o := node.S3Options{Gateway: s3.Options{}}
+	var certs tlsFlags
+	var http2 string
 	cmd := daemon("s3", "Run an S3 gateway", `Run an S3 gateway until it is interrupted. Any number may serve the same
 buckets. The pool must exist:
     cairn pool create s3 --application s3
     cairn user create alice
-    cairn gateway s3 --mons 10.0.0.1:7400 --listen 10.0.0.9:7470`,
+    cairn gateway s3 --mons 10.0.0.1:7400 --listen 10.0.0.9:7470
+With TLS, and plain HTTP for this machine only:
+    cairn gateway s3 --mons 10.0.0.1:7400 --listen 127.0.0.1:7470 --tls-listen 10.0.0.9:443 \
+        --tls-cert s3.pem --tls-key s3.key --domain s3.example.com`,
 		func(ctx context.Context) error {
 			log, err := f.apply(e)
 			if err != nil {
@@ -297,11 +312,25 @@ buckets. The pool must exist:
 				return usageErrorf("cairn gateway s3: --mons is required")
 			}
 			o.Log = log
+			store, stop, err := certs.open(log)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			if store != nil {
+				o.Gateway.TLS = store.Config()
+			} else if len(o.TLSListen) > 0 {
+				return usageErrorf("cairn gateway s3: %v", errNoCert)
+			}
+			if len(o.Listen) == 1 && o.Listen[0] == "none" && len(o.TLSListen) > 0 {
+				o.Listen = nil
+			}
+			o.Gateway.HTTP2 = s3.HTTP2(http2)
 			g, err := node.StartS3(ctx, o)
 			if err != nil {
 				return err
 			}
-			log.Info("S3 gateway serves", "addr", g.Addr)
+			log.Info("S3 gateway serves", "addr", g.Addr, "listeners", g.Addrs)
 			var failed error
 			select {
 			case <-ctx.Done():
@@ -314,7 +343,10 @@ buckets. The pool must exist:
 		})
 	cmd.Flags().StringSliceVar(&o.Mons, "mons", nil, "messenger addresses of monitors, HOST:PORT[,...]")
 	cmd.Flags().StringVar(&o.Name, "name", "s3", "name of this gateway")
-	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:7470", "HOST:PORT to serve S3 on")
+	cmd.Flags().StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:7470"}, "HOST:PORT[,...] to serve S3 on, without TLS; none: only with TLS")
+	cmd.Flags().StringSliceVar(&o.TLSListen, "tls-listen", nil, "HOST:PORT[,...] to serve S3 on with TLS")
+	certs.register(cmd, "--tls-listen")
+	cmd.Flags().StringVar(&http2, "http2", string(s3.HTTP2TLS), "where to speak HTTP/2 as well: tls, off, or all (without TLS, too)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")
 	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")

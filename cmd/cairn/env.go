@@ -90,7 +90,11 @@ func (e *env) client() (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := api.NewClient(api.ClientOptions{Addrs: addrs, Timeout: e.timeout, Token: e.getenv("CAIRN_ADMIN_TOKEN")})
+	hc, err := e.adminHTTP()
+	if err != nil {
+		return nil, err
+	}
+	c, err := api.NewClient(api.ClientOptions{Addrs: addrs, Timeout: e.timeout, Token: e.getenv("CAIRN_ADMIN_TOKEN"), HTTP: hc})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}

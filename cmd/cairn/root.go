@@ -55,7 +55,8 @@ func newRoot(e *env) *cobra.Command {
 
 Commands find the monitors by --admin, CAIRN_ADMIN, the file ./.cairn/admin or
 ~/.config/cairn/admin (one HOST:PORT in each line), or at ` + defaultAdmin + `.
-If the monitors ask for a token, put it into CAIRN_ADMIN_TOKEN.`
+If the monitors ask for a token, put it into CAIRN_ADMIN_TOKEN. If they speak HTTPS, write
+https://HOST:PORT, and put the file with the certificates to trust into CAIRN_ADMIN_CA.`
 	refuse := root.Args
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

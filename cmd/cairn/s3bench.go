@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -49,9 +47,10 @@ func (f *s3Flags) server(ctx context.Context, e *env) (s bench.S3Server, found b
 	} else if s.SecretKey == "" && f.user == "" {
 		s.SecretKey = e.getenv("AWS_SECRET_ACCESS_KEY")
 	}
-	if s.TLS, err = f.tls(e); err != nil {
+	if s.TLS, err = trust(e, f.ca); err != nil {
 		return s, false, err
 	}
+	s.TLS.InsecureSkipVerify = f.insecure
 	found = len(s.Endpoints) == 0
 	if found || f.user != "" {
 		if err := f.ask(ctx, e, &s); err != nil {
@@ -104,22 +103,6 @@ func (f *s3Flags) ask(ctx context.Context, e *env, s *bench.S3Server) error {
 		}
 	}
 	return fmt.Errorf("user %q has no such key: %w; see `cairn user get %s`", f.user, api.ErrNotFound, f.user)
-}
-
-func (f *s3Flags) tls(e *env) (*tls.Config, error) {
-	c := &tls.Config{InsecureSkipVerify: f.insecure, MinVersion: tls.VersionTLS12}
-	if f.ca == "" {
-		return c, nil
-	}
-	pem, err := e.readFile(f.ca)
-	if err != nil {
-		return nil, fmt.Errorf("certificates to trust: %w", err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no certificate in PEM form", f.ca)
-	}
-	return c, nil
 }
 
 // s3BenchFlags are those of `cairn s3 bench`.

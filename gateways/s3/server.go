@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
@@ -57,7 +56,8 @@ type Options struct {
 	HostID         string // names this gateway in answers; default "cairn"
 	Log            *slog.Logger
 	Metrics        prometheus.Registerer // default: none
-	TLS            *tls.Config           // for Serve; default plain HTTP
+	TLS            *tls.Config           // of ServeTLS
+	HTTP2          HTTP2                 // where HTTP/2 is spoken; default HTTP2TLS
 
 	UserTTL       time.Duration // how long a user's keys are remembered; default 10 s
 	MaxRequests   int           // served at a time, more are told to slow down; default 512
@@ -113,6 +113,13 @@ func (o *Options) fill() error {
 	dur(&o.Drain, 15*time.Second)
 	dur(&o.SweepPeriod, time.Hour)
 	dur(&o.LifecycleDay, realDay)
+	switch o.HTTP2 {
+	case "":
+		o.HTTP2 = HTTP2TLS
+	case HTTP2TLS, HTTP2Off, HTTP2All:
+	default:
+		return fmt.Errorf("s3 gateway: HTTP/2 %q: want %s, %s or %s", o.HTTP2, HTTP2TLS, HTTP2Off, HTTP2All)
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -211,36 +218,6 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// Serve answers requests on ln until Close; it then returns nil.
-func (s *Server) Serve(ln net.Listener) error {
-	hs := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: s.o.HeaderTimeout,
-		IdleTimeout:       s.o.IdleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		TLSConfig:         s.o.TLS,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return errors.Join(errors.New("s3 gateway: closed"), ln.Close())
-	}
-	s.servers = append(s.servers, hs)
-	s.mu.Unlock()
-	ln = netutil.LimitListener(ln, s.o.MaxConns)
-	var err error
-	if s.o.TLS != nil {
-		err = hs.ServeTLS(ln, "", "")
-	} else {
-		err = hs.Serve(ln)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("s3 gateway on %s: %w", ln.Addr(), err)
-}
-
 // Close fails the health check, stops taking requests, waits for those under way for
 // the Drain time, then cuts them off. It is idempotent.
 func (s *Server) Close() error {
@@ -258,12 +235,16 @@ func (s *Server) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.Drain)
 	defer cancel()
-	var errs []error
-	for _, hs := range servers {
-		if err := hs.Shutdown(ctx); err != nil {
-			errs = append(errs, hs.Close())
-		}
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for i, hs := range servers {
+		all.Go(func() { // ends with ctx
+			if hs.Shutdown(ctx) != nil {
+				errs[i] = hs.Close()
+			}
+		})
 	}
+	all.Wait()
 	s.sweeper.Wait()
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,9 +27,10 @@ import (
 // MonOptions configures StartMon.
 type MonOptions struct {
 	mon.Options
-	AdminListen string // host:port of the REST server; default 127.0.0.1:0
-	AdminToken  string // bearer token REST requests must carry; default none
-	S3Pool      string // pool of the S3 namespace, for `bucket` commands; default DefaultS3Pool
+	AdminListen string      // host:port of the REST server; default 127.0.0.1:0
+	AdminToken  string      // bearer token REST requests must carry; default none
+	AdminTLS    *tls.Config // of the REST server; default plain HTTP
+	S3Pool      string      // pool of the S3 namespace, for `bucket` commands; default DefaultS3Pool
 	// Config is put into the central configuration once a monitor leads; other values stay.
 	Config map[string]string
 }
@@ -70,6 +72,9 @@ func StartMon(o MonOptions) (*Mon, error) {
 	}
 	if o.AdminAddr == "" {
 		o.AdminAddr = ln.Addr().String()
+	}
+	if o.AdminTLS != nil {
+		ln = tls.NewListener(ln, o.AdminTLS)
 	}
 	n := &Mon{o: o, log: o.Log, AdminAddr: o.AdminAddr}
 	if n.Monitor, err = mon.New(o.Options); err != nil {

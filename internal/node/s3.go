@@ -21,7 +21,8 @@ import (
 type S3Options struct {
 	Mons      []string // required: messenger addresses of some monitors
 	Name      string   // of this gateway; default "s3"
-	Listen    string   // host:port; default 127.0.0.1:0
+	Listen    []string // host:port of plain HTTP; default 127.0.0.1:0, unless there is TLSListen
+	TLSListen []string // host:port of HTTPS, with Gateway.TLS
 	Advertise string   // host:port shown to people; default: the listener's address
 	Pool      string   // default DefaultS3Pool
 	RootKeys  string   // file with the root keys of encryption, for its owner alone; default none
@@ -31,7 +32,8 @@ type S3Options struct {
 
 // S3 is a running S3 gateway.
 type S3 struct {
-	Addr string
+	Addr  string   // shown to people
+	Addrs []string // of all listeners; those with TLS begin with https://
 
 	o       S3Options
 	client  *client.Client
@@ -50,8 +52,8 @@ func StartS3(ctx context.Context, o S3Options) (*S3, error) {
 	if o.Name == "" {
 		o.Name = "s3"
 	}
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
+	if len(o.Listen)+len(o.TLSListen) == 0 {
+		o.Listen = []string{"127.0.0.1:0"}
 	}
 	if o.Pool == "" {
 		o.Pool = DefaultS3Pool
@@ -112,22 +114,56 @@ func (g *S3) start(ctx context.Context) error {
 	if g.server, err = s3.New(so); err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", g.o.Listen)
-	if err != nil {
-		return fmt.Errorf("S3 gateway %s: %w", g.o.Name, err)
+	if err := g.listen(); err != nil {
+		return err
 	}
-	g.Addr = g.o.Advertise
-	if g.Addr == "" {
-		g.Addr = ln.Addr().String()
-	}
-	g.wg.Go(func() { // ends with server.Close
-		if err := g.server.Serve(ln); err != nil {
-			g.failed <- err
-		}
-	})
 	bctx, cancel := context.WithCancel(context.Background())
 	g.cancel = cancel
 	g.wg.Go(func() { g.beacons(bctx) }) // ends with cancel
+	return nil
+}
+
+// listen opens all listeners and then serves on them.
+func (g *S3) listen() error {
+	type listener struct {
+		ln    net.Listener
+		serve func(net.Listener) error
+		addr  string
+	}
+	var all []listener
+	open := func(at, scheme string, serve func(net.Listener) error) error {
+		ln, err := net.Listen("tcp", at)
+		if err != nil {
+			for _, l := range all {
+				l.ln.Close()
+			}
+			return fmt.Errorf("S3 gateway %s: %w", g.o.Name, err)
+		}
+		all = append(all, listener{ln, serve, scheme + ln.Addr().String()})
+		return nil
+	}
+	for _, at := range g.o.Listen {
+		if err := open(at, "", g.server.Serve); err != nil {
+			return err
+		}
+	}
+	for _, at := range g.o.TLSListen {
+		if err := open(at, "https://", g.server.ServeTLS); err != nil {
+			return err
+		}
+	}
+	g.failed = make(chan error, len(all))
+	for _, l := range all {
+		g.Addrs = append(g.Addrs, l.addr)
+		g.wg.Go(func() { // ends with server.Close
+			if err := l.serve(l.ln); err != nil {
+				g.failed <- err
+			}
+		})
+	}
+	if g.Addr = g.o.Advertise; g.Addr == "" {
+		g.Addr = g.Addrs[0]
+	}
 	return nil
 }
 

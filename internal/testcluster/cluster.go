@@ -239,7 +239,7 @@ func (c *Cluster) startS3(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	so := node.S3Options{Mons: c.MonAddrs(), Listen: c.layout.S3, Log: c.o.Log, RootKeys: root}
+	so := node.S3Options{Mons: c.MonAddrs(), Listen: []string{c.layout.S3}, Log: c.o.Log, RootKeys: root}
 	if c.o.TuneS3 != nil {
 		c.o.TuneS3(&so)
 	}
