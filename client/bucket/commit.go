@@ -218,7 +218,11 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 			v.guessed(tip == nil)
 		}
 		old := live(c.tip)
-		if err := c.cond.check(old); err != nil {
+		is := old
+		if c.entry == nil {
+			is = c.tip // a delete marker can be deleted, too
+		}
+		if err := c.cond.check(is); err != nil {
 			return err
 		}
 		if mode == VersioningOff && c.tip != nil && (c.tip.entry.Seq > 0 || c.tip.entry.Marker) {

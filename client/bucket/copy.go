@@ -120,7 +120,7 @@ func (b *Bucket) copyByReference(ctx context.Context, src *Object, key string, i
 	if err := in.sealing(e); err != nil {
 		return nil, err
 	}
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "" && in.Cond.Is == nil}
+	c := &change{key: key, cond: in.Cond, known: !in.Cond.there() && in.Cond.Not == "" && in.Cond.Is == nil}
 	how := b.writing(storedOf(e))
 	return b.putBody(ctx, e, c, how, func(it *intent) error {
 		rc := &refCopy{s: b.svc, x: x, how: how, from: from, size: storedOf(e)}

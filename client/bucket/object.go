@@ -270,9 +270,18 @@ func (o *Object) PartList() ([]PartInfo, error) {
 type Cond struct {
 	Absent bool   // there must be no object
 	Match  string // an object with this etag must be there; "*": any
+	Not    string // an object that is there must have another etag
+	// Size and Modified are of the object that must be there; Modified counts in whole seconds.
+	Size     *int64
+	Modified time.Time
 	// Is, if set, must be what is there, unchanged since it was read or listed; for deletions of versions
 	// it may be a delete marker.
 	Is *Object
+}
+
+// there reports whether the condition wants something to be there.
+func (c Cond) there() bool {
+	return c.Match != "" || c.Size != nil || !c.Modified.IsZero()
 }
 
 func (c Cond) check(old *stored) error {
@@ -281,10 +290,18 @@ func (c Cond) check(old *stored) error {
 		return fmt.Errorf("%w: it was changed or deleted", ErrPrecondition)
 	case c.Absent && old != nil:
 		return fmt.Errorf("%w: the object exists", ErrPrecondition)
-	case c.Match != "" && old == nil:
+	case old == nil && c.there():
 		return ErrNoSuchKey
+	case old == nil:
+		return nil
 	case c.Match != "" && c.Match != "*" && c.Match != etagOf(old.entry):
 		return fmt.Errorf("%w: the object has etag %s", ErrPrecondition, etagOf(old.entry))
+	case c.Not != "" && c.Not == etagOf(old.entry):
+		return fmt.Errorf("%w: the object has that etag", ErrPrecondition)
+	case c.Size != nil && *c.Size != int64(old.entry.Size):
+		return fmt.Errorf("%w: the object has %d bytes", ErrPrecondition, old.entry.Size)
+	case !c.Modified.IsZero() && !c.Modified.Truncate(time.Second).Equal(time.Unix(0, old.entry.Mtime).Truncate(time.Second)):
+		return fmt.Errorf("%w: the object is of %s", ErrPrecondition, time.Unix(0, old.entry.Mtime).UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -340,7 +357,7 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 	}
 	// Guess that the key is new: then a small put is a single operation. A wrong
 	// guess changes nothing and costs a read.
-	c := &change{key: key, cond: in.Cond, known: in.Cond.Match == "" && in.Cond.Is == nil}
+	c := &change{key: key, cond: in.Cond, known: !in.Cond.there() && in.Cond.Not == "" && in.Cond.Is == nil}
 	if storedOf(e) <= int64(b.svc.o.InlineBytes) {
 		return b.putInline(ctx, in, e, c)
 	}

@@ -195,7 +195,8 @@ type Deleted struct {
 }
 
 // DeleteVersion deletes an object, or one version of it. What is not there is no
-// error unless the conditions ask for it.
+// error unless the conditions ask for it: then it is ErrNoSuchKey. Conditions may be
+// held against a delete marker, which has no bytes and no etag.
 func (b *Bucket) DeleteVersion(ctx context.Context, key string, in DeleteInput) (Deleted, error) {
 	if err := CheckKey(key); err != nil {
 		return Deleted{}, keyErr("delete", b, key, err)
@@ -228,11 +229,7 @@ func (b *Bucket) deleteVersion(ctx context.Context, key string, in DeleteInput) 
 			}
 			return nil
 		}
-		is := live(s)
-		if in.Cond.Is != nil {
-			is = s
-		}
-		if err := in.Cond.check(is); err != nil {
+		if err := in.Cond.check(s); err != nil {
 			return err
 		}
 		d.Marker = s.entry.Marker

@@ -17,6 +17,7 @@ func unquote(etag string) string { return strings.Trim(etag, `"`) }
 
 const (
 	metaPrefix   = "X-Amz-Meta-"
+	metaShown    = "x-amz-meta-"
 	maxMetaBytes = 2 << 10
 )
 
@@ -34,7 +35,7 @@ func (q *request) headers() (bucket.Headers, *apiError) {
 			encodings = append(encodings, e)
 		}
 	}
-	out.ContentEncoding = strings.Join(encodings, ",")
+	out.ContentEncoding = strings.Join(encodings, ", ")
 	size := 0
 	for name, values := range h {
 		key, ok := strings.CutPrefix(name, metaPrefix)
@@ -56,21 +57,56 @@ func (q *request) headers() (bucket.Headers, *apiError) {
 	return out, nil
 }
 
-// condition reads the conditions of a write.
+// condition reads the conditions of a write. Beyond what S3 has, If-None-Match may
+// name an ETag, as with Ceph: then the object that is there, if any, must have another one.
 func (q *request) condition() (c bucket.Cond, e *apiError) {
-	if v := q.r.Header.Get("If-None-Match"); v != "" {
-		if v != "*" {
-			return c, headerNotImplemented("If-None-Match", "a write is conditional on * only")
-		}
+	none, match := q.r.Header.Get("If-None-Match"), q.r.Header.Get("If-Match")
+	switch {
+	case none != "" && match != "":
+		return c, headerNotImplemented("If-None-Match", "If-Match and If-None-Match exclude each other")
+	case none == "*":
 		c.Absent = true
 	}
-	if v := q.r.Header.Get("If-Match"); v != "" {
-		c.Match = strings.Trim(v, `"`)
+	if none != "*" {
+		c.Not = unquote(none)
 	}
-	if c.Absent && c.Match != "" {
-		return c, apiErr("InvalidRequest", "If-Match and If-None-Match exclude each other.")
+	c.Match = unquote(match)
+	return c, nil
+}
+
+// deletion reads the conditions of a deletion.
+func (q *request) deletion() (c bucket.Cond, e *apiError) {
+	if c, e = q.condition(); e != nil {
+		return c, e
+	}
+	if c.Absent || c.Not != "" {
+		return c, headerNotImplemented("If-None-Match", "a deletion has If-Match")
+	}
+	if v := q.r.Header.Get("X-Amz-If-Match-Size"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 0 {
+			return c, apiErr("InvalidArgument", "The value is not a size.").with("ArgumentName", "x-amz-if-match-size").with("ArgumentValue", v)
+		}
+		c.Size = &n
+	}
+	if v := q.r.Header.Get("X-Amz-If-Match-Last-Modified-Time"); v != "" {
+		if c.Modified, e = parseModified(v); e != nil {
+			return c, e.with("ArgumentName", "x-amz-if-match-last-modified-time").with("ArgumentValue", v)
+		}
 	}
 	return c, nil
+}
+
+// parseModified reads a time that a deletion is conditional on, as SDKs write it.
+func parseModified(v string) (time.Time, *apiError) {
+	t, err := http.ParseTime(v)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339Nano, v)
+	}
+	if err != nil || t.IsZero() {
+		return t, apiErr("InvalidArgument", "The value is not a time.")
+	}
+	return t, nil
 }
 
 func (q *request) putObject() error {
@@ -242,7 +278,7 @@ func (q *request) span(o *bucket.Object) (span, error) {
 		}
 		off, size, err := o.Part(n)
 		if errors.Is(err, bucket.ErrInvalidPart) {
-			return span{}, apiErr("InvalidPartNumber", "The requested partnumber is not satisfiable.")
+			return span{}, apiErr("InvalidPart", "The requested partnumber is not satisfiable.") // so Ceph; S3: 416 InvalidPartNumber
 		}
 		s := span{off: off, size: size, partial: size > 0, parts: max(o.Parts, 0)}
 		if err == nil {
@@ -400,7 +436,7 @@ func (q *request) describe(o *bucket.Object, s span) {
 	set("Content-Language", o.Headers.ContentLanguage)
 	set("Expires", o.Headers.Expires)
 	for name, value := range o.Headers.Meta {
-		h.Set(metaPrefix+name, value)
+		h[metaShown+name] = []string{value} // in lower case, as S3 sends it: SDKs show what follows the prefix as it came
 	}
 	q.expiration(o)
 	set("X-Amz-Website-Redirect-Location", o.Attrs.Redirect)

@@ -134,7 +134,11 @@ func (q *request) keyErr(err error) error {
 		e.Header = http.Header{"X-Amz-Delete-Marker": {"true"}, "X-Amz-Version-Id": {marked.Version}}
 		return e
 	case errors.Is(err, bucket.ErrNoSuchKey):
-		return apiErr("NoSuchKey", "The specified key does not exist.").with("Key", q.key)
+		e := apiErr("NoSuchKey", "The specified key does not exist.").with("Key", q.key)
+		if q.r.Method == http.MethodHead {
+			e.Header = http.Header{"X-Amz-Delete-Marker": {"false"}} // as Ceph says it
+		}
+		return e
 	case errors.Is(err, bucket.ErrNoSuchVersion):
 		return apiErr("NoSuchVersion", "The specified version does not exist.").with("Key", q.key).with("VersionId", q.query.Get("versionId"))
 	}
@@ -149,19 +153,16 @@ func (q *request) stored(o *bucket.Object) {
 }
 
 func (q *request) deleteObject() error {
-	cond, e := q.condition()
+	cond, e := q.deletion()
 	if e != nil {
 		return e
-	}
-	if cond.Absent {
-		return notImplemented("If-None-Match of a deletion")
 	}
 	version, e := q.named()
 	if e != nil {
 		return e
 	}
 	d, err := q.b.DeleteVersion(q.ctx(), q.key, bucket.DeleteInput{Version: version, Cond: cond, Bypass: q.bypasses()})
-	if err != nil {
+	if err != nil && !gone(err) {
 		return err
 	}
 	h := q.w.Header()
@@ -173,6 +174,12 @@ func (q *request) deleteObject() error {
 	}
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// gone says that what was to be deleted on a condition is not there, which is what
+// the client wants.
+func gone(err error) bool {
+	return errors.Is(err, bucket.ErrNoSuchKey) || errors.Is(err, bucket.ErrNoSuchVersion)
 }
 
 // bypasses reports whether the request asks to go past governance. That it may was decided with the request.
@@ -191,6 +198,17 @@ type xmlDeleteKey struct {
 	Key       string
 	VersionID string `xml:"VersionId"`
 	ETag      string
+	Modified  string `xml:"LastModifiedTime"`
+	Size      *int64
+}
+
+// condition is what the deletion is conditional on.
+func (k *xmlDeleteKey) condition() (c bucket.Cond, e *apiError) {
+	c.Match, c.Size = unquote(k.ETag), k.Size
+	if k.Modified != "" {
+		c.Modified, e = parseModified(k.Modified)
+	}
+	return c, e
 }
 
 type xmlDeleted struct {
@@ -246,11 +264,15 @@ func (q *request) deleteObjects() error {
 				continue
 			}
 		}
-		if k.VersionID == "" && k.ETag == "" && !versioned(q.b) {
+		cond, e := k.condition()
+		switch {
+		case e != nil:
+			x.report(k, bucket.Deleted{}, e)
+		case k.VersionID == "" && cond == (bucket.Cond{}) && !versioned(q.b):
 			plain = append(plain, k)
-			continue
+		default:
+			x.one(k, cond)
 		}
-		x.one(k)
 	}
 	keys := make([]string, len(plain))
 	for i, k := range plain {
@@ -272,11 +294,8 @@ type deletions struct {
 }
 
 // one deletes what needs an operation of its own.
-func (x *deletions) one(k xmlDeleteKey) {
-	in := bucket.DeleteInput{Version: k.VersionID, Bypass: x.bypass}
-	if k.ETag != "" {
-		in.Cond.Match = unquote(k.ETag)
-	}
+func (x *deletions) one(k xmlDeleteKey, cond bucket.Cond) {
+	in := bucket.DeleteInput{Version: k.VersionID, Bypass: x.bypass, Cond: cond}
 	if k.VersionID != "" {
 		if e := checkVersion(k.VersionID); e != nil {
 			x.report(k, bucket.Deleted{}, apiErr("NoSuchVersion", "The specified version does not exist."))
@@ -284,6 +303,9 @@ func (x *deletions) one(k xmlDeleteKey) {
 		}
 	}
 	d, err := x.q.b.DeleteVersion(x.q.ctx(), k.Key, in)
+	if err != nil && gone(err) {
+		err = nil
+	}
 	x.report(k, d, err)
 }
 

@@ -178,7 +178,7 @@ var multipartRows = []row{
 		c.do("GET", "/"+b).is(200).x("Contents.ETag", want).x("Contents.Size", fmt.Sprint(5<<20+3))
 		c.do("GET", "/"+b+"/k?partNumber=2").is(206).text("end").h("X-Amz-Mp-Parts-Count", "2").h("Content-Range", "bytes 5242880-5242882/5242883").h("Etag", want)
 		c.do("HEAD", "/"+b+"/k?partNumber=1").is(206).h("X-Amz-Mp-Parts-Count", "2").h("Content-Length", fmt.Sprint(5<<20))
-		c.do("GET", "/"+b+"/k?partNumber=3").err(416, "InvalidPartNumber")
+		c.do("GET", "/"+b+"/k?partNumber=3").err(400, "InvalidPart")
 		c.get(b, "k", hdr("Range", "bytes=5242878-5242881")).is(206).text("efen")
 		c.do("GET", "/"+b+"?uploads").is(200).x("Upload")
 		c.do("GET", "/"+b+"/k?uploadId="+id).err(404, "NoSuchUpload")

@@ -272,7 +272,14 @@ var objectRows = []row{
 		c.get(b, "k").is(200).text("v")
 	}},
 	{"PutObject/IfNoneMatchETag", func(c *C) {
-		c.do("PUT", "/"+c.bucket()+"/k", body("new"), hdr("If-None-Match", etag("v"))).err(501, "NotImplemented")
+		b := c.bucket()
+		c.put(b, "k", "v", hdr("If-None-Match", etag("v")))
+		c.put(b, "k", "new", hdr("If-None-Match", etag("other")))
+		c.do("PUT", "/"+b+"/k", body("newer"), hdr("If-None-Match", etag("new"))).err(412, "PreconditionFailed")
+		c.get(b, "k").is(200).text("new")
+	}},
+	{"PutObject/IfMatchAndIfNoneMatch", func(c *C) {
+		c.do("PUT", "/"+c.bucket()+"/k", body("v"), hdr("If-None-Match", "*", "If-Match", "*")).err(501, "NotImplemented")
 	}},
 	{"PutObject/IfMatch/same", func(c *C) {
 		b := c.bucket()
@@ -378,7 +385,7 @@ var objectRows = []row{
 		b := c.bucket()
 		c.put(b, "k", "hello")
 		c.do("GET", "/"+b+"/k?partNumber=1").is(206).text("hello").h("Content-Range", "bytes 0-4/5").h("X-Amz-Mp-Parts-Count", "")
-		c.do("GET", "/"+b+"/k?partNumber=2").err(416, "InvalidPartNumber")
+		c.do("GET", "/"+b+"/k?partNumber=2").err(400, "InvalidPart")
 	}},
 	{"GetObject/PartNumber/Invalid", func(c *C) {
 		b := c.bucket()
@@ -435,7 +442,47 @@ var objectRows = []row{
 		c.del(b, "k", hdr("If-Match", "*")).is(204)
 		c.get(b, "k").err(404, "NoSuchKey")
 	}},
-	{"DeleteObject/IfMatch/absent", func(c *C) { c.del(c.bucket(), "k", hdr("If-Match", etag("x"))).err(404, "NoSuchKey") }},
+	{"DeleteObject/IfMatch/absent", func(c *C) {
+		b := c.bucket()
+		c.del(b, "k", hdr("If-Match", etag("x"))).is(204)
+		c.del(b, "k", hdr("X-Amz-If-Match-Size", "3")).is(204)
+		c.del(b, "k", hdr("X-Amz-If-Match-Last-Modified-Time", httpTime(time.Now()))).is(204)
+	}},
+	{"DeleteObject/IfMatchSize", func(c *C) {
+		b := c.bucket()
+		c.put(b, "k", "v")
+		c.del(b, "k", hdr("X-Amz-If-Match-Size", "2")).err(412, "PreconditionFailed")
+		c.del(b, "k", hdr("X-Amz-If-Match-Size", "-1")).err(400, "InvalidArgument")
+		c.del(b, "k", hdr("X-Amz-If-Match-Size", "1")).is(204)
+		c.get(b, "k").err(404, "NoSuchKey")
+	}},
+	{"DeleteObject/IfMatchLastModified", func(c *C) {
+		b := c.bucket()
+		c.put(b, "k", "v")
+		at := ok(http.ParseTime(c.head(b, "k").is(200).header.Get("Last-Modified")))
+		c.del(b, "k", hdr("X-Amz-If-Match-Last-Modified-Time", httpTime(at.Add(-time.Minute)))).err(412, "PreconditionFailed")
+		c.del(b, "k", hdr("X-Amz-If-Match-Last-Modified-Time", "yesterday")).err(400, "InvalidArgument")
+		c.del(b, "k", hdr("X-Amz-If-Match-Last-Modified-Time", at.UTC().Format(time.RFC3339))).is(204)
+		c.get(b, "k").err(404, "NoSuchKey")
+	}},
+	{"DeleteObjects/Conditions", func(c *C) {
+		b := c.bucket()
+		c.puts(b, "a", "b", "c", "d")
+		at := httpTime(ok(http.ParseTime(c.head(b, "a").is(200).header.Get("Last-Modified"))).Add(-time.Minute))
+		c.do("POST", "/"+b+"?delete", doc("<Delete><Object><Key>a</Key><ETag>"+md5hex("other")+"</ETag></Object><Object><Key>b</Key><Size>77</Size></Object>"+
+			"<Object><Key>c</Key><LastModifiedTime>"+at+"</LastModifiedTime></Object><Object><Key>d</Key><ETag>*</ETag></Object><Object><Key>none</Key><Size>1</Size></Object></Delete>")).
+			is(200).x("Error.Key", "a", "b", "c").x("Error.Code", "PreconditionFailed", "PreconditionFailed", "PreconditionFailed").x("Deleted.Key", "d", "none")
+		c.do("GET", "/"+b).x("Contents.Key", "a", "b", "c")
+	}},
+	{"DeleteObject/IfMatch/Version", func(c *C) {
+		b := c.versioned()
+		c.put(b, "k", "v")
+		marker := c.del(b, "k").is(204).header.Get("X-Amz-Version-Id")
+		c.del(b, "k", hdr("If-Match", etag("v"))).err(412, "PreconditionFailed")
+		c.do("DELETE", "/"+b+"/k?versionId="+marker, hdr("If-Match", etag("v"))).err(412, "PreconditionFailed")
+		c.do("DELETE", "/"+b+"/k?versionId="+marker, hdr("If-Match", "*")).is(204)
+		c.get(b, "k").is(200).text("v")
+	}},
 	{"DeleteObjects/Several", func(c *C) {
 		b := c.bucket()
 		c.puts(b, "a", "b", "c")
