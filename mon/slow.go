@@ -22,7 +22,7 @@ const (
 	slowStalled   = 5 * time.Second  // an operation under way for so long does not end
 	slowReports   = 3                // reports, all of them slow, and
 	slowAfter     = 20 * time.Second // so long, before an OSD is slow: tails are of the last ten seconds, of different ones
-	slowSoon      = 3 * time.Second  // and so long if it is the median that says so, which is of the last two
+	slowSoon      = 2 * time.Second  // and so long if it is the median that says so, which is of the last two
 	slowClear     = time.Minute      // how long it must be well again
 	slowExpire    = 10 * time.Minute // how long without such work before it is given another chance
 	slowAgain     = time.Hour        // who is slow again so soon after that has to wait twice as long for the next one, ...

@@ -50,9 +50,11 @@ func measureSlow(ctx context.Context, o *Options, c *torture.Cluster, row Row, r
 	first, during := row, *o
 	first.Of, first.Ops = row.Of+"-before", 0
 	during.Seconds, during.Profile = slowAfter, ""
-	if _, err := measure(ctx, &during, c, first, rep); err != nil {
+	f, err := measure(ctx, &during, c, first, rep)
+	if err != nil {
 		return s, err
 	}
+	fmt.Fprintf(o.Out, "%d  the first %g s with a slow OSD: %.0f MiB/s, p50 %.0f, p99 %.0f, max %.0f ms\n", rep, slowAfter, f.MiB, f.P50, f.P99, f.Max)
 	if err := clean(ctx, o, c, first, rep); err != nil {
 		return s, err
 	}
