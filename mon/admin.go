@@ -200,7 +200,7 @@ func (m *Monitor) UserCreate(ctx context.Context, u *wirepb.User) (*wirepb.User,
 	if _, err := m.submit(ctx, &fsm.UserCreate{User: n}); err != nil {
 		return nil, err
 	}
-	return userMessage(&n), nil
+	return iam.UserMessage(&n), nil
 }
 
 // UserGet returns a user with its keys.
@@ -208,7 +208,7 @@ func (m *Monitor) UserGet(_ context.Context, name string) (*wirepb.User, error) 
 	var u *wirepb.User
 	m.machine.read(func(s *fsm.State) {
 		if !strings.Contains(name, "/") {
-			u = userMessage(s.User(name))
+			u = iam.UserMessage(s.User(name))
 		}
 	})
 	if u == nil {
@@ -223,7 +223,7 @@ func (m *Monitor) UserList(context.Context) ([]*wirepb.User, error) {
 	m.machine.read(func(s *fsm.State) {
 		for _, u := range s.Users() {
 			if u.Account == "" {
-				out = append(out, userMessage(u))
+				out = append(out, iam.UserMessage(u))
 			}
 		}
 	})
@@ -234,21 +234,6 @@ func (m *Monitor) UserList(context.Context) ([]*wirepb.User, error) {
 func (m *Monitor) UserRemove(ctx context.Context, name string) error {
 	_, err := m.submit(ctx, &fsm.UserRemove{Name: name})
 	return err
-}
-
-// userMessage returns u as a message, nil for nil.
-func userMessage(u *fsm.User) *wirepb.User {
-	if u == nil {
-		return nil
-	}
-	out := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended, Email: u.Email, Admin: u.Admin}
-	entityMessage(&u.Entity, out)
-	for _, k := range u.Keys {
-		out.Keys = append(out.Keys, &wirepb.AccessKey{
-			AccessKey: k.AccessKey, SecretKey: k.SecretKey, Inactive: k.Inactive, Created: k.Created, Service: k.Service, Policy: k.Policy, Expires: k.Expires,
-		})
-	}
-	return out
 }
 
 // Leader returns the name of the leading monitor, "" if there is none known.

@@ -13,6 +13,7 @@ import (
 	"github.com/cairnstore/cairn/internal/wire"
 	"github.com/cairnstore/cairn/internal/wire/wirepb"
 	"github.com/cairnstore/cairn/mon/fsm"
+	"github.com/cairnstore/cairn/mon/iam"
 	"github.com/cairnstore/cairn/placement"
 )
 
@@ -151,14 +152,14 @@ func (m *Monitor) leaderEpoch(ctx context.Context) placement.Epoch {
 // new user can be used at once everywhere.
 func (m *Monitor) userGet(ctx context.Context, c *wire.Conn, req *wire.Message, get *wirepb.UserGet) {
 	var u *wirepb.User
-	m.machine.read(func(s *fsm.State) { u = who(s, get) })
+	m.machine.read(func(s *fsm.State) { u = iam.Principal(s, get) })
 	switch {
 	case u != nil:
 		m.reply(c, req, &wire.Message{Header: &wirepb.Header{
 			Epoch: uint64(m.Map().Epoch), Body: &wirepb.Header_User{User: u},
 		}})
 	case m.leading() != nil || fromMonitor(c):
-		m.replyError(c, req, wirepb.Code_NOT_FOUND, "%s", askedFor(get))
+		m.replyError(c, req, wirepb.Code_NOT_FOUND, "%s", iam.NoPrincipal(get))
 	default:
 		m.passOn(ctx, c, req)
 	}

@@ -348,6 +348,7 @@ With TLS, and plain HTTP for this machine only:
 	certs.register(cmd, "--tls-listen")
 	cmd.Flags().StringVar(&http2, "http2", string(s3.HTTP2TLS), "where to speak HTTP/2 as well: tls, off, or all (without TLS, too)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")
+	cmd.Flags().StringSliceVar(&o.Gateway.Issuers, "oidc-issuer", nil, "identity provider that may be asked wherever it is, also without https; others only at public addresses")
 	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
 	protocolFlags(cmd, &o.Gateway)

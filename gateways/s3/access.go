@@ -136,13 +136,15 @@ func (q *request) decide(t *terms, action, key, version string) (verdict, error)
 	}
 	w := q.who
 	mine := !w.anonymous() && w.Account == t.owner
+	r := &policy.Request{Principal: w.principal(), Action: action, Resource: resource, Keys: q.conditionKeys(t, key, version)}
 	if t.broken != nil {
-		if mine && w.Root && policyActions[action] {
+		if mine && w.Root && policyActions[action] && w.decide(r) == policy.Allow {
 			return allowed, nil
 		}
 		return denied, t.broken
 	}
-	r := &policy.Request{Principal: w.principal(), Action: action, Resource: resource, Keys: q.conditionKeys(t, key, version)}
+	// To other users of the account than itself, that a policy names the account gives nothing.
+	r.Direct = mine && !w.Root
 	byBucket := t.policy.Decide(r)
 	byUser := w.decide(r)
 	if q.unknown != nil {
@@ -162,6 +164,8 @@ func (q *request) decide(t *terms, action, key, version string) (verdict, error)
 	}
 	ofBucket, ofObject := bucketGrants[action], objectGrants[action]
 	switch {
+	case !w.anonymous() && !w.within(r):
+		return denied, nil // however much others allow
 	case !mine && !w.anonymous() && byUser != policy.Allow:
 		return denied, nil // its own account does not let it
 	case byBucket == policy.Allow && ofObject != 0:

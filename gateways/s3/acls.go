@@ -172,8 +172,7 @@ func (q *request) createDocs() (map[string][]byte, error) {
 		}
 		docs[docOwnership] = []byte(ownership)
 	}
-	owner := shown(q.user)
-	owner.ID = q.who.Account
+	owner := q.person(q.who.Account)
 	a, _, err := q.aclHeaders(owner, owner)
 	if err != nil {
 		return nil, err

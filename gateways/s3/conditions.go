@@ -35,6 +35,8 @@ func (q *request) conditionKeys(t *terms, key, version string) policy.Keys {
 				return nil
 			}
 			return q.tag(q.existingTags(t, key, version), name)
+		case strings.HasPrefix(name, "aws:principaltag/"):
+			return q.tag(q.who.Tags, name)
 		case strings.HasPrefix(name, "s3:requestobjecttag/"):
 			return q.tag(q.requestTags(), name)
 		}
@@ -102,18 +104,16 @@ var conditionValues = map[string]func(q *request, t *terms, version string) stri
 	"aws:epochtime":       func(q *request, _ *terms, _ string) string { return strconv.FormatInt(q.s.o.Now().Unix(), 10) },
 	"aws:requestedregion": func(q *request, _ *terms, _ string) string { return q.s.o.Region },
 	"aws:username":        func(q *request, _ *terms, _ string) string { return q.who.name },
+	"sts:authentication":  func(q *request, _ *terms, _ string) string { return strconv.FormatBool(q.who.Temporary) }, // Ceph's
 	"aws:userid": func(q *request, _ *terms, _ string) string {
 		if q.who.anonymous() {
 			return "anonymous"
 		}
-		return q.who.name
+		return q.who.userID()
 	},
 	"aws:principalaccount": func(q *request, _ *terms, _ string) string { return q.who.Account },
 	"aws:principalarn": func(q *request, _ *terms, _ string) string {
-		if len(q.who.ARNs) == 0 {
-			return ""
-		}
-		return q.who.ARNs[0]
+		return q.who.arn()
 	},
 	"aws:principaltype": func(q *request, _ *terms, _ string) string {
 		switch {
@@ -123,6 +123,8 @@ var conditionValues = map[string]func(q *request, t *terms, version string) stri
 			return "Account"
 		case q.who.Federated != "":
 			return "FederatedUser"
+		case q.who.name == "":
+			return "AssumedRole"
 		}
 		return "User"
 	},

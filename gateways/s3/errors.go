@@ -72,6 +72,7 @@ var statuses = map[string]int{
 	"InvalidRequest":                                 http.StatusBadRequest,
 	"InvalidStorageClass":                            http.StatusBadRequest,
 	"InvalidToken":                                   http.StatusBadRequest,
+	"ExpiredToken":                                   http.StatusBadRequest,
 	"InvalidURI":                                     http.StatusBadRequest,
 	"KeyTooLongError":                                http.StatusBadRequest,
 	"InvalidPolicyDocument":                          http.StatusBadRequest,
@@ -223,6 +224,10 @@ func (q *request) fail(e *apiError) {
 	if q.w.wrote {
 		// The status has gone out. Cutting the connection is the only way left to say that the body is not whole.
 		panic(http.ErrAbortHandler)
+	}
+	if q.iam != nil {
+		q.failIdentity(e)
+		return
 	}
 	h := q.w.Header()
 	for _, name := range []string{"Content-Length", "Content-Range", "Content-Encoding", "Content-Disposition", "Cache-Control", "Expires", "Etag", "Last-Modified"} {

@@ -19,20 +19,31 @@ type Identity struct {
 	// Account owns the buckets and objects that the user makes: a canonical id.
 	Account string
 	// Root says that the user is the account: it may do with the account's own buckets
-	// what their policies do not deny, and Policies are not looked at.
+	// what neither their policies deny nor Policies.
 	Root bool
+	// UserID is what policies know as aws:userid, Name as aws:username and PrincipalARN as
+	// aws:PrincipalArn. Default: the user's name, and the first of ARNs.
+	UserID, Name, PrincipalARN string
 	// ARNs are the names by which policies know the user, the usual one first.
 	ARNs []string
 	// Policies are what is attached to the user, its groups or its role: one must allow.
 	Policies []*policy.Policy
-	// Limits are boundaries and session policies: where there are any, each must allow as well.
+	// Limits are boundaries, and what service accounts are confined to: each must allow as well,
+	// whoever else does.
 	Limits []*policy.Policy
+	// Session are the policies of a session: where there are any, one must allow as well.
+	Session []*policy.Policy
+	// Tags of the user or role.
+	Tags map[string]string
+	// Temporary: by a token. NoIAM: it may not look after identities.
+	Temporary, NoIAM bool
+	// Admin: may look after the identities of all accounts.
+	Admin bool
 	// Federated is the provider who vouches for it, if one does.
 	Federated string
 }
 
-// ownAccount is the Identity of users about whom nothing else is said: each is an
-// account of its own.
+// ownAccount is the Identity of a user who is an account of its own.
 func ownAccount(_ context.Context, u *wirepb.User) (Identity, error) {
 	return Identity{Account: u.Name, Root: true, ARNs: userARNs(u.Name, u.Name)}, nil
 }
@@ -45,10 +56,24 @@ func userARNs(account, name string) []string {
 // who is somebody who makes a request.
 type who struct {
 	Identity
-	name string // of the user; "" is anonymous
+	name string // of the user; "" for roles
 }
 
-func (w *who) anonymous() bool { return w.name == "" }
+func (w *who) anonymous() bool { return w.Account == "" }
+
+// within reports whether what confines somebody lets a request through.
+func (w *who) within(r *policy.Request) bool {
+	for _, p := range w.Limits {
+		if p.Decide(r) != policy.Allow {
+			return false
+		}
+	}
+	d := policy.Silent
+	for _, p := range w.Session {
+		d = d.And(p.Decide(r))
+	}
+	return len(w.Session) == 0 || d == policy.Allow
+}
 
 func (w *who) principal() policy.Principal {
 	if w.anonymous() {
@@ -62,23 +87,21 @@ func (w *who) decide(r *policy.Request) policy.Decision {
 	if w.anonymous() {
 		return policy.Silent
 	}
-	d := policy.Silent
+	d, limits := policy.Silent, policy.Silent
 	if w.Root {
 		d = policy.Allow
-	} else {
-		for _, p := range w.Policies {
-			d = d.And(p.Decide(r))
-		}
 	}
-	for _, p := range w.Limits {
-		switch p.Decide(r) {
-		case policy.Deny:
-			return policy.Deny
-		case policy.Silent:
-			if d == policy.Allow {
-				d = policy.Silent
-			}
-		}
+	for _, p := range w.Policies {
+		d = d.And(p.Decide(r))
+	}
+	for _, p := range append(w.Limits[:len(w.Limits):len(w.Limits)], w.Session...) {
+		limits = limits.And(p.Decide(r))
+	}
+	switch {
+	case d == policy.Deny || limits == policy.Deny:
+		return policy.Deny
+	case d == policy.Allow && !w.within(r):
+		return policy.Silent
 	}
 	return d
 }
@@ -92,13 +115,16 @@ type people struct {
 	byName  func(ctx context.Context, name string) (*wirepb.User, error)
 	byEmail func(ctx context.Context, address string) (*wirepb.User, error)
 	ttl     time.Duration
+	now     func() time.Time
+
+	principal func(ctx context.Context, get *wirepb.UserGet) (*wirepb.User, error)
 
 	mu    sync.Mutex // guards below
 	names map[string]cachedUser
 }
 
 func newPeople(o Options) *people {
-	return &people{byName: o.FindUser, byEmail: o.FindEmail, ttl: o.UserTTL, names: map[string]cachedUser{}}
+	return &people{byName: o.FindUser, byEmail: o.FindEmail, ttl: o.UserTTL, now: o.Now, principal: o.Principal, names: map[string]cachedUser{}}
 }
 
 // find returns a user by name; client.ErrNotFound if there is none.
@@ -106,11 +132,16 @@ func (p *people) find(ctx context.Context, name string, now time.Time) (*wirepb.
 	if p.byName == nil {
 		return nil, fmt.Errorf("user %q: %w", name, client.ErrNotFound)
 	}
+	return p.cached(ctx, name, now, func(ctx context.Context) (*wirepb.User, error) { return p.byName(ctx, name) })
+}
+
+// cached remembers what ask says of a name.
+func (p *people) cached(ctx context.Context, name string, now time.Time, ask func(ctx context.Context) (*wirepb.User, error)) (*wirepb.User, error) {
 	p.mu.Lock()
 	u, ok := p.names[name]
 	p.mu.Unlock()
 	if !ok || !now.Before(u.until) {
-		user, err := p.byName(ctx, name)
+		user, err := ask(ctx)
 		if err != nil && !errors.Is(err, client.ErrNotFound) {
 			return nil, fmt.Errorf("user %q: %w", name, err)
 		}
@@ -137,7 +168,7 @@ func (q *request) person(id string) acl.User {
 	switch {
 	case id == "":
 		return acl.User{ID: anonymousID, Name: "anonymous"}
-	case q.user != nil && id == q.user.Name:
+	case q.user != nil && id == q.user.Name && q.who.Root:
 		return shown(q.user)
 	}
 	u, err := q.s.people.find(q.ctx(), id, q.s.o.Now())
@@ -162,7 +193,7 @@ type resolver struct{ q *request }
 
 // UserByID implements acl.Resolver.
 func (r resolver) UserByID(id string) (acl.User, error) {
-	if r.q.user != nil && id == r.q.user.Name {
+	if r.q.user != nil && id == r.q.user.Name && r.q.who.Root {
 		return shown(r.q.user), nil
 	}
 	u, err := r.q.s.people.find(r.q.ctx(), id, r.q.s.o.Now())

@@ -38,16 +38,8 @@ func (q *request) putBucketPolicy() error {
 		return e
 	}
 	var lookup error // that a principal could not be looked up is not the document's fault
-	p, err := policy.Parse(doc, policy.Options{Kind: policy.OfBucket, Bucket: q.bucket, Exists: func(name string) bool {
-		if q.s.people.byName == nil || name == q.user.Name || lookup != nil {
-			return true
-		}
-		_, err := q.s.people.find(q.ctx(), name, q.s.o.Now())
-		if err != nil && !errors.Is(err, client.ErrNotFound) {
-			lookup = err
-		}
-		return err == nil || lookup != nil
-	}})
+	exists, userIn := q.principalExists(&lookup)
+	p, err := policy.Parse(doc, policy.Options{Kind: policy.OfBucket, Bucket: q.bucket, Exists: exists, UserIn: userIn})
 	if lookup != nil {
 		return lookup
 	}
@@ -70,6 +62,32 @@ func (q *request) putBucketPolicy() error {
 	}
 	q.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// principalExists looks principals of a policy up. What could not be looked up is left in lookup.
+func (q *request) principalExists(lookup *error) (exists func(string) bool, userIn func(account, user string) bool) {
+	exists = func(name string) bool {
+		if q.s.people.byName == nil || name == q.who.Account || *lookup != nil {
+			return true
+		}
+		_, err := q.s.people.find(q.ctx(), name, q.s.o.Now())
+		if err != nil && !errors.Is(err, client.ErrNotFound) {
+			*lookup = err
+		}
+		return err == nil || *lookup != nil
+	}
+	if q.s.o.Identity == nil {
+		return exists, nil
+	}
+	return exists, func(account, user string) bool {
+		if *lookup != nil {
+			return true
+		}
+		c := &identityRequest{q: q}
+		i, err := c.find(account, "GetUser", "UserName", user, paramWithin, "true")
+		*lookup = err
+		return i != nil || err != nil
+	}
 }
 
 func (q *request) deleteBucketPolicy() error {

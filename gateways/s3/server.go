@@ -33,13 +33,23 @@ type Options struct {
 	// says that nobody has. Required. Answers are kept for UserTTL.
 	Users func(ctx context.Context, accessKey string) (*wirepb.User, error)
 
-	// Identities says what a user may do. Default: each user is an account of its own.
+	// Identities says what a user may do. Default: what the record of the user says.
 	Identities func(ctx context.Context, u *wirepb.User) (Identity, error)
 	// FindUser and FindEmail find users by name and by e-mail address, for access control
 	// lists and policies; errors that are client.ErrNotFound say that there is none.
 	// Default: nobody else is found, and principals of policies are not checked.
 	FindUser  func(ctx context.Context, name string) (*wirepb.User, error)
 	FindEmail func(ctx context.Context, address string) (*wirepb.User, error)
+
+	// Principal finds a user or role in the ways of wirepb.UserGet; an error that is client.ErrNotFound says
+	// that there is none. TokenKeys returns the keys of tokens, the newest last. Identity carries calls about
+	// identities to the monitors. Default of each: AWS's IAM and STS are not offered, nor are tokens taken.
+	Principal func(ctx context.Context, get *wirepb.UserGet) (*wirepb.User, error)
+	TokenKeys func(ctx context.Context) ([]*wirepb.TokenKey, error)
+	Identity  func(ctx context.Context, q *wirepb.IdentityCall) (*wirepb.IdentityReply, error)
+	// Issuers are identity providers that may be asked wherever they are. Others must have addresses that
+	// are public, and https.
+	Issuers []string
 
 	// SigV2 also takes requests that are signed with the older Signature Version 2. Forms may be in any case.
 	SigV2 bool
@@ -96,9 +106,6 @@ func (o *Options) fill() error {
 		if *v == 0 {
 			*v = def
 		}
-	}
-	if o.Identities == nil {
-		o.Identities = ownAccount
 	}
 	str(&o.Region, "us-east-1")
 	str(&o.HostID, "cairn")
@@ -162,6 +169,8 @@ type Server struct {
 	log     *slog.Logger
 	users   *userCache
 	people  *people
+	tokens  *sealer
+	oidc    *oidcVerifier
 	metrics *metrics
 	slots   chan struct{}
 	sites   []string // domains of websites
@@ -186,7 +195,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
+	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), tokens: &sealer{ask: o.TokenKeys}, oidc: newOIDC(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
 	s.sites = o.siteDomains()
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(2)
@@ -251,29 +260,33 @@ func (s *Server) Close() error {
 
 // request is one request on its way through.
 type request struct {
-	s       *Server
-	w       *answer
-	r       *http.Request
-	id      string
-	query   url.Values
-	op      string
-	bucket  string
-	key     string
-	vhost   bool  // the bucket is in the host's name
-	form    *form // of a browser's upload
-	site    bool  // to the bucket's website
-	sig     *signature
-	key256  []byte // signing key
-	raw     *idleReader
-	broken  atomic.Pointer[apiError] // what was wrong with the body
-	user    *wirepb.User             // without a name for who does not sign
-	who     *who
-	b       *bucket.Bucket    // the one the request is about, once that is authorised
-	t       *terms            // of b
-	check   *objectCheck      // what the object has still to be asked
-	tags    map[string]string // that the request gives, once a policy has looked at them
-	given   bool              // tags were read from the body,
-	tagsErr *apiError         // which may have failed
+	s      *Server
+	w      *answer
+	r      *http.Request
+	id     string
+	query  url.Values
+	op     string
+	bucket string
+	key    string
+	vhost  bool  // the bucket is in the host's name
+	form   *form // of a browser's upload
+	site   bool  // to the bucket's website
+	sig    *signature
+	key256 []byte // signing key
+	raw    *idleReader
+	broken atomic.Pointer[apiError] // what was wrong with the body
+	user   *wirepb.User             // without a name for who does not sign
+	who    *who
+	// What the user's record says of it, before that is believed; for temporary credentials their session.
+	identity Identity
+	session  *claims
+	iam      *identityRequest  // nil: the request is about buckets
+	b        *bucket.Bucket    // the one the request is about, once that is authorised
+	t        *terms            // of b
+	check    *objectCheck      // what the object has still to be asked
+	tags     map[string]string // that the request gives, once a policy has looked at them
+	given    bool              // tags were read from the body,
+	tagsErr  *apiError         // which may have failed
 	// What policies found out about objects that are there, and what they could not.
 	existing map[tagged]map[string]string
 	unknown  error
@@ -404,6 +417,9 @@ func (q *request) serve() error {
 	}
 	if q.r.Method == http.MethodOptions {
 		return q.preflight()
+	}
+	if q.isIdentity() {
+		return q.serveIdentity()
 	}
 	q.fromElsewhere()
 	op, refused := q.route() // first, so that the operation has a name in logs and metrics
@@ -542,7 +558,10 @@ func (q *request) authenticate() *apiError {
 
 // known finds the user who has an access key, and its secret.
 func (q *request) known(accessKey string) (*wirepb.User, string, *apiError) {
-	user, secret, err := q.s.users.find(q.ctx(), accessKey, q.s.o.Now())
+	if token := q.token(); token != "" {
+		return q.knownSession(accessKey, token)
+	}
+	found, err := q.s.users.find(q.ctx(), accessKey, q.s.o.Now())
 	switch {
 	case errors.Is(err, client.ErrNotFound):
 		return nil, "", apiErr("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.").with("AWSAccessKeyId", accessKey)
@@ -551,7 +570,8 @@ func (q *request) known(accessKey string) (*wirepb.User, string, *apiError) {
 		e.cause = err
 		return nil, "", e
 	}
-	return user, secret, nil
+	q.identity = found.identity
+	return found.user, found.secret, nil
 }
 
 // become takes the request for one of a user whose signature holds.
@@ -559,13 +579,17 @@ func (q *request) become(user *wirepb.User) *apiError {
 	if user.Suspended {
 		return apiErr("AccessDenied", "The user is suspended.")
 	}
-	identity, err := q.s.o.Identities(q.ctx(), user)
-	if err != nil {
-		e := apiErr("ServiceUnavailable", "The gateway cannot look up policies now. Try again.")
-		e.cause = err
-		return e
+	identity := q.identity
+	if q.s.o.Identities != nil {
+		var err error
+		if identity, err = q.s.o.Identities(q.ctx(), user); err != nil {
+			e := apiErr("ServiceUnavailable", "The gateway cannot look up policies now. Try again.")
+			e.cause = err
+			return e
+		}
+		identity.Name = user.Name
 	}
-	q.user, q.who = user, &who{Identity: identity, name: user.Name}
+	q.user, q.who = user, &who{Identity: identity, name: identity.Name}
 	return nil
 }
 

@@ -26,6 +26,9 @@ type cachedUser struct {
 	user   *wirepb.User // nil: nobody has the key
 	secret string
 	until  time.Time
+
+	key      *wirepb.AccessKey
+	identity Identity
 }
 
 type cachedKey struct {
@@ -45,22 +48,22 @@ func newUserCache(o Options) *userCache {
 const unknownTTL = time.Second
 
 // find returns the user with an access key, and its secret.
-func (c *userCache) find(ctx context.Context, accessKey string, now time.Time) (*wirepb.User, string, error) {
+func (c *userCache) find(ctx context.Context, accessKey string, now time.Time) (cachedUser, error) {
 	c.mu.Lock()
 	u, ok := c.users[accessKey]
 	c.mu.Unlock()
 	if ok && now.Before(u.until) {
-		return u.answer(accessKey)
+		return u.answer(accessKey, now)
 	}
 	user, err := c.ask(ctx, accessKey)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return nil, "", fmt.Errorf("user of access key %q: %w", accessKey, err)
+		return u, fmt.Errorf("user of access key %q: %w", accessKey, err)
 	}
 	u = cachedUser{until: now.Add(min(unknownTTL, c.ttl))}
 	if err == nil && user != nil {
 		for _, k := range user.Keys {
-			if k.AccessKey == accessKey && k.SecretKey != "" {
-				u = cachedUser{user, k.SecretKey, now.Add(c.ttl)}
+			if k.AccessKey == accessKey && k.SecretKey != "" && !k.Inactive {
+				u = cachedUser{user: user, secret: k.SecretKey, until: now.Add(c.ttl), key: k, identity: identify(user, k)}
 			}
 		}
 	}
@@ -70,14 +73,26 @@ func (c *userCache) find(ctx context.Context, accessKey string, now time.Time) (
 	}
 	c.users[accessKey] = u
 	c.mu.Unlock()
-	return u.answer(accessKey)
+	return u.answer(accessKey, now)
 }
 
-func (u cachedUser) answer(accessKey string) (*wirepb.User, string, error) {
-	if u.user == nil {
-		return nil, "", fmt.Errorf("user of access key %q: %w", accessKey, client.ErrNotFound)
+func (u cachedUser) answer(accessKey string, now time.Time) (cachedUser, error) {
+	if u.user == nil || over(u.key, now) {
+		return cachedUser{}, fmt.Errorf("user of access key %q: %w", accessKey, client.ErrNotFound)
 	}
-	return u.user, u.secret, nil
+	return u, nil
+}
+
+// over reports whether a key has expired.
+func over(k *wirepb.AccessKey, now time.Time) bool {
+	return k.GetExpires() != 0 && now.UnixNano() >= k.GetExpires()
+}
+
+// forget makes changes of identities visible at once where they were made.
+func (c *userCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.users)
 }
 
 func (c *userCache) signingKey(secret string, s *signature) []byte {

@@ -14,7 +14,6 @@ import (
 	"github.com/cairnstore/cairn/client/kms"
 	"github.com/cairnstore/cairn/gateways/s3"
 	"github.com/cairnstore/cairn/internal/seal"
-	"github.com/cairnstore/cairn/internal/wire/wirepb"
 )
 
 // S3Options configures StartS3.
@@ -93,24 +92,7 @@ func (g *S3) start(ctx context.Context) error {
 	so := g.o.Gateway
 	so.Buckets, so.Log = g.buckets, g.o.Log
 	so.KMS = kms.NewService(kms.Options{Pool: pool, Roots: roots})
-	so.Users = func(ctx context.Context, key string) (*wirepb.User, error) {
-		u, err := g.client.User(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		pu := &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}
-		for _, k := range u.Keys {
-			pu.Keys = append(pu.Keys, &wirepb.AccessKey{AccessKey: k.AccessKey, SecretKey: k.SecretKey})
-		}
-		return pu, nil
-	}
-	so.FindUser = func(ctx context.Context, name string) (*wirepb.User, error) {
-		u, err := g.client.UserNamed(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		return &wirepb.User{Name: u.Name, DisplayName: u.DisplayName, Suspended: u.Suspended}, nil
-	}
+	g.identities(&so)
 	if g.server, err = s3.New(so); err != nil {
 		return err
 	}

@@ -28,9 +28,9 @@ func groupActions(all map[string]action) {
 		"GetOpenIDConnectProvider":                {run: (*call).getProvider},
 		"ListOpenIDConnectProviders":              {run: (*call).listProviders},
 		"DeleteOpenIDConnectProvider":             {run: (*call).deleteProvider},
-		"AddClientIDToOpenIDConnectProvider":      {run: (*call).setProvider},
-		"RemoveClientIDFromOpenIDConnectProvider": {run: (*call).setProvider},
-		"UpdateOpenIDConnectProviderThumbprint":   {run: (*call).setProvider},
+		"AddClientIDToOpenIDConnectProvider":      {run: func(c *call) error { return c.setProvider(fsm.ProviderSet{AddClientID: c.p["ClientID"]}) }},
+		"RemoveClientIDFromOpenIDConnectProvider": {run: func(c *call) error { return c.setProvider(fsm.ProviderSet{RemoveClientID: c.p["ClientID"]}) }},
+		"UpdateOpenIDConnectProviderThumbprint":   {run: func(c *call) error { return c.setProvider(fsm.ProviderSet{Thumbprints: c.list("ThumbprintList")}) }},
 	} {
 		all[name] = a
 	}
@@ -232,12 +232,11 @@ func (c *call) deleteProvider() error {
 	return c.submit(&fsm.ProviderRemove{Account: c.account, Host: host})
 }
 
-func (c *call) setProvider() error {
+func (c *call) setProvider(set fsm.ProviderSet) error {
 	host, err := c.provider()
 	if err != nil {
 		return err
 	}
-	return c.submit(&fsm.ProviderSet{
-		Account: c.account, Host: host, AddClientID: c.p["ClientID"], RemoveClientID: c.p["RemoveClientID"], Thumbprints: c.list("ThumbprintList"),
-	})
+	set.Account, set.Host = c.account, host
+	return c.submit(&set)
 }

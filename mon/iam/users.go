@@ -37,10 +37,14 @@ func allActions() map[string]action {
 }
 
 // userName returns the account and the name of the user that a call is about. Without a
-// name, or with the account's own, that is the account.
+// name, or with the account's own, that is the account, unless Within says that it must not
+// be; with Root it is, whoever else has the name.
 func (c *call) userName() (account, name string) {
 	name = c.p["UserName"]
-	if name == "" {
+	switch {
+	case c.p["Within"] == "true":
+		return c.account, name
+	case name == "" || c.p["Root"] == "true":
 		return "", c.account
 	}
 	if name == c.account {

@@ -22,6 +22,9 @@ type Request struct {
 	Action    string // as s3:GetObject
 	Resource  string // ARN
 	Keys      Keys
+	// Direct: to allow something, a statement must name the principal itself, not the account
+	// that it belongs to.
+	Direct bool
 }
 
 // Decision is what a policy says.
@@ -62,7 +65,7 @@ func (p *Policy) Decide(r *Request) Decision {
 }
 
 func (s *statement) matches(r *Request, action string) bool {
-	if s.principals != nil && s.named(&r.Principal) == s.notPrincipal {
+	if s.principals != nil && s.named(&r.Principal, r.Direct && !s.deny) == s.notPrincipal {
 		return false
 	}
 	keys := r.Keys
@@ -86,23 +89,23 @@ func (s *statement) matches(r *Request, action string) bool {
 	return true
 }
 
-// named reports whether the list of principals has this one.
-func (s *statement) named(p *Principal) bool {
+// named reports whether the list of principals has this one. With direct, its account does not stand for it.
+func (s *statement) named(p *Principal, direct bool) bool {
 	for _, e := range s.principals {
 		var ok bool
 		switch e.kind {
 		case everyone:
 			ok = p.Service == ""
 		case awsName:
-			ok = !p.Anonymous && (e.name == p.ID || e.name == p.Account || slices.Contains(p.ARNs, e.name))
+			ok = !p.Anonymous && (!direct && (e.name == p.ID || e.name == p.Account) || slices.Contains(p.ARNs, e.name))
 		case accountRoot:
-			ok = !p.Anonymous && e.name == p.Account
+			ok = !p.Anonymous && !direct && e.name == p.Account
 		case canonicalUser:
-			ok = !p.Anonymous && e.name == p.ID
+			ok = !p.Anonymous && !direct && e.name == p.ID
 		case service:
 			ok = e.name == p.Service
 		case federated:
-			ok = e.name == p.Federated
+			ok = e.name == p.Federated && p.Federated != ""
 		}
 		if ok {
 			return true

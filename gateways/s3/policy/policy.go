@@ -31,6 +31,8 @@ type Options struct {
 	// Exists reports whether there is a user of a name; policies that name others as
 	// principals are refused. Default: all names are taken.
 	Exists func(user string) bool
+	// UserIn does so for users of accounts that are not their own. Default: Exists.
+	UserIn func(account, user string) bool
 }
 
 // MalformedError says what is wrong with a document, in S3's words.
@@ -288,7 +290,11 @@ func parsePrincipal(kind, name string, o Options) (entry, bool) {
 	case path == "":
 		return entry{}, false
 	case typ == "user":
-		return entry{awsName, name}, exists(path[strings.LastIndexByte(path, '/')+1:])
+		user := path[strings.LastIndexByte(path, '/')+1:]
+		if account := parts[3]; account != "" && account != user && o.UserIn != nil {
+			return entry{awsName, name}, o.UserIn(account, user)
+		}
+		return entry{awsName, name}, exists(user)
 	case typ == "role" || typ == "assumed-role" || typ == "federated-user":
 		return entry{awsName, name}, true
 	}
