@@ -217,6 +217,7 @@ func (q *request) may(t *terms, action, key, version string) error {
 // objectCheck is a decision that waits for the object.
 type objectCheck struct {
 	t    *terms
+	key  string
 	perm acl.Permission
 	v    verdict
 	done bool
@@ -232,7 +233,7 @@ func (q *request) ask(t *terms, action, key, version string) (*objectCheck, erro
 		return nil, accessDenied()
 	}
 	perm := objectGrants[action]
-	return &objectCheck{t: t, perm: perm, v: v, done: v == allowed}, nil
+	return &objectCheck{t: t, key: key, perm: perm, v: v, done: v == allowed}, nil
 }
 
 // object takes what reading an object brought and finishes a decision that hangs
@@ -242,7 +243,9 @@ func (q *request) object(c *objectCheck, o *bucket.Object, err error) error {
 	case c == nil:
 		return err
 	case errors.Is(err, bucket.ErrNoSuchKey) || err != nil && toAPI(err).Code == "NoSuchVersion":
-		if e := q.may(c.t, "s3:ListBucket", "", ""); e != nil {
+		q.lookedFor = c.key
+		e := q.may(c.t, "s3:ListBucket", "", "")
+		if q.lookedFor = ""; e != nil {
 			return e
 		}
 		return err

@@ -79,7 +79,7 @@ func (q *request) newOwned() (a bucket.Attrs, err error) {
 	}
 	full := canned == "bucket-owner-full-control"
 	switch {
-	case t.enforced() && !full && !list.OnlyOwner():
+	case t.enforced() && !full && (canned != "" || !list.OnlyOwner()):
 		return a, noACLs()
 	case t.enforced(), t.ownership == ownerPreferred && full:
 		return bucket.Attrs{}, nil
@@ -108,6 +108,7 @@ func (q *request) grants() bool {
 // newACL reads the list that the request sets, from its headers or its body.
 func (q *request) newACL(owner acl.User) (a *acl.ACL, err error) {
 	doc, e := q.readDoc(maxACLXML)
+	canned := ""
 	switch {
 	case e != nil:
 		return nil, e
@@ -116,7 +117,7 @@ func (q *request) newACL(owner acl.User) (a *acl.ACL, err error) {
 	case len(doc) == 0 && !q.speaksOfACL():
 		return nil, apiErr("MissingSecurityHeader", "Your request was missing a required header.").with("MissingHeaderName", "x-amz-acl")
 	case len(doc) == 0:
-		a, _, err = q.aclHeaders(owner, q.person(q.t.owner))
+		a, canned, err = q.aclHeaders(owner, q.person(q.t.owner))
 	default:
 		if a, err = acl.FromXML(doc, resolver{q}); err != nil {
 			err = aclErr(err)
@@ -125,7 +126,7 @@ func (q *request) newACL(owner acl.User) (a *acl.ACL, err error) {
 		}
 	}
 	switch {
-	case q.t.enforced() && (err != nil && toAPI(err).Status < http.StatusInternalServerError || err == nil && !a.OnlyOwner()):
+	case q.t.enforced() && (err != nil && toAPI(err).Status < http.StatusInternalServerError || err == nil && !a.OnlyOwner() || canned != "" && canned != "bucket-owner-full-control"):
 		return nil, noACLs() // whatever else may be wrong with it
 	case err != nil:
 		return nil, err

@@ -127,7 +127,7 @@ func (q *request) getObjectAttributes() error {
 	return nil
 }
 
-// attrParts lists the parts behind a number. Those of an upload without checksums are only counted, as S3 does.
+// attrParts lists the parts behind a number, as Ceph does also those of an upload without checksums.
 func attrParts(o *bucket.Object, after, limit int) (*xmlAttrParts, error) {
 	parts, err := o.PartList()
 	if err != nil {
@@ -150,10 +150,15 @@ func attrParts(o *bucket.Object, after, limit int) (*xmlAttrParts, error) {
 		}
 		x.Parts, x.NextPartNumberMarker = append(x.Parts, xp), p.Number
 	}
-	if len(o.Checksums) == 0 {
-		x.Parts, x.NextPartNumberMarker, x.IsTruncated = nil, 0, false
-	}
 	return x, nil
+}
+
+// getObjectTorrent answers as S3 does now that it makes no more torrents.
+func (q *request) getObjectTorrent() error {
+	if _, err := q.b.Head(q.ctx(), q.key); err != nil {
+		return q.keyErr(err)
+	}
+	return apiErr("NoSuchKey", "There are no torrents.").with("Key", q.key)
 }
 
 // restoreObject answers as S3 does for an object that is not in an archive: none ever is.

@@ -116,6 +116,12 @@ func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 		}
 		p.in, p.sha, p.wantSHA = raw, sha256.New(), strings.ToLower(mode)
 	}
+	if p.size < 0 && q.op == "PutObject" {
+		// The client does not know itself how much it will send. Amazon wants to know; Ceph does not.
+		p.size, p.upTo = bucket.MaxPutBytes, true
+		p.in = &atMost{p.in, p.size}
+		q.w.Header().Set("Connection", "close") // where a length came, too, others may see another end of this request
+	}
 	if p.size < 0 {
 		return nil, apiErr("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	}
@@ -126,6 +132,20 @@ func (q *request) body(compute *checksumAlgorithm) (*payload, *apiError) {
 		}
 	}
 	return p, p.setChecksum(r, compute)
+}
+
+// atMost refuses a body that is too long, once that shows.
+type atMost struct {
+	r    io.Reader
+	left int64
+}
+
+func (a *atMost) Read(b []byte) (int, error) {
+	n, err := a.r.Read(b[:min(int64(len(b)), a.left+1)])
+	if a.left -= int64(n); a.left < 0 {
+		return 0, apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").with("MaxSizeAllowed", strconv.FormatInt(bucket.MaxPutBytes, 10))
+	}
+	return n, err
 }
 
 func parseMD5(v string) ([]byte, *apiError) {

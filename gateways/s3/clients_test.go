@@ -121,9 +121,10 @@ func TestUploadPartCopyAndAbort(t *testing.T) {
 		}
 		fmt.Fprintf(&doc, "<Part><PartNumber>%d</PartNumber><ETag>%s</ETag><ChecksumCRC32>%s</ChecksumCRC32></Part>", i+1, res.ETag, res.ChecksumCRC32)
 	}
-	for _, bad := range []string{"bytes=0-6000000", "bytes=7-", "x", "bytes=-5"} {
+	for _, bad := range []string{"bytes=7-", "x", "bytes=-5"} {
 		g.wantErr(part(3, bad), 400, "InvalidArgument")
 	}
+	g.wantErr(part(3, "bytes=0-6000000"), 416, "InvalidRange")
 	g.want(call{method: "POST", path: "/photos/dst?uploadId=" + up.UploadID, body: []byte("<CompleteMultipartUpload>" + doc.String() + "</CompleteMultipartUpload>")}, 200)
 	if r := g.want(call{method: "GET", path: "/photos/dst"}, 200); !bytes.Equal(r.body, append(bytes.Clone(src), src[5:15]...)) {
 		t.Errorf("read %d bytes", len(r.body))

@@ -23,8 +23,11 @@ func (q *request) conditionKeys(t *terms, key, version string) policy.Keys {
 		if param, ok := strings.CutPrefix(name, "s3:"); ok {
 			switch param {
 			case "prefix", "delimiter", "max-keys":
-				if key != "" {
+				switch {
+				case key != "":
 					return nil
+				case param == "prefix" && q.lookedFor != "":
+					return []string{q.lookedFor}
 				}
 				return q.query[param]
 			}

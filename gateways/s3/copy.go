@@ -174,7 +174,7 @@ func (q *request) copyObject() error {
 		if err != nil {
 			return err
 		}
-		q.stored(o)
+		q.wrote(o)
 		enc.answer(q.w.Header())
 		x := xmlCopy{XMLName: xml.Name{Space: xmlNS, Local: "CopyObjectResult"}, LastModified: stamp(o.Modified), ETag: quote(o.ETag())}
 		x.set(o.Checksums, o.Parts)
@@ -287,7 +287,7 @@ func (q *request) sourceRange(src *bucket.Object) (off, size int64, err error) {
 		case !ok:
 			return 0, 0, apiErr("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy").with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
 		case s.off+s.size > src.Size:
-			return 0, 0, apiErr("InvalidArgument", "Range specified is not valid for source object of size: %d", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
+			return 0, 0, apiErr("InvalidRange", "Range specified is not valid for source object of size: %d", src.Size).with("ArgumentName", "x-amz-copy-source-range").with("ArgumentValue", v)
 		}
 		off, size = s.off, s.size
 	}

@@ -133,7 +133,11 @@ func (q *request) fromElsewhere() {
 	if err != nil || x == nil {
 		return // the request itself will meet the error
 	}
-	if r := x.rule(origin, q.r.Method, nil); r != nil {
+	method := q.r.Header.Get("Access-Control-Request-Method") // of a preflight; who sends it here wants the answer to that
+	if method == "" {
+		method = q.r.Method
+	}
+	if r := x.rule(origin, method, nil); r != nil {
 		r.answer(q.w.Header(), origin)
 	}
 }

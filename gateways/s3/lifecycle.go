@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/xml"
 	"fmt"
@@ -169,13 +170,8 @@ func (f *xmlLifecycleFilter) check() *apiError {
 	if f == nil {
 		return nil
 	}
-	given := 0
-	for _, is := range []bool{f.Prefix != nil, f.Tag != nil, f.More != nil, f.Less != nil, f.And != nil} {
-		if is {
-			given++
-		}
-	}
-	if given > 1 {
+	// Amazon wants at most one condition, or several in an And. As with Ceph, several without one count all.
+	if f.And != nil && (f.Prefix != nil && f.And.Prefix != nil || f.More != nil && f.And.More != nil || f.Less != nil && f.And.Less != nil) {
 		return malformedXML()
 	}
 	tags := map[string]string{}
@@ -204,15 +200,17 @@ func (r *xmlLifecycleRule) conditions() (prefix string, tags []xmlTag, more, les
 		return *s
 	}
 	f := r.Filter
-	switch {
-	case f == nil:
+	if f == nil {
 		return text(r.Prefix), nil, nil, nil
-	case f.And != nil:
-		return text(f.And.Prefix), f.And.Tags, f.And.More, f.And.Less
-	case f.Tag != nil:
+	}
+	if f.Tag != nil {
 		tags = []xmlTag{*f.Tag}
 	}
-	return text(f.Prefix), tags, f.More, f.Less
+	and := f.And
+	if and == nil {
+		and = new(xmlLifecycleAnd)
+	}
+	return text(cmp.Or(f.Prefix, and.Prefix)), append(tags, and.Tags...), cmp.Or(f.More, and.More), cmp.Or(f.Less, and.Less)
 }
 
 // fits reports whether the rule is in force and about an object.

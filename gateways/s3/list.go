@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/cairnstore/cairn/client/bucket"
 )
@@ -91,6 +93,20 @@ func (q *request) listNames(params ...string) *apiError {
 	return nil
 }
 
+// plainPrefix is the prefix as version 1 of ListObjects repeats it. Some clients decode it and some do not, so it
+// is encoded only where it could not be read otherwise.
+func plainPrefix(prefix string, encode func(string) string) string {
+	if strings.ContainsAny(prefix, "%+") || !utf8.ValidString(prefix) || strings.ContainsFunc(prefix, unspeakable) {
+		return encode(prefix)
+	}
+	return prefix
+}
+
+// unspeakable are the characters that XML 1.0 cannot hold.
+func unspeakable(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xfffe || r == 0xffff
+}
+
 // list is what both versions of ListObjects share.
 func (q *request) list(after string) (*bucket.Listing, func(string) string, int, error) {
 	limit, e := q.number("max-keys", bucket.MaxListEntries, bucket.MaxListEntries)
@@ -106,6 +122,9 @@ func (q *request) list(after string) (*bucket.Listing, func(string) string, int,
 	}
 	if len(after) > bucket.MaxKeyBytes {
 		return nil, nil, 0, apiErr("KeyTooLongError", "The marker is too long.")
+	}
+	if q.query.Get("allow-unordered") == "true" && q.query.Get("delimiter") != "" { // of Ceph; ours are in order anyway
+		return nil, nil, 0, apiErr("InvalidArgument", "A list with a delimiter is in order.").with("ArgumentName", "allow-unordered").with("ArgumentValue", "true")
 	}
 	b := q.b
 	l, err := b.List(q.ctx(), bucket.ListInput{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), After: after, Max: limit})
@@ -149,7 +168,7 @@ func (q *request) listObjects() error {
 		return err
 	}
 	x := xmlListV1{
-		Name: q.bucket, Prefix: encode(q.query.Get("prefix")), Marker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
+		Name: q.bucket, Prefix: plainPrefix(q.query.Get("prefix"), encode), Marker: encode(marker), Delimiter: encode(q.query.Get("delimiter")),
 		EncodingType: q.query.Get("encoding-type"), MaxKeys: limit, IsTruncated: l.Truncated,
 	}
 	if l.Truncated && x.Delimiter != "" { // without one the last key is what goes on

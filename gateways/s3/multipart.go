@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -296,8 +297,10 @@ func (q *request) completeUpload() error {
 		return malformedXML()
 	}
 	c := bucket.CompleteInput{Cond: cond, Checksum: func(u bucket.Upload, parts []*bucket.Part) ([]bucket.Checksum, error) {
+		// If the client names the checksum of no part, those that the parts came with count, as in Ceph.
+		named := slices.ContainsFunc(in.Parts, func(p xmlCompletePart) bool { return p.sum(u.Algorithm) != "" })
 		for i, p := range in.Parts {
-			if u.Algorithm != "" && !u.FullObject && p.sum(u.Algorithm) == "" {
+			if named && !u.FullObject && p.sum(u.Algorithm) == "" {
 				return nil, apiErr("InvalidRequest", "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(u.Algorithm), in.Parts[i].PartNumber)
 			}
 		}
@@ -340,7 +343,7 @@ func (q *request) completeUpload() error {
 	if err != nil {
 		return q.completeErr(err, in.Parts)
 	}
-	q.stored(o)
+	q.wrote(o)
 	if rec, err := recordOf(&o.Attrs); err == nil && rec != nil {
 		describeSSE(q.w.Header(), rec, nil)
 	}

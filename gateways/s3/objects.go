@@ -156,7 +156,7 @@ func (q *request) store(p *payload) (*bucket.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.stored(o)
+	q.wrote(o)
 	q.expiration(o)
 	h := q.w.Header()
 	enc.answer(h)

@@ -102,6 +102,7 @@ var routes = map[route]operation{
 	{onObject, http.MethodGet, "attributes"}:  {"GetObjectAttributes", "s3:GetObjectAttributes", (*request).getObjectAttributes},
 	{onObject, http.MethodPost, "restore"}:    {"RestoreObject", "s3:RestoreObject", (*request).restoreObject},
 	{onObject, http.MethodGet, "tagging"}:     {"GetObjectTagging", "s3:GetObjectTagging", (*request).getObjectTagging},
+	{onObject, http.MethodGet, "torrent"}:     {"GetObjectTorrent", "s3:GetObjectTorrent", (*request).getObjectTorrent},
 	{onObject, http.MethodGet, "partNumber"}:  {"GetObject", "s3:GetObject", (*request).getObject},
 	{onObject, http.MethodHead, ""}:           {"HeadObject", "s3:GetObject", (*request).headObject},
 	{onObject, http.MethodHead, "partNumber"}: {"HeadObject", "s3:GetObject", (*request).headObject},

@@ -290,6 +290,8 @@ type request struct {
 	// What policies found out about objects that are there, and what they could not.
 	existing map[tagged]map[string]string
 	unknown  error
+	// lookedFor is the missing key that asks whether its like may be listed.
+	lookedFor string
 }
 
 func (q *request) ctx() context.Context { return q.r.Context() }

@@ -127,6 +127,13 @@ func parseSignature(r *http.Request, query url.Values) (*signature, *apiError) {
 	return s, nil
 }
 
+// never refuses an address that could not be used at any time: with the status that Ceph gives it.
+func never(why string) *apiError {
+	e := apiErr("AuthorizationQueryParametersError", "%s", why)
+	e.Status = http.StatusForbidden
+	return e
+}
+
 func parseQuerySignature(r *http.Request, query url.Values) (*signature, *apiError) {
 	bad := func(why string) (*signature, *apiError) {
 		return nil, apiErr("AuthorizationQueryParametersError", "%s", why)
@@ -152,10 +159,10 @@ func parseQuerySignature(r *http.Request, query url.Values) (*signature, *apiErr
 	switch {
 	case err != nil:
 		return bad("X-Amz-Expires should be a number")
-	case s.expires <= 0:
-		return bad("X-Amz-Expires must be non-negative")
+	case s.expires < 0:
+		return nil, never("X-Amz-Expires must be non-negative")
 	case s.expires > maxExpires:
-		return bad("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
+		return nil, never("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds")
 	}
 	if !s.parseHeaders(query.Get("X-Amz-SignedHeaders")) {
 		return bad("The X-Amz-SignedHeaders parameter is not a list of lower-case names in order, or has too many.")
@@ -244,7 +251,7 @@ func (s *signature) checkClaim(r *http.Request, now time.Time, region string) *a
 		if now.Before(s.time.Add(-maxSkew)) {
 			return apiErr("AccessDenied", "Request is not valid yet.")
 		}
-		if now.After(s.time.Add(s.expires)) {
+		if s.expires == 0 || now.After(s.time.Add(s.expires)) {
 			return apiErr("AccessDenied", "Request has expired.").
 				with("X-Amz-Expires", strconv.Itoa(int(s.expires.Seconds()))).
 				with("Expires", s.time.Add(s.expires).UTC().Format(time.RFC3339)).

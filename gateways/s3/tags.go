@@ -54,6 +54,8 @@ func checkTag(tags map[string]string, key, value string, most int) *apiError {
 	switch {
 	case twice:
 		return bad("Cannot provide multiple Tags with the same key")
+	case len(tags) == most && most == maxObjectTags:
+		return bad("Object tags cannot be greater than 10")
 	case len(tags) == most:
 		return apiErr("BadRequest", "Tags cannot be greater than %d", most)
 	case key == "" || utf8.RuneCountInString(key) > maxTagKey || !utf8.ValidString(key):

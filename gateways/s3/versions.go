@@ -152,6 +152,13 @@ func (q *request) stored(o *bucket.Object) {
 	}
 }
 
+// wrote is stored for what the request made: where versions are suspended, no version is spoken of.
+func (q *request) wrote(o *bucket.Object) {
+	if q.b.Versioning() == bucket.VersioningEnabled {
+		q.stored(o)
+	}
+}
+
 func (q *request) deleteObject() error {
 	cond, e := q.deletion()
 	if e != nil {

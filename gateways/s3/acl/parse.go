@@ -3,6 +3,7 @@ package acl
 import (
 	"encoding/xml"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -25,11 +26,11 @@ var GrantHeaders = []struct {
 	Name       string
 	Permission Permission
 }{
-	{"X-Amz-Grant-Full-Control", FullControl},
 	{"X-Amz-Grant-Read", Read},
-	{"X-Amz-Grant-Read-Acp", ReadACP},
 	{"X-Amz-Grant-Write", Write},
+	{"X-Amz-Grant-Read-Acp", ReadACP},
 	{"X-Amz-Grant-Write-Acp", WriteACP},
+	{"X-Amz-Grant-Full-Control", FullControl},
 }
 
 // FromHeaders makes a list of the headers that grant; nil if there are none. get
@@ -154,6 +155,8 @@ func (a *ACL) XML() XML {
 		}
 		x.Grants = append(x.Grants, XMLGrant{Grantee: e, Permission: g.Permission.String()})
 	}
+	// Grants to groups come first, whatever their order was: as Ceph has them.
+	slices.SortStableFunc(x.Grants, func(a, b XMLGrant) int { return strings.Compare(b.Grantee.Type, a.Grantee.Type) })
 	return x
 }
 

@@ -154,7 +154,13 @@ var aclRows = []row{
 	{"PutBucketAcl/NotEnforced", func(c *C) {
 		b := c.bucket(hdr("X-Amz-Object-Ownership", "BucketOwnerEnforced"))
 		c.do("PUT", "/"+b+"?acl", hdr("X-Amz-Acl", "public-read")).err(400, "AccessControlListNotSupported")
-		c.do("PUT", "/"+b+"/k", body("x"), hdr("X-Amz-Acl", "public-read")).err(400, "AccessControlListNotSupported")
+		for _, canned := range []string{"public-read", "private"} {
+			h := hdr("X-Amz-Acl", canned)
+			c.do("PUT", "/"+b+"/k", body("x"), h).err(400, "AccessControlListNotSupported")
+			c.do("POST", "/"+b+"/k?uploads", h).err(400, "AccessControlListNotSupported")
+			c.do("PUT", "/"+b+"?acl", h).err(400, "AccessControlListNotSupported")
+		}
+		c.put(b, "k", "x", hdr("X-Amz-Acl", "bucket-owner-full-control"))
 		c.put(b, "k", "x", hdr("X-Amz-Acl", "bucket-owner-full-control"))
 	}},
 	{"PutBucketAcl/Grant/READ", granted("READ", true, false, false, false)},

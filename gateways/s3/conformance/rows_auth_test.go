@@ -167,14 +167,15 @@ var authRows = []row{
 		b := c.bucket()
 		c.put(b, "k", "v")
 		c.get(b, "k", presigned(7*24*time.Hour)).is(200)
-		c.get(b, "k", presigned(7*24*time.Hour+time.Second)).err(400, "AuthorizationQueryParametersError")
+		c.get(b, "k", presigned(7*24*time.Hour+time.Second)).err(403, "AuthorizationQueryParametersError")
 	}},
 	{"Presigned/NegativeExpiry", func(c *C) {
 		b := c.bucket()
 		c.put(b, "k", "v")
-		c.get(b, "k", presigned(-time.Minute)).err(400, "AuthorizationQueryParametersError")
+		c.get(b, "k", presigned(-time.Minute)).err(403, "AuthorizationQueryParametersError")
 	}},
 	{"Presigned/ExpiryChanged", presignedBut("X-Amz-Expires=60", "X-Amz-Expires=600", 403, "SignatureDoesNotMatch")},
+	{"Presigned/ZeroExpiry", presignedBut("X-Amz-Expires=60", "X-Amz-Expires=0", 403, "AccessDenied")},
 	{"Presigned/NoExpiry", presignedBut("X-Amz-Expires=60", "", 400, "AuthorizationQueryParametersError")},
 	{"Presigned/ExpiryNoNumber", presignedBut("X-Amz-Expires=60", "X-Amz-Expires=abc", 400, "AuthorizationQueryParametersError")},
 	{"Presigned/UnknownAlgorithm", presignedBut("AWS4-HMAC-SHA256", "AWS4-HMAC-MD5", 400, "AuthorizationQueryParametersError")},

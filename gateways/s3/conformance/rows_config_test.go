@@ -75,7 +75,7 @@ var taggingRows = []row{
 		b := c.bucket()
 		c.put(b, "k", "v")
 		c.do("PUT", "/"+b+"/k?tagging", doc(manyTags(10))).is(200)
-		c.do("PUT", "/"+b+"/k?tagging", doc(manyTags(11))).err(400, "BadRequest")
+		c.do("PUT", "/"+b+"/k?tagging", doc(manyTags(11))).err(400, "InvalidTag")
 		if n := len(c.do("GET", "/"+b+"/k?tagging").is(200).all("TagSet.Tag")); n != 10 {
 			fail("%d tags", n)
 		}
@@ -120,7 +120,7 @@ var taggingRows = []row{
 		c.put(b, "k", "v")
 		c.do("GET", "/"+b+"/k?tagging").is(200).x("TagSet.Tag")
 	}},
-	{"PutObject/Tagging/TooMany", badPut(400, "BadRequest", "X-Amz-Tagging", "a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10&k=11")},
+	{"PutObject/Tagging/TooMany", badPut(400, "InvalidTag", "X-Amz-Tagging", "a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10&k=11")},
 	{"PutObject/Tagging/Twice", badPut(400, "InvalidArgument", "X-Amz-Tagging", "a=1&a=2")},
 	{"CopyObject/Tagging", func(c *C) {
 		b := c.bucket()

@@ -313,7 +313,7 @@ var multipartRows = []row{
 	}},
 	{"UploadPartCopy/Range", copyRange("bytes=0-9", 200, "")},
 	{"UploadPartCopy/Range/OneByte", copyRange("bytes=20-20", 200, "")},
-	{"UploadPartCopy/Range/BeyondEnd", copyRange("bytes=0-21", 400, "InvalidArgument")},
+	{"UploadPartCopy/Range/BeyondEnd", copyRange("bytes=0-21", 416, "InvalidRange")},
 	{"UploadPartCopy/Range/NoPrefix", copyRange("0-2", 400, "InvalidArgument")},
 	{"UploadPartCopy/Range/NoEnd", copyRange("bytes=0-", 400, "InvalidArgument")},
 	{"UploadPartCopy/Range/NoDash", copyRange("bytes=0", 400, "InvalidArgument")},

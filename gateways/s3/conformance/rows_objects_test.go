@@ -242,9 +242,14 @@ var objectRows = []row{
 		c.do("PUT", "/"+c.bucket()+"/k", body("hello"), payload("nonsense")).err(400, "InvalidArgument")
 	}},
 	{"PutObject/PayloadHash/Unsigned", func(c *C) { c.put(c.bucket(), "k", "hello", payload(unsigned)) }},
-	{"PutObject/NoContentLength", func(c *C) {
+	{"PutObject/LengthUnknown", func(c *C) {
 		b := c.bucket()
-		c.do("PUT", "/"+b+"/k", body("hello"), payload(unsigned), func(q *req) { q.noLength = true }).err(411, "MissingContentLength")
+		c.put(b, "k", "hello", payload(unsigned), func(q *req) { q.noLength = true })
+		c.put(b, "large", fiveMiB, func(q *req) { q.noLength = true })
+		c.get(b, "k").is(200).text("hello").h("Content-Length", "5")
+		c.get(b, "large").is(200).text(fiveMiB)
+		c.do("PUT", "/"+b+"/k", body("other"), payload(sha256hex([]byte("others"))), func(q *req) { q.noLength = true }).err(400, "XAmzContentSHA256Mismatch")
+		c.get(b, "k").is(200).text("hello")
 	}},
 	{"PutObject/KeyTooLong", func(c *C) {
 		b := c.bucket()
@@ -397,7 +402,7 @@ var objectRows = []row{
 	{"GetObject/Torrent", func(c *C) {
 		b := c.bucket()
 		c.put(b, "k", "hello")
-		c.do("GET", "/"+b+"/k?torrent").err(501, "NotImplemented")
+		c.do("GET", "/"+b+"/k?torrent").err(404, "NoSuchKey")
 	}},
 	{"HeadObject/Plain", func(c *C) {
 		b := c.bucket()

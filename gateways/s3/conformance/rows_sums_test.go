@@ -181,7 +181,27 @@ func checksumRows() (rows []row) {
 			id := c.upload(b, "k", hdr("X-Amz-Checksum-Algorithm", "SHA256"))
 			e := c.part(b, "k", id, 1, "hello", hdr("X-Amz-Checksum-Sha256", sum("SHA256", "hello"))).is(200).header.Get("ETag")
 			c.complete(b, "k", id, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+e+"</ETag><ChecksumSHA256>"+sum("SHA256", "other")+"</ChecksumSHA256></Part></CompleteMultipartUpload>").err(400, "InvalidPart")
-			c.complete(b, "k", id, parts(1, e)).err(400, "InvalidRequest")
+		}},
+		{"CompleteMultipartUpload/Checksum/NoneNamed", func(c *C) {
+			b := c.bucket()
+			id := c.upload(b, "k", hdr("X-Amz-Checksum-Algorithm", "SHA256"))
+			e := c.part(b, "k", id, 1, fiveMiB, hdr("X-Amz-Checksum-Sha256", sum("SHA256", fiveMiB))).is(200).header.Get("ETag")
+			f := c.part(b, "k", id, 2, "end", hdr("X-Amz-Checksum-Sha256", sum("SHA256", "end"))).is(200).header.Get("ETag")
+			some := strings.Replace(parts(1, e, 2, f), "</ETag>", "</ETag><ChecksumSHA256>"+sum("SHA256", fiveMiB)+"</ChecksumSHA256>", 1)
+			c.complete(b, "k", id, some).err(400, "InvalidRequest")
+			c.complete(b, "k", id, parts(1, e, 2, f), hdr("X-Amz-Checksum-Sha256", "bad")).err(400, "BadDigest")
+			c.complete(b, "k", id, parts(1, e, 2, f)).is(200).x("ChecksumSHA256", composite("SHA256", fiveMiB, "end")).x("ChecksumType", "COMPOSITE")
+		}},
+		{"PutObject/Checksum/CutOff", func(c *C) {
+			b := c.bucket()
+			c.do("PUT", "/"+b+"/k", body("hello"), hdr("X-Amz-Checksum-Sha256", "bad")).err(400, "BadDigest")
+			c.do("PUT", "/"+b+"/k", body("hello"), hdr("X-Amz-Checksum-Sha256", "no!")).err(400, "InvalidRequest")
+			c.get(b, "k").err(404, "NoSuchKey")
+		}},
+		{"GetObjectAttributes/PartsWithoutChecksums", func(c *C) {
+			b := c.bucket()
+			c.multipart(b, "k", fiveMiB, "end")
+			c.do("GET", "/"+b+"/k?attributes", hdr("X-Amz-Object-Attributes", "ObjectParts")).is(200).x("ObjectParts.PartsCount", "2").x("ObjectParts.Part.PartNumber", "1", "2").x("ObjectParts.Part.Size", "5242880", "3")
 		}},
 		{"GetObjectAttributes/Plain", func(c *C) {
 			b := c.bucket()
