@@ -101,6 +101,9 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 		if window > 0 {
 			most = min(most, keepBatch)
 		}
+		if p.Snapshot > 0 {
+			return errors.New("a snapshot may have them") // each as it was: alone
+		}
 		read := p.guard()
 		for n = 0; n < most && keys[batch[n]] < p.end(); n++ {
 			read.OmapGet(omapKey(kindEntry, keys[batch[n]]))

@@ -25,6 +25,10 @@ const FormatKeeps = 2
 // FormatCounts is the format of the range of a partition that counts what it holds. Who does not know that would make its counts wrong.
 const FormatCounts = 2
 
+// FormatSnapshots is the format of ranges, entries and records that snapshots have to do with. Who knows nothing of those would remove
+// what snapshots have.
+const FormatSnapshots = 3
+
 // Limits of the namespace.
 const (
 	MaxKeyBytes     = 1024
@@ -62,6 +66,12 @@ const (
 	kindChild       = 'c' // root: start -> Child
 	kindPart        = 'p' // upload: number -> Part
 	kindAttempt     = 'a' // upload: id -> Attempt
+
+	kindHeld     = 'h' // key 00 died inverse seq -> Entry that only snapshots have
+	kindHeldBody = 'j' // key 00 died inverse seq -> its inline body or Manifest
+
+	kindSnapshot  = 's' // root: number -> Snapshot
+	kindSnapshots = 'e' // root: Snapshots
 
 	kindCounts    = 'q' // counters of what the partition holds
 	kindShares    = 'q' // root: Shares of the quota
@@ -177,12 +187,15 @@ func encode(m message) []byte {
 func formatOf(m message) byte {
 	switch m := m.(type) {
 	case *bucketpb.Entry:
-		if m.Stored > 0 {
-			return sealedFormat
-		}
+		return entryFormat(m)
 	case *bucketpb.Kept:
-		if m.Entry.GetStored() > 0 {
-			return sealedFormat
+		return entryFormat(m.Entry)
+	case *bucketpb.Range:
+		switch {
+		case m.Snapshot > 0 || m.Freezing > 0:
+			return FormatSnapshots
+		case len(m.Counted) > 0 || m.Allotment != nil:
+			return FormatCounts
 		}
 	}
 	return Format
@@ -190,10 +203,20 @@ func formatOf(m message) byte {
 
 func decode(b []byte, m message) error {
 	switch m.(type) {
-	case *bucketpb.Entry, *bucketpb.Kept:
-		return decodeUpTo(sealedFormat, b, m)
+	case *bucketpb.Entry, *bucketpb.Kept, *bucketpb.Range:
+		return decodeUpTo(FormatSnapshots, b, m)
 	}
 	return decodeUpTo(Format, b, m)
+}
+
+func entryFormat(e *bucketpb.Entry) byte {
+	switch {
+	case e.GetShared() || e.GetBorrowed():
+		return FormatSnapshots
+	case e.GetStored() > 0:
+		return sealedFormat
+	}
+	return Format
 }
 
 func decodeUpTo(format byte, b []byte, m message) error {
@@ -287,7 +310,7 @@ func chunks(size int64, chunk uint32) uint32 {
 // dataRefs lists the data objects of an entry. body is the entry's body value,
 // needed for multipart objects.
 func dataRefs(e *bucketpb.Entry, body []byte) ([]*bucketpb.DataRef, error) {
-	if e.Marker {
+	if e.Marker || e.Borrowed {
 		return nil, nil
 	}
 	switch e.Layout {

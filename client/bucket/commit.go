@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cairnstore/cairn/client"
@@ -47,10 +48,11 @@ func live(s *stored) *stored {
 // step is one operation on a partition that changes what lies under a key, as it is put together.
 type step struct {
 	b     *Bucket
+	p     *partition
 	key   string
 	now   time.Time
 	op    *client.Op
-	races int // the conditions from index 1 on that others may break by being faster
+	races []int // the conditions that others may break by being faster
 	box   bucketpb.Outbox
 	kept  int64 // bytes that the index grows by
 	sum   tally // what the partition's counts change by
@@ -61,19 +63,18 @@ type step struct {
 
 func (b *Bucket) step(p *partition, key string) (*step, error) {
 	window, err := b.window()
-	return &step{b: b, key: key, now: b.svc.o.Now(), op: p.guard(), window: window}, err
+	return &step{b: b, p: p, key: key, now: b.svc.o.Now(), op: p.guard(), window: window}, err
 }
 
-// expect demands that s is at its place, or if it is nil that nothing lies under the key. All that is
-// expected must be said before other conditions.
+// expect demands that s is at its place, or if it is nil that nothing lies under the key.
 func (x *step) expect(s *stored) {
+	x.races = append(x.races, x.op.Len())
 	if s == nil {
+		x.races = append(x.races, x.op.Len()+1)
 		x.op.CmpOmapAbsent(omapKey(kindEntry, x.key)).CmpOmapAbsent(omapKey(kindMarker, x.key))
-		x.races += 2
 		return
 	}
 	x.op.CmpOmap(s.at, s.raw)
-	x.races++
 }
 
 // put stores an entry at its place as the current one.
@@ -119,24 +120,28 @@ func (x *step) retire(tip *stored) {
 	}
 }
 
-// discard says that what an entry, read whole if the bucket keeps what is deleted, holds becomes useless.
-func (x *step) discard(s *stored, bypass bool) error {
+// discard says that what an entry, read whole if snapshots or the bucket keep it, holds becomes useless. The step removes its record.
+func (x *step) discard(ctx context.Context, s *stored, bypass bool) error {
 	if err := locked(s.entry, x.now, bypass); err != nil {
 		return err
 	}
-	if s.entry.Marker {
-		return nil
+	held, kept := s.entry.Born < x.p.Snapshot, x.window > 0 && !s.entry.Marker
+	if (held || kept) && hasBody(s.entry) && s.body == nil {
+		return errRaced // it was read before anybody kept it
 	}
-	if x.window > 0 {
-		if hasBody(s.entry) && s.body == nil {
-			return errRaced // it was read before the bucket kept what is deleted
-		}
+	if held && kept && !s.entry.Marker {
+		s = s.sharing()
+	}
+	if held {
+		x.hold(s)
+	}
+	if kept {
 		x.keeps = append(x.keeps, s)
+	}
+	if held || kept || s.entry.Marker {
 		return nil
 	}
-	refs, err := dataRefs(s.entry, s.body)
-	x.box.Data = append(x.box.Data, refs...)
-	return err
+	return x.release(ctx, s)
 }
 
 // do carries the step out. lost is the error when a condition fails that is nobody's race.
@@ -181,9 +186,9 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 	switch {
 	case conflict && i == bounded:
 		return x.b.makeRoom(ctx, v, p, want)
-	case conflict && i >= 1 && i <= x.races:
+	case conflict && slices.Contains(x.races, i):
 		return errRaced
-	case conflict && i > x.races && lost != nil:
+	case conflict && i > 0 && lost != nil:
 		return lost
 	}
 	return guardErr(err)
@@ -207,7 +212,7 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		}
 		if !c.known {
 			// What is moved or discarded is needed whole; most of it has no body to bring along.
-			tip, err := b.tip(ctx, p, c.key, mode != VersioningOff || x.window > 0)
+			tip, err := b.tip(ctx, p, c.key, mode != VersioningOff || x.window > 0 || p.Snapshot > 0)
 			if err == nil && tip != nil && tip.body == nil && tip.entry.Layout == bucketpb.Layout_PARTS {
 				tip, err = b.tip(ctx, p, c.key, true)
 			}
@@ -230,6 +235,9 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		}
 		x.expect(c.tip)
 		e, err := c.make(old, mode, x.now)
+		if e != nil {
+			e.Born = p.Snapshot
+		}
 		if err != nil {
 			return err
 		}
@@ -240,7 +248,7 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if c.need != nil {
 			c.need(x.op)
 		}
-		if err := x.succeed(c, e, null, mode); err != nil {
+		if err := x.succeed(ctx, c, e, null, mode); err != nil {
 			c.known = false
 			return err
 		}
@@ -316,15 +324,18 @@ func (x *step) replaced(ctx context.Context, p *partition, c *change, mode Versi
 }
 
 // succeed puts e, or nothing, in the place of what is current, and drops the null version that is replaced.
-func (x *step) succeed(c *change, e *bucketpb.Entry, null *stored, mode Versioning) error {
+func (x *step) succeed(ctx context.Context, c *change, e *bucketpb.Entry, null *stored, mode Versioning) error {
 	tip := c.tip
 	switch {
 	case tip == nil:
 	case mode == VersioningOff || mode == VersioningSuspended && isNull(tip.entry):
 		if c.same {
+			if err := x.preserve(tip, e); err != nil {
+				return err
+			}
 			break
 		}
-		if err := x.discard(tip, false); err != nil {
+		if err := x.discard(ctx, tip, false); err != nil {
 			return err
 		}
 	case c.same:
@@ -334,7 +345,7 @@ func (x *step) succeed(c *change, e *bucketpb.Entry, null *stored, mode Versioni
 	}
 	if null != nil {
 		x.drop(null)
-		if err := x.discard(null, false); err != nil {
+		if err := x.discard(ctx, null, false); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,7 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 	if in.Headers != nil {
 		headers = *in.Headers
 	}
-	itself := src.b.name == b.name && src.Key == key && src.entry.Noncurrent == 0 && b.rec.Load().Versioning == VersioningOff
+	itself := !src.past && src.b.name == b.name && src.Key == key && src.entry.Noncurrent == 0 && b.rec.Load().Versioning == VersioningOff
 	if itself && !in.Recode {
 		return b.touch(ctx, src, headers, in)
 	}

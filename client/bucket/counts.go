@@ -27,6 +27,8 @@ const (
 	cUploads              // multipart uploads under way
 	cKept                 // deleted objects that can be brought back; they are in none of the above
 	cKeptBytes            // of these
+	cHeld                 // objects and versions that only snapshots have; they are in none of the above
+	cHeldBytes            // of these
 	countersStored        // how many there are
 )
 
@@ -47,21 +49,32 @@ func (t *tally) entry(e *bucketpb.Entry, current bool, sign int64) {
 	}
 }
 
+func (t *tally) held(e *bucketpb.Entry, sign int64) {
+	if !e.Marker {
+		t[cHeld] += sign
+		t[cHeldBytes] += sign * int64(e.Size)
+	}
+}
+
 func (t *tally) kept(k *bucketpb.Kept, sign int64) {
 	t[cKept] += sign
 	t[cKeptBytes] += sign * int64(k.Entry.Size)
 }
 
 // countedKinds are the kinds of records that are counted.
-var countedKinds = []byte{kindEntry, kindMarker, kindVersion, kindUpload, kindKept}
+var countedKinds = []byte{kindEntry, kindMarker, kindVersion, kindUpload, kindKept, kindHeld}
 
 // record takes in a record as it is stored.
 func (t *tally) record(kind byte, value []byte) error {
 	switch kind {
-	case kindEntry, kindMarker, kindVersion:
+	case kindEntry, kindMarker, kindVersion, kindHeld:
 		e := new(bucketpb.Entry)
 		if err := decode(value, e); err != nil {
 			return err
+		}
+		if kind == kindHeld {
+			t.held(e, 1)
+			break
 		}
 		t.entry(e, kind != kindVersion, 1)
 	case kindUpload:
@@ -128,7 +141,7 @@ func (p *partition) whole() bool { return string(p.Counted) == keyEnd }
 
 // newRange is the range of the partition that a bucket begins with.
 func newRange() []byte {
-	return encodeRange(&bucketpb.Range{End: []byte(keyEnd), Counted: []byte(keyEnd)})
+	return encode(&bucketpb.Range{End: []byte(keyEnd), Counted: []byte(keyEnd)})
 }
 
 func parseTally(raw []byte) (t tally, err error) {
@@ -147,6 +160,7 @@ type Counts struct {
 	Markers                int64 // delete markers
 	Uploads                int64 // multipart uploads under way
 	Kept, KeptBytes        int64 // what was deleted and can be brought back; it is in none of the others
+	Held, HeldBytes        int64 // what only snapshots have; it is in none of the others
 
 	Partitions int  // of the index
 	Partial    bool // not all of the index has been counted yet; Sweep and a check see to it
@@ -161,6 +175,8 @@ func (c *Counts) take(t *tally) {
 	c.Uploads += t[cUploads]
 	c.Kept += t[cKept]
 	c.KeptBytes += t[cKeptBytes]
+	c.Held += t[cHeld]
+	c.HeldBytes += t[cHeldBytes]
 }
 
 // Counts sums the counts of the bucket's partitions, one read each. While nothing is changed they are exact; of changes meanwhile some are
@@ -273,7 +289,7 @@ func (b *Bucket) readCounted(ctx context.Context, bid id, n uint64) (c counted, 
 		return c, err
 	}
 	c.raw = res.Items[0].Data
-	if err := decodeUpTo(FormatCounts, c.raw, c.Range); err != nil {
+	if err := decode(c.raw, c.Range); err != nil {
 		return c, fmt.Errorf("index partition %s: %w", c.object, err)
 	}
 	c.sum, err = parseTally(res.Items[1].Data)

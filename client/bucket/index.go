@@ -32,6 +32,11 @@ type closingError struct{ p *partition }
 
 func (e *closingError) Error() string { return "the bucket is being deleted" }
 
+// frozenError: a snapshot is being taken, and nothing may be changed for a moment.
+type frozenError struct{ p *partition }
+
+func (e *frozenError) Error() string { return "a snapshot is being taken" }
+
 // partition is one partition of an index as last seen.
 type partition struct {
 	n      uint64
@@ -49,7 +54,7 @@ func (p *partition) end() string   { return string(p.End) }
 
 // with returns the range changed by f, ready to be stored.
 func (p *partition) with(f func(r *bucketpb.Range)) []byte {
-	r := &bucketpb.Range{Start: p.Start, End: p.End, Next: p.Next, Closing: p.Closing, Counted: p.Counted}
+	r := &bucketpb.Range{Start: p.Start, End: p.End, Next: p.Next, Closing: p.Closing, Counted: p.Counted, Freezing: p.Freezing, Snapshot: p.Snapshot}
 	if a := p.Allotment; a != nil {
 		r.Allotment = &bucketpb.Allotment{Generation: a.Generation, Objects: a.Objects, Bytes: a.Bytes}
 	}
@@ -57,16 +62,7 @@ func (p *partition) with(f func(r *bucketpb.Range)) []byte {
 		r.Split = &bucketpb.Split{To: s.To, At: s.At, Linked: s.Linked, Moving: s.Moving, MovingEnd: s.MovingEnd}
 	}
 	f(r)
-	return encodeRange(r)
-}
-
-// encodeRange keeps processes that do not count away from a partition that does.
-func encodeRange(r *bucketpb.Range) []byte {
-	raw := encode(r)
-	if len(r.Counted) > 0 || r.Allotment != nil {
-		raw[0] = FormatCounts
-	}
-	return raw
+	return encode(r)
 }
 
 // guardErr turns the failed guard of an operation on a partition into errStale.
@@ -226,7 +222,7 @@ func (b *Bucket) readPartition(ctx context.Context, bid id, n uint64) (*partitio
 		return nil, err
 	}
 	p.raw = res.Items[0].Data
-	if err := decodeUpTo(FormatCounts, p.raw, p.Range); err != nil {
+	if err := decode(p.raw, p.Range); err != nil {
 		return nil, fmt.Errorf("index partition %s: %w", p.object, err)
 	}
 	return p, nil
@@ -293,14 +289,23 @@ func (b *Bucket) onKey(ctx context.Context, key string, write bool, f func(v *vi
 		if err == nil && write && len(p.Closing) > 0 {
 			err = &closingError{p}
 		}
+		if err == nil && write && p.Freezing > 0 {
+			err = &frozenError{p}
+		}
 		if err == nil {
 			err = f(v, p)
 		}
 		var moving *movingError
 		var closing *closingError
+		var frozen *frozenError
 		switch {
 		case err == nil:
 			return nil
+		case errors.As(err, &frozen):
+			v.drop(frozen.p)
+			if err := b.thaw(ctx, frozen.p); err != nil && !retryable(err) {
+				return err
+			}
 		case errors.Is(err, errStale):
 			v.drop(p)
 		case errors.Is(err, errRaced):
@@ -338,7 +343,8 @@ func (b *Bucket) onKey(ctx context.Context, key string, write bool, f func(v *vi
 func retryable(err error) bool {
 	var moving *movingError
 	var closing *closingError
-	return errors.Is(err, errStale) || errors.Is(err, errRaced) || errors.Is(err, errGone) || errors.As(err, &moving) || errors.As(err, &closing)
+	var frozen *frozenError
+	return errors.As(err, &frozen) || errors.Is(err, errStale) || errors.Is(err, errRaced) || errors.Is(err, errGone) || errors.As(err, &moving) || errors.As(err, &closing)
 }
 
 // backoff spaces out tries: the first at once, then 1 ms doubling to 100 ms, with

@@ -49,6 +49,7 @@ type Object struct {
 	b     *Bucket
 	entry *bucketpb.Entry
 	body  []byte
+	past  bool // as a snapshot has it
 }
 
 // ETag returns the entity tag without quotes.

@@ -564,6 +564,8 @@ func (s *Service) UserCounts(ctx context.Context, user string) (Counts, error) {
 		sum.Uploads += c.Uploads
 		sum.Kept += c.Kept
 		sum.KeptBytes += c.KeptBytes
+		sum.Held += c.Held
+		sum.HeldBytes += c.HeldBytes
 		sum.Partitions += c.Partitions
 		sum.Partial = sum.Partial || c.Partial
 	}

@@ -137,7 +137,7 @@ func (s *Service) readRecord(ctx context.Context, name string) (*record, error) 
 
 func parseRecord(raw []byte) (*record, error) {
 	r := &record{raw: raw, Bucket: new(bucketpb.Bucket)}
-	if err := decodeUpTo(FormatKeeps, raw, r.Bucket); err != nil {
+	if err := decodeUpTo(FormatSnapshots, raw, r.Bucket); err != nil {
 		return nil, err
 	}
 	if _, err := idOf(r.Id); err != nil {
@@ -148,7 +148,10 @@ func parseRecord(raw []byte) (*record, error) {
 
 func encodeRecord(r *bucketpb.Bucket) []byte {
 	raw := encode(r)
-	if keepsDeleted(r) {
+	switch {
+	case len(r.CloneOf) > 0:
+		raw[0] = FormatSnapshots
+	case keepsDeleted(r):
 		raw[0] = FormatKeeps
 	}
 	return raw
@@ -349,7 +352,10 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	b.rec.Store(r)
 	x := id(r.Id)
 	// Look first: a bucket in use is never disturbed by a deletion that cannot succeed.
-	if err := b.walk(ctx, x, func(p *partition) error { _, err := b.empty(ctx, p); return err }); err != nil {
+	if err = b.hasSnapshots(ctx, x); err == nil {
+		err = b.walk(ctx, x, func(p *partition) error { _, err := b.empty(ctx, p); return err })
+	}
+	if err != nil {
 		return nameErr("delete", name, deleteErr(err))
 	}
 	if r.State == bucketpb.BucketState_DELETING && s.o.Now().Sub(time.Unix(0, r.Since)) < staleDeletion {
@@ -395,7 +401,7 @@ func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 	return &bucketpb.Bucket{
 		Name: r.Name, Id: r.Id, Owner: r.Owner, Region: r.Region, Created: r.Created,
 		State: r.State, Token: r.Token, Since: r.Since, Settings: r.Settings,
-		Versioning: r.Versioning, ObjectLock: r.ObjectLock, Quota: r.Quota,
+		Versioning: r.Versioning, ObjectLock: r.ObjectLock, Quota: r.Quota, CloneOf: r.CloneOf, CloneNumber: r.CloneNumber,
 	}
 }
 
@@ -403,7 +409,7 @@ func cloneRecord(r *bucketpb.Bucket) *bucketpb.Bucket {
 // deleted, else p's version at which it held nothing.
 func (b *Bucket) empty(ctx context.Context, p *partition) (uint64, error) {
 	op := p.guard()
-	kinds := []byte{kindEntry, kindMarker, kindVersion, kindKept}
+	kinds := []byte{kindEntry, kindMarker, kindVersion, kindKept, kindHeld}
 	for _, kind := range kinds {
 		op.OmapList(string(kind), prefixEnd(string(kind)), 1)
 	}
@@ -415,6 +421,8 @@ func (b *Bucket) empty(ctx context.Context, p *partition) (uint64, error) {
 		switch n := len(res.Items[1+i].KVs); {
 		case n > 0 && kind == kindKept:
 			return 0, ErrKeepsDeleted
+		case n > 0 && kind == kindHeld:
+			return 0, ErrHasSnapshots
 		case n > 0:
 			return 0, ErrBucketNotEmpty
 		}
@@ -431,7 +439,11 @@ func (b *Bucket) closeAll(ctx context.Context, x, token id) error {
 		if err != nil {
 			return err
 		}
-		if p.Split != nil && p.Split.Moving {
+		if p.Freezing > 0 {
+			if err := b.thaw(ctx, p); err != nil && !retryable(err) {
+				return err
+			}
+		} else if p.Split != nil && p.Split.Moving {
 			if err := b.advanceSplit(ctx, n); err != nil && !retryable(err) {
 				return err
 			}

@@ -26,7 +26,7 @@ import (
 // frozen batch wait the few operations it takes; after a while they do them.
 
 // kinds of records that belong to a key and move with it.
-var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload, kindKept, kindKeptBody}
+var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload, kindKept, kindKeptBody, kindHeld, kindHeldBody}
 
 const (
 	moveBatchBytes   = 2 << 20
@@ -68,7 +68,7 @@ type weighed struct {
 
 // weigh lists a partition's records from key from on, by key.
 func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all []weighed, entries int, bytes int64, err error) {
-	for _, kind := range []byte{kindEntry, kindMarker, kindVersion, kindIntent, kindUpload, kindKept} {
+	for _, kind := range []byte{kindEntry, kindMarker, kindVersion, kindIntent, kindUpload, kindKept, kindHeld} {
 		at := omapKey(kind, from)
 		for {
 			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 4096))
@@ -79,7 +79,7 @@ func (b *Bucket) weigh(ctx context.Context, p *partition, from, end string) (all
 				w := weighed{key: keyOf(kv.Key[1:]), bytes: int64(len(kv.Key) + len(kv.Value))}
 				var e *bucketpb.Entry
 				switch kind {
-				case kindEntry, kindVersion:
+				case kindEntry, kindVersion, kindHeld:
 					e = new(bucketpb.Entry)
 					if err := decode(kv.Value, e); err != nil {
 						return nil, 0, 0, err
@@ -198,6 +198,8 @@ func (b *Bucket) runSplit(ctx context.Context, n uint64) error {
 			return nil
 		case len(p.Closing) > 0:
 			return &closingError{p}
+		case p.Freezing > 0 && !sp.Moving:
+			return &frozenError{p}
 		case !sp.Linked:
 			err = b.linkSplit(ctx, x, p)
 		case sp.Moving:
@@ -236,14 +238,14 @@ func (b *Bucket) setRange(ctx context.Context, p *partition, op *client.Op, f fu
 }
 
 func (b *Bucket) linkSplit(ctx context.Context, x id, p *partition) error {
-	fresh := &bucketpb.Range{Start: p.End, End: p.End, Next: p.Next}
+	fresh := &bucketpb.Range{Start: p.End, End: p.End, Next: p.Next, Snapshot: p.Snapshot}
 	if p.whole() {
 		fresh.Counted = []byte(keyEnd)
 	}
 	if a := p.Allotment; a != nil { // its share comes with what is moved
 		fresh.Allotment = &bucketpb.Allotment{Generation: a.Generation, Objects: noShare(a.Objects), Bytes: noShare(a.Bytes)}
 	}
-	q := encodeRange(fresh)
+	q := encode(fresh)
 	_, err := b.svc.meta.Do(ctx, partObject(x, p.Split.To), new(client.Op).Create(true).SetAttr(rangeAttr, q))
 	if err != nil && !errors.Is(err, client.ErrExists) { // a helper may have made it
 		return err
@@ -414,6 +416,11 @@ func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end strin
 	sum.unbounded(op) // nothing is refused that was there before
 	return b.setRange(ctx, q, op, func(r *bucketpb.Range) {
 		r.Start = []byte(from)
+		// It may have been made a while before it was linked, and know nothing of what p learned meanwhile.
+		r.Snapshot = max(r.Snapshot, p.Snapshot)
+		if a := p.Allotment; a != nil && r.Allotment.GetGeneration() < a.Generation {
+			r.Allotment = &bucketpb.Allotment{Generation: a.Generation, Objects: noShare(a.Objects), Bytes: noShare(a.Bytes)}
+		}
 		sum.allot(p.Allotment, r.Allotment, 1)
 	})
 }

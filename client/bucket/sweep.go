@@ -114,6 +114,9 @@ func (b *Bucket) sweep(ctx context.Context, st *SweepStats) error {
 	}); err != nil {
 		return err
 	}
+	if err := b.sweepSnapshots(ctx, x); err != nil && !retryable(err) && !errors.Is(err, ErrBusy) {
+		return err
+	}
 	if err := b.shared(ctx); err != nil && !retryable(err) && !errors.Is(err, ErrBusy) {
 		return err
 	}

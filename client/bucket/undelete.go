@@ -456,7 +456,18 @@ func (b *Bucket) erase(ctx context.Context, p *partition, due []expiring) (erase
 		if err != nil {
 			return 0, 0, err
 		}
-		op.CmpOmap(keptKey(kindKept, d.key, d.name), k.raw)
+		at := keptKey(kindKept, d.key, d.name)
+		if k.Entry.Shared {
+			other, err := b.sharer(ctx, p, d.key, k.Entry.Id, at)
+			if err != nil {
+				return 0, 0, err
+			}
+			if other != nil { // it keeps the body
+				op.CmpOmap(other.at, other.raw)
+				refs = nil
+			}
+		}
+		op.CmpOmap(at, k.raw)
 		box.Data, last, found = append(box.Data, refs...), max(last, k.Deleted), append(found, k)
 		gone = append(gone, d.expiry)
 	}

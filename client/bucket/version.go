@@ -241,7 +241,7 @@ func (b *Bucket) deleteVersion(ctx context.Context, key string, in DeleteInput) 
 		if s != tip && isNull(s.entry) {
 			x.expect(tip) // it says where the null version is
 		}
-		if err := x.discard(s, in.Bypass); err != nil {
+		if err := x.discard(ctx, s, in.Bypass); err != nil {
 			return err
 		}
 		switch {
@@ -342,6 +342,9 @@ func (b *Bucket) Update(ctx context.Context, key, version string, edit func(o *O
 			return err
 		}
 		x.expect(s)
+		if err := x.preserve(s, e); err != nil {
+			return err
+		}
 		x.op.OmapSet(s.at, encode(e))
 		o.entry, o.Attrs = e, a
 		return x.do(ctx, v, p, nil)

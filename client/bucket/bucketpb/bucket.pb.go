@@ -126,6 +126,58 @@ func (Versioning) EnumDescriptor() ([]byte, []int) {
 	return file_bucket_proto_rawDescGZIP(), []int{1}
 }
 
+type SnapshotState int32
+
+const (
+	SnapshotState_SNAPSHOT_NONE SnapshotState = 0
+	SnapshotState_TAKING        SnapshotState = 1 // partitions are being frozen
+	SnapshotState_TAKEN         SnapshotState = 2
+	SnapshotState_REMOVING      SnapshotState = 3 // what only it has is being removed
+)
+
+// Enum value maps for SnapshotState.
+var (
+	SnapshotState_name = map[int32]string{
+		0: "SNAPSHOT_NONE",
+		1: "TAKING",
+		2: "TAKEN",
+		3: "REMOVING",
+	}
+	SnapshotState_value = map[string]int32{
+		"SNAPSHOT_NONE": 0,
+		"TAKING":        1,
+		"TAKEN":         2,
+		"REMOVING":      3,
+	}
+)
+
+func (x SnapshotState) Enum() *SnapshotState {
+	p := new(SnapshotState)
+	*p = x
+	return p
+}
+
+func (x SnapshotState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SnapshotState) Descriptor() protoreflect.EnumDescriptor {
+	return file_bucket_proto_enumTypes[2].Descriptor()
+}
+
+func (SnapshotState) Type() protoreflect.EnumType {
+	return &file_bucket_proto_enumTypes[2]
+}
+
+func (x SnapshotState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SnapshotState.Descriptor instead.
+func (SnapshotState) EnumDescriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{2}
+}
+
 type Layout int32
 
 const (
@@ -159,11 +211,11 @@ func (x Layout) String() string {
 }
 
 func (Layout) Descriptor() protoreflect.EnumDescriptor {
-	return file_bucket_proto_enumTypes[2].Descriptor()
+	return file_bucket_proto_enumTypes[3].Descriptor()
 }
 
 func (Layout) Type() protoreflect.EnumType {
-	return &file_bucket_proto_enumTypes[2]
+	return &file_bucket_proto_enumTypes[3]
 }
 
 func (x Layout) Number() protoreflect.EnumNumber {
@@ -172,7 +224,7 @@ func (x Layout) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Layout.Descriptor instead.
 func (Layout) EnumDescriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{2}
+	return file_bucket_proto_rawDescGZIP(), []int{3}
 }
 
 type LockMode int32
@@ -208,11 +260,11 @@ func (x LockMode) String() string {
 }
 
 func (LockMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_bucket_proto_enumTypes[3].Descriptor()
+	return file_bucket_proto_enumTypes[4].Descriptor()
 }
 
 func (LockMode) Type() protoreflect.EnumType {
-	return &file_bucket_proto_enumTypes[3]
+	return &file_bucket_proto_enumTypes[4]
 }
 
 func (x LockMode) Number() protoreflect.EnumNumber {
@@ -221,7 +273,7 @@ func (x LockMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LockMode.Descriptor instead.
 func (LockMode) EnumDescriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{3}
+	return file_bucket_proto_rawDescGZIP(), []int{4}
 }
 
 // Bucket is a record of the registry.
@@ -237,8 +289,10 @@ type Bucket struct {
 	Region        string                 `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
 	Settings      []*Pair                `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty"` // its own ones, sorted by name; what is not there is as the pool says
 	Versioning    Versioning             `protobuf:"varint,20,opt,name=versioning,proto3,enum=cairn.bucket.Versioning" json:"versioning,omitempty"`
-	ObjectLock    bool                   `protobuf:"varint,21,opt,name=object_lock,json=objectLock,proto3" json:"object_lock,omitempty"` // versions may be locked; never taken back
-	Quota         *Quota                 `protobuf:"bytes,24,opt,name=quota,proto3" json:"quota,omitempty"`                              // none: no limit
+	ObjectLock    bool                   `protobuf:"varint,21,opt,name=object_lock,json=objectLock,proto3" json:"object_lock,omitempty"`    // versions may be locked; never taken back
+	Quota         *Quota                 `protobuf:"bytes,24,opt,name=quota,proto3" json:"quota,omitempty"`                                 // none: no limit
+	CloneOf       []byte                 `protobuf:"bytes,25,opt,name=clone_of,json=cloneOf,proto3" json:"clone_of,omitempty"`              // id of the bucket whose snapshot it began as; empty: it is no clone
+	CloneNumber   uint64                 `protobuf:"varint,26,opt,name=clone_number,json=cloneNumber,proto3" json:"clone_number,omitempty"` // of that snapshot
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,6 +409,20 @@ func (x *Bucket) GetQuota() *Quota {
 		return x.Quota
 	}
 	return nil
+}
+
+func (x *Bucket) GetCloneOf() []byte {
+	if x != nil {
+		return x.CloneOf
+	}
+	return nil
+}
+
+func (x *Bucket) GetCloneNumber() uint64 {
+	if x != nil {
+		return x.CloneNumber
+	}
+	return 0
 }
 
 // Quota bounds what a bucket, or all buckets of a user, may hold. 0 is no bound.
@@ -568,6 +636,8 @@ type Range struct {
 	Split         *Split                 `protobuf:"bytes,5,opt,name=split,proto3" json:"split,omitempty"`         // a split under way
 	Counted       []byte                 `protobuf:"bytes,6,opt,name=counted,proto3" json:"counted,omitempty"`     // records of keys below this are in the partition's counts
 	Allotment     *Allotment             `protobuf:"bytes,7,opt,name=allotment,proto3" json:"allotment,omitempty"` // none: no quota
+	Freezing      uint64                 `protobuf:"varint,8,opt,name=freezing,proto3" json:"freezing,omitempty"`  // number of a snapshot that is being taken: no changes; 0: none
+	Snapshot      uint64                 `protobuf:"varint,9,opt,name=snapshot,proto3" json:"snapshot,omitempty"`  // number of the newest snapshot that has what the partition holds; 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -651,6 +721,203 @@ func (x *Range) GetAllotment() *Allotment {
 	return nil
 }
 
+func (x *Range) GetFreezing() uint64 {
+	if x != nil {
+		return x.Freezing
+	}
+	return 0
+}
+
+func (x *Range) GetSnapshot() uint64 {
+	if x != nil {
+		return x.Snapshot
+	}
+	return 0
+}
+
+// Snapshots is the counter of a bucket's snapshots, in its root.
+type Snapshots struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Last          uint64                 `protobuf:"varint,1,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshots) Reset() {
+	*x = Snapshots{}
+	mi := &file_bucket_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshots) ProtoMessage() {}
+
+func (x *Snapshots) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshots.ProtoReflect.Descriptor instead.
+func (*Snapshots) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Snapshots) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+// Snapshot is a snapshot of a bucket, in its root.
+type Snapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	State         SnapshotState          `protobuf:"varint,3,opt,name=state,proto3,enum=cairn.bucket.SnapshotState" json:"state,omitempty"`
+	Taken         int64                  `protobuf:"varint,4,opt,name=taken,proto3" json:"taken,omitempty"`  // unix ns
+	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`  // when the state was entered, unix ns
+	Clones        []*Clone               `protobuf:"bytes,6,rep,name=clones,proto3" json:"clones,omitempty"` // they have bodies of the snapshot
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_bucket_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Snapshot) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Snapshot) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Snapshot) GetState() SnapshotState {
+	if x != nil {
+		return x.State
+	}
+	return SnapshotState_SNAPSHOT_NONE
+}
+
+func (x *Snapshot) GetTaken() int64 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
+func (x *Snapshot) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Snapshot) GetClones() []*Clone {
+	if x != nil {
+		return x.Clones
+	}
+	return nil
+}
+
+// Clone is a bucket that began as a snapshot of another one.
+type Clone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clone) Reset() {
+	*x = Clone{}
+	mi := &file_bucket_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clone) ProtoMessage() {}
+
+func (x *Clone) ProtoReflect() protoreflect.Message {
+	mi := &file_bucket_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clone.ProtoReflect.Descriptor instead.
+func (*Clone) Descriptor() ([]byte, []int) {
+	return file_bucket_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Clone) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Clone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Split moves the keys from `at` on to the new partition `to`, batch by batch
 // from the top. While moving is set, the keys from Range.end up to moving_end
 // are on their way and neither partition takes writes for them.
@@ -667,7 +934,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_bucket_proto_msgTypes[5]
+	mi := &file_bucket_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +946,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[5]
+	mi := &file_bucket_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +959,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{5}
+	return file_bucket_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Split) GetTo() uint64 {
@@ -740,7 +1007,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_bucket_proto_msgTypes[6]
+	mi := &file_bucket_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1019,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[6]
+	mi := &file_bucket_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1032,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{6}
+	return file_bucket_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Child) GetId() uint64 {
@@ -785,7 +1052,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -797,7 +1064,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[7]
+	mi := &file_bucket_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -810,7 +1077,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{7}
+	return file_bucket_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pair) GetName() string {
@@ -838,7 +1105,7 @@ type Checksum struct {
 
 func (x *Checksum) Reset() {
 	*x = Checksum{}
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1117,7 @@ func (x *Checksum) String() string {
 func (*Checksum) ProtoMessage() {}
 
 func (x *Checksum) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[8]
+	mi := &file_bucket_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1130,7 @@ func (x *Checksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
 func (*Checksum) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{8}
+	return file_bucket_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Checksum) GetAlgorithm() string {
@@ -903,7 +1170,7 @@ type Headers struct {
 
 func (x *Headers) Reset() {
 	*x = Headers{}
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1182,7 @@ func (x *Headers) String() string {
 func (*Headers) ProtoMessage() {}
 
 func (x *Headers) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[9]
+	mi := &file_bucket_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1195,7 @@ func (x *Headers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Headers.ProtoReflect.Descriptor instead.
 func (*Headers) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{9}
+	return file_bucket_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Headers) GetContentType() string {
@@ -998,7 +1265,7 @@ type Attrs struct {
 
 func (x *Attrs) Reset() {
 	*x = Attrs{}
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1277,7 @@ func (x *Attrs) String() string {
 func (*Attrs) ProtoMessage() {}
 
 func (x *Attrs) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[10]
+	mi := &file_bucket_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1290,7 @@ func (x *Attrs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attrs.ProtoReflect.Descriptor instead.
 func (*Attrs) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{10}
+	return file_bucket_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Attrs) GetOwner() string {
@@ -1110,15 +1377,18 @@ type Entry struct {
 	NullBelow     bool                   `protobuf:"varint,24,opt,name=null_below,json=nullBelow,proto3" json:"null_below,omitempty"` // of a current entry: a noncurrent version is the null version,
 	NullSeq       uint64                 `protobuf:"varint,25,opt,name=null_seq,json=nullSeq,proto3" json:"null_seq,omitempty"`       //   and this is its seq
 	Attrs         *Attrs                 `protobuf:"bytes,26,opt,name=attrs,proto3" json:"attrs,omitempty"`
-	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"`  // bytes that are stored of a body that is kept sealed; 0: it is not, size are
-	Streams       []*Stream              `protobuf:"bytes,41,rep,name=streams,proto3" json:"streams,omitempty"` // what such a body is made of, unless it has a manifest
+	Born          uint64                 `protobuf:"varint,30,opt,name=born,proto3" json:"born,omitempty"`         // the partition's newest snapshot when the entry was put; it is in later ones
+	Shared        bool                   `protobuf:"varint,31,opt,name=shared,proto3" json:"shared,omitempty"`     // another record of the key may have the same body
+	Borrowed      bool                   `protobuf:"varint,32,opt,name=borrowed,proto3" json:"borrowed,omitempty"` // the body is of another bucket, of a snapshot that this bucket is a clone of
+	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"`     // bytes that are stored of a body that is kept sealed; 0: it is not, size are
+	Streams       []*Stream              `protobuf:"bytes,41,rep,name=streams,proto3" json:"streams,omitempty"`    // what such a body is made of, unless it has a manifest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1400,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[11]
+	mi := &file_bucket_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1413,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{11}
+	return file_bucket_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Entry) GetId() []byte {
@@ -1272,6 +1542,27 @@ func (x *Entry) GetAttrs() *Attrs {
 	return nil
 }
 
+func (x *Entry) GetBorn() uint64 {
+	if x != nil {
+		return x.Born
+	}
+	return 0
+}
+
+func (x *Entry) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
+func (x *Entry) GetBorrowed() bool {
+	if x != nil {
+		return x.Borrowed
+	}
+	return false
+}
+
 func (x *Entry) GetStored() uint64 {
 	if x != nil {
 		return x.Stored
@@ -1298,7 +1589,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1601,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[12]
+	mi := &file_bucket_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1614,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{12}
+	return file_bucket_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Stream) GetNumber() uint32 {
@@ -1359,7 +1650,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1662,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[13]
+	mi := &file_bucket_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1675,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{13}
+	return file_bucket_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Kept) GetEntry() *Entry {
@@ -1418,7 +1709,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1721,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[14]
+	mi := &file_bucket_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1734,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{14}
+	return file_bucket_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Manifest) GetParts() []*PartRef {
@@ -1469,7 +1760,7 @@ type PartRef struct {
 
 func (x *PartRef) Reset() {
 	*x = PartRef{}
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1772,7 @@ func (x *PartRef) String() string {
 func (*PartRef) ProtoMessage() {}
 
 func (x *PartRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[15]
+	mi := &file_bucket_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1785,7 @@ func (x *PartRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartRef.ProtoReflect.Descriptor instead.
 func (*PartRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{15}
+	return file_bucket_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PartRef) GetNumber() uint32 {
@@ -1565,7 +1856,7 @@ type Intent struct {
 
 func (x *Intent) Reset() {
 	*x = Intent{}
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1868,7 @@ func (x *Intent) String() string {
 func (*Intent) ProtoMessage() {}
 
 func (x *Intent) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[16]
+	mi := &file_bucket_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1881,7 @@ func (x *Intent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Intent.ProtoReflect.Descriptor instead.
 func (*Intent) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{16}
+	return file_bucket_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Intent) GetId() []byte {
@@ -1632,7 +1923,7 @@ type Upload struct {
 
 func (x *Upload) Reset() {
 	*x = Upload{}
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1935,7 @@ func (x *Upload) String() string {
 func (*Upload) ProtoMessage() {}
 
 func (x *Upload) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[17]
+	mi := &file_bucket_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1948,7 @@ func (x *Upload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upload.ProtoReflect.Descriptor instead.
 func (*Upload) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{17}
+	return file_bucket_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Upload) GetId() []byte {
@@ -1736,7 +2027,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_bucket_proto_msgTypes[18]
+	mi := &file_bucket_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2039,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[18]
+	mi := &file_bucket_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2052,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{18}
+	return file_bucket_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1844,7 +2135,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_bucket_proto_msgTypes[19]
+	mi := &file_bucket_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +2147,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[19]
+	mi := &file_bucket_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +2160,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{19}
+	return file_bucket_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Attempt) GetCount() uint32 {
@@ -1898,7 +2189,7 @@ type Outbox struct {
 
 func (x *Outbox) Reset() {
 	*x = Outbox{}
-	mi := &file_bucket_proto_msgTypes[20]
+	mi := &file_bucket_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2201,7 @@ func (x *Outbox) String() string {
 func (*Outbox) ProtoMessage() {}
 
 func (x *Outbox) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[20]
+	mi := &file_bucket_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2214,7 @@ func (x *Outbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outbox.ProtoReflect.Descriptor instead.
 func (*Outbox) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{20}
+	return file_bucket_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Outbox) GetData() []*DataRef {
@@ -1957,7 +2248,7 @@ type DataRef struct {
 
 func (x *DataRef) Reset() {
 	*x = DataRef{}
-	mi := &file_bucket_proto_msgTypes[21]
+	mi := &file_bucket_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2260,7 @@ func (x *DataRef) String() string {
 func (*DataRef) ProtoMessage() {}
 
 func (x *DataRef) ProtoReflect() protoreflect.Message {
-	mi := &file_bucket_proto_msgTypes[21]
+	mi := &file_bucket_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2273,7 @@ func (x *DataRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataRef.ProtoReflect.Descriptor instead.
 func (*DataRef) Descriptor() ([]byte, []int) {
-	return file_bucket_proto_rawDescGZIP(), []int{21}
+	return file_bucket_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DataRef) GetId() []byte {
@@ -2003,7 +2294,7 @@ var File_bucket_proto protoreflect.FileDescriptor
 
 const file_bucket_proto_rawDesc = "" +
 	"\n" +
-	"\fbucket.proto\x12\fcairn.bucket\"\x87\x03\n" +
+	"\fbucket.proto\x12\fcairn.bucket\"\xc5\x03\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x14\n" +
@@ -2019,7 +2310,9 @@ const file_bucket_proto_rawDesc = "" +
 	"versioning\x12\x1f\n" +
 	"\vobject_lock\x18\x15 \x01(\bR\n" +
 	"objectLock\x12)\n" +
-	"\x05quota\x18\x18 \x01(\v2\x13.cairn.bucket.QuotaR\x05quota\"\x95\x01\n" +
+	"\x05quota\x18\x18 \x01(\v2\x13.cairn.bucket.QuotaR\x05quota\x12\x19\n" +
+	"\bclone_of\x18\x19 \x01(\fR\acloneOf\x12!\n" +
+	"\fclone_number\x18\x1a \x01(\x04R\vcloneNumber\"\x95\x01\n" +
 	"\x05Quota\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x03R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12!\n" +
@@ -2038,7 +2331,7 @@ const file_bucket_proto_rawDesc = "" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\xd9\x01\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\x91\x02\n" +
 	"\x05Range\x12\x14\n" +
 	"\x05start\x18\x01 \x01(\fR\x05start\x12\x10\n" +
 	"\x03end\x18\x02 \x01(\fR\x03end\x12\x12\n" +
@@ -2046,7 +2339,21 @@ const file_bucket_proto_rawDesc = "" +
 	"\aclosing\x18\x04 \x01(\fR\aclosing\x12)\n" +
 	"\x05split\x18\x05 \x01(\v2\x13.cairn.bucket.SplitR\x05split\x12\x18\n" +
 	"\acounted\x18\x06 \x01(\fR\acounted\x125\n" +
-	"\tallotment\x18\a \x01(\v2\x17.cairn.bucket.AllotmentR\tallotment\"v\n" +
+	"\tallotment\x18\a \x01(\v2\x17.cairn.bucket.AllotmentR\tallotment\x12\x1a\n" +
+	"\bfreezing\x18\b \x01(\x04R\bfreezing\x12\x1a\n" +
+	"\bsnapshot\x18\t \x01(\x04R\bsnapshot\"\x1f\n" +
+	"\tSnapshots\x12\x12\n" +
+	"\x04last\x18\x01 \x01(\x04R\x04last\"\xc2\x01\n" +
+	"\bSnapshot\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x121\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1b.cairn.bucket.SnapshotStateR\x05state\x12\x14\n" +
+	"\x05taken\x18\x04 \x01(\x03R\x05taken\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x12+\n" +
+	"\x06clones\x18\x06 \x03(\v2\x13.cairn.bucket.CloneR\x06clones\"+\n" +
+	"\x05Clone\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"v\n" +
 	"\x05Split\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\x04R\x02to\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\fR\x02at\x12\x16\n" +
@@ -2084,7 +2391,7 @@ const file_bucket_proto_rawDesc = "" +
 	"encryption\x18\a \x01(\fR\n" +
 	"encryption\x12#\n" +
 	"\rstorage_class\x18\b \x01(\tR\fstorageClass\x12\x1a\n" +
-	"\bredirect\x18\t \x01(\tR\bredirect\"\xe2\x04\n" +
+	"\bredirect\x18\t \x01(\tR\bredirect\"\xaa\x05\n" +
 	"\x05Entry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
@@ -2108,7 +2415,10 @@ const file_bucket_proto_rawDesc = "" +
 	"\n" +
 	"null_below\x18\x18 \x01(\bR\tnullBelow\x12\x19\n" +
 	"\bnull_seq\x18\x19 \x01(\x04R\anullSeq\x12)\n" +
-	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\x12\x16\n" +
+	"\x05attrs\x18\x1a \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\x12\x12\n" +
+	"\x04born\x18\x1e \x01(\x04R\x04born\x12\x16\n" +
+	"\x06shared\x18\x1f \x01(\bR\x06shared\x12\x1a\n" +
+	"\bborrowed\x18  \x01(\bR\bborrowed\x12\x16\n" +
 	"\x06stored\x18( \x01(\x04R\x06stored\x12.\n" +
 	"\astreams\x18) \x03(\v2\x14.cairn.bucket.StreamR\astreams\"H\n" +
 	"\x06Stream\x12\x16\n" +
@@ -2177,7 +2487,13 @@ const file_bucket_proto_rawDesc = "" +
 	"Versioning\x12\x12\n" +
 	"\x0eVERSIONING_OFF\x10\x00\x12\x16\n" +
 	"\x12VERSIONING_ENABLED\x10\x01\x12\x18\n" +
-	"\x14VERSIONING_SUSPENDED\x10\x02*)\n" +
+	"\x14VERSIONING_SUSPENDED\x10\x02*G\n" +
+	"\rSnapshotState\x12\x11\n" +
+	"\rSNAPSHOT_NONE\x10\x00\x12\n" +
+	"\n" +
+	"\x06TAKING\x10\x01\x12\t\n" +
+	"\x05TAKEN\x10\x02\x12\f\n" +
+	"\bREMOVING\x10\x03*)\n" +
 	"\x06Layout\x12\n" +
 	"\n" +
 	"\x06INLINE\x10\x00\x12\b\n" +
@@ -2202,62 +2518,68 @@ func file_bucket_proto_rawDescGZIP() []byte {
 	return file_bucket_proto_rawDescData
 }
 
-var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_bucket_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_bucket_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_bucket_proto_goTypes = []any{
-	(BucketState)(0),  // 0: cairn.bucket.BucketState
-	(Versioning)(0),   // 1: cairn.bucket.Versioning
-	(Layout)(0),       // 2: cairn.bucket.Layout
-	(LockMode)(0),     // 3: cairn.bucket.LockMode
-	(*Bucket)(nil),    // 4: cairn.bucket.Bucket
-	(*Quota)(nil),     // 5: cairn.bucket.Quota
-	(*Shares)(nil),    // 6: cairn.bucket.Shares
-	(*Allotment)(nil), // 7: cairn.bucket.Allotment
-	(*Range)(nil),     // 8: cairn.bucket.Range
-	(*Split)(nil),     // 9: cairn.bucket.Split
-	(*Child)(nil),     // 10: cairn.bucket.Child
-	(*Pair)(nil),      // 11: cairn.bucket.Pair
-	(*Checksum)(nil),  // 12: cairn.bucket.Checksum
-	(*Headers)(nil),   // 13: cairn.bucket.Headers
-	(*Attrs)(nil),     // 14: cairn.bucket.Attrs
-	(*Entry)(nil),     // 15: cairn.bucket.Entry
-	(*Stream)(nil),    // 16: cairn.bucket.Stream
-	(*Kept)(nil),      // 17: cairn.bucket.Kept
-	(*Manifest)(nil),  // 18: cairn.bucket.Manifest
-	(*PartRef)(nil),   // 19: cairn.bucket.PartRef
-	(*Intent)(nil),    // 20: cairn.bucket.Intent
-	(*Upload)(nil),    // 21: cairn.bucket.Upload
-	(*Part)(nil),      // 22: cairn.bucket.Part
-	(*Attempt)(nil),   // 23: cairn.bucket.Attempt
-	(*Outbox)(nil),    // 24: cairn.bucket.Outbox
-	(*DataRef)(nil),   // 25: cairn.bucket.DataRef
+	(BucketState)(0),   // 0: cairn.bucket.BucketState
+	(Versioning)(0),    // 1: cairn.bucket.Versioning
+	(SnapshotState)(0), // 2: cairn.bucket.SnapshotState
+	(Layout)(0),        // 3: cairn.bucket.Layout
+	(LockMode)(0),      // 4: cairn.bucket.LockMode
+	(*Bucket)(nil),     // 5: cairn.bucket.Bucket
+	(*Quota)(nil),      // 6: cairn.bucket.Quota
+	(*Shares)(nil),     // 7: cairn.bucket.Shares
+	(*Allotment)(nil),  // 8: cairn.bucket.Allotment
+	(*Range)(nil),      // 9: cairn.bucket.Range
+	(*Snapshots)(nil),  // 10: cairn.bucket.Snapshots
+	(*Snapshot)(nil),   // 11: cairn.bucket.Snapshot
+	(*Clone)(nil),      // 12: cairn.bucket.Clone
+	(*Split)(nil),      // 13: cairn.bucket.Split
+	(*Child)(nil),      // 14: cairn.bucket.Child
+	(*Pair)(nil),       // 15: cairn.bucket.Pair
+	(*Checksum)(nil),   // 16: cairn.bucket.Checksum
+	(*Headers)(nil),    // 17: cairn.bucket.Headers
+	(*Attrs)(nil),      // 18: cairn.bucket.Attrs
+	(*Entry)(nil),      // 19: cairn.bucket.Entry
+	(*Stream)(nil),     // 20: cairn.bucket.Stream
+	(*Kept)(nil),       // 21: cairn.bucket.Kept
+	(*Manifest)(nil),   // 22: cairn.bucket.Manifest
+	(*PartRef)(nil),    // 23: cairn.bucket.PartRef
+	(*Intent)(nil),     // 24: cairn.bucket.Intent
+	(*Upload)(nil),     // 25: cairn.bucket.Upload
+	(*Part)(nil),       // 26: cairn.bucket.Part
+	(*Attempt)(nil),    // 27: cairn.bucket.Attempt
+	(*Outbox)(nil),     // 28: cairn.bucket.Outbox
+	(*DataRef)(nil),    // 29: cairn.bucket.DataRef
 }
 var file_bucket_proto_depIdxs = []int32{
 	0,  // 0: cairn.bucket.Bucket.state:type_name -> cairn.bucket.BucketState
-	11, // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
+	15, // 1: cairn.bucket.Bucket.settings:type_name -> cairn.bucket.Pair
 	1,  // 2: cairn.bucket.Bucket.versioning:type_name -> cairn.bucket.Versioning
-	5,  // 3: cairn.bucket.Bucket.quota:type_name -> cairn.bucket.Quota
-	9,  // 4: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
-	7,  // 5: cairn.bucket.Range.allotment:type_name -> cairn.bucket.Allotment
-	11, // 6: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
-	11, // 7: cairn.bucket.Attrs.tags:type_name -> cairn.bucket.Pair
-	3,  // 8: cairn.bucket.Attrs.lock_mode:type_name -> cairn.bucket.LockMode
-	2,  // 9: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
-	13, // 10: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
-	12, // 11: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
-	14, // 12: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
-	16, // 13: cairn.bucket.Entry.streams:type_name -> cairn.bucket.Stream
-	15, // 14: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
-	19, // 15: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
-	13, // 16: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
-	14, // 17: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
-	12, // 18: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
-	25, // 19: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	6,  // 3: cairn.bucket.Bucket.quota:type_name -> cairn.bucket.Quota
+	13, // 4: cairn.bucket.Range.split:type_name -> cairn.bucket.Split
+	8,  // 5: cairn.bucket.Range.allotment:type_name -> cairn.bucket.Allotment
+	2,  // 6: cairn.bucket.Snapshot.state:type_name -> cairn.bucket.SnapshotState
+	12, // 7: cairn.bucket.Snapshot.clones:type_name -> cairn.bucket.Clone
+	15, // 8: cairn.bucket.Headers.meta:type_name -> cairn.bucket.Pair
+	15, // 9: cairn.bucket.Attrs.tags:type_name -> cairn.bucket.Pair
+	4,  // 10: cairn.bucket.Attrs.lock_mode:type_name -> cairn.bucket.LockMode
+	3,  // 11: cairn.bucket.Entry.layout:type_name -> cairn.bucket.Layout
+	17, // 12: cairn.bucket.Entry.headers:type_name -> cairn.bucket.Headers
+	16, // 13: cairn.bucket.Entry.checksums:type_name -> cairn.bucket.Checksum
+	18, // 14: cairn.bucket.Entry.attrs:type_name -> cairn.bucket.Attrs
+	20, // 15: cairn.bucket.Entry.streams:type_name -> cairn.bucket.Stream
+	19, // 16: cairn.bucket.Kept.entry:type_name -> cairn.bucket.Entry
+	23, // 17: cairn.bucket.Manifest.parts:type_name -> cairn.bucket.PartRef
+	17, // 18: cairn.bucket.Upload.headers:type_name -> cairn.bucket.Headers
+	18, // 19: cairn.bucket.Upload.attrs:type_name -> cairn.bucket.Attrs
+	16, // 20: cairn.bucket.Part.checksum:type_name -> cairn.bucket.Checksum
+	29, // 21: cairn.bucket.Outbox.data:type_name -> cairn.bucket.DataRef
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_bucket_proto_init() }
@@ -2270,8 +2592,8 @@ func file_bucket_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bucket_proto_rawDesc), len(file_bucket_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   22,
+			NumEnums:      5,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
