@@ -558,7 +558,7 @@ func TestNewerFormatRefused(t *testing.T) {
 	f := newFixture(t, nil)
 	f.put("k", []byte("x"))
 	x, _ := f.b.id()
-	if _, err := f.meta.Do(t.Context(), partObject(x, firstPartition), new(client.Op).OmapSet("kk", []byte{sealedFormat + 1, 0})); err != nil {
+	if _, err := f.meta.Do(t.Context(), partObject(x, firstPartition), new(client.Op).OmapSet("kk", []byte{FormatSnapshots + 1, 0})); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.b.Head(t.Context(), "k"); !errors.Is(err, ErrNewerFormat) {

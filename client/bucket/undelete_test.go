@@ -392,7 +392,7 @@ func TestUndeleteSetting(t *testing.T) {
 		if err := decode(r.raw, new(bucketpb.Bucket)); !errors.Is(err, ErrNewerFormat) {
 			t.Errorf("an older version reads it: %v", err)
 		}
-		r.raw[0] = FormatKeeps + 1
+		r.raw[0] = FormatSnapshots + 1
 		if _, err := parseRecord(r.raw); !errors.Is(err, ErrNewerFormat) {
 			t.Errorf("a newer one: %v", err)
 		}
