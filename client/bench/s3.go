@@ -93,6 +93,7 @@ type s3Meta struct {
 	Version int     `json:"version"` // 1
 	Objects int64   `json:"objects"` // numbered from Removed on
 	Removed int64   `json:"removed"`
+	Begun   int64   `json:"begun,omitempty"` // of a put under way: how many there are about; lists may look among them
 	Sizes   []int64 `json:"sizes"`
 	Spread  bool    `json:"spread"`
 }
@@ -208,8 +209,10 @@ func RunS3(ctx context.Context, o S3Options) (*S3Result, error) {
 
 func (r *s3Run) metaKey() string { return "bench." + r.o.Run }
 
-func (r *s3Run) saveMeta(ctx context.Context) error {
-	b, err := json.Marshal(r.meta)
+func (r *s3Run) saveMeta(ctx context.Context) error { return r.save(ctx, r.meta) }
+
+func (r *s3Run) save(ctx context.Context, m s3Meta) error {
+	b, err := json.Marshal(m)
 	if err == nil {
 		_, err = r.c.do(ctx, 0, s3Request{method: http.MethodPut, bucket: r.o.Bucket, key: r.metaKey(), body: b}, nil)
 	}
@@ -235,8 +238,11 @@ func (r *s3Run) loadMeta(ctx context.Context) error {
 	if m := r.meta; m.Version != 1 || m.Objects < 0 || m.Removed < 0 || len(m.Sizes) == 0 || slices.Min(m.Sizes) < 0 || slices.Max(m.Sizes) > S3SizeMax {
 		return fmt.Errorf("run %q was made by another version: %+v", r.o.Run, m)
 	}
+	if r.o.Kind == ListS3 {
+		r.meta.Objects = max(r.meta.Objects, r.meta.Begun, 1)
+	}
 	if r.meta.Objects == 0 {
-		return fmt.Errorf("run %q has no objects", r.o.Run)
+		return fmt.Errorf("run %q has no objects: it is empty, or being put", r.o.Run)
 	}
 	return nil
 }
@@ -338,7 +344,7 @@ func (r *s3Run) measure(ctx context.Context) (*S3Result, error) {
 
 // progress tells of the run every few seconds until stop.
 func (r *s3Run) progress(ctx context.Context) (stop func()) {
-	if r.o.Progress == nil {
+	if r.o.Progress == nil && r.o.Kind != Put {
 		return func() {}
 	}
 	done := make(chan struct{})
@@ -353,6 +359,14 @@ func (r *s3Run) progress(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-t.C:
+				if r.o.Kind == Put {
+					now := r.meta
+					now.Begun = r.next.Load()
+					_ = r.save(ctx, now) // for lists meanwhile; the last one counts
+				}
+				if r.o.Progress == nil {
+					continue
+				}
 				r.o.Progress(r.done.Load(), time.Duration(r.most.Load()))
 			}
 		}

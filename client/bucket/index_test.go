@@ -577,3 +577,35 @@ func TestPutCrash(t *testing.T) {
 		}
 	}
 }
+
+// What is moved by one operation must fit into one: with small bodies in the index their bytes, not their number, are what counts.
+func TestSplitLargeInline(t *testing.T) {
+	for _, size := range []int{4 << 10, 16 << 10, 256 << 10} {
+		f := newFixture(t, func(o *Options) { o.InlineBytes = 256 << 10 })
+		n := 3 << 20 / size
+		for i := range n {
+			f.put(fmt.Sprintf("k%05d", i), body(size, byte(i)))
+		}
+		small := f.service(func(o *Options) { o.InlineBytes, o.SplitBytes = 256<<10, 1<<20 })
+		if err := f.bucket(small).maybeSplit(t.Context(), firstPartition); err != nil {
+			t.Fatalf("bodies of %d bytes: %v", size, err)
+		}
+		f.b = f.bucket(f.service(nil))
+		f.checkIndex()
+		if p, err := f.b.readPartition(t.Context(), f.b.mustID(t), firstPartition); err != nil || p.Next == 0 || p.Split != nil {
+			t.Fatalf("bodies of %d bytes: the partition was not split: %+v, %v", size, p, err)
+		}
+		for i := range n {
+			f.want(fmt.Sprintf("k%05d", i), body(size, byte(i)))
+		}
+	}
+}
+
+func (b *Bucket) mustID(t *testing.T) id {
+	t.Helper()
+	x, err := b.id()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}

@@ -177,8 +177,8 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }
 
-// jobs runs work in the background, one piece at a time, each at or after its
-// time. A job is named; asking for the same name again keeps the earlier time.
+// jobs runs work in the background, a few pieces at a time, each at or after its
+// time. A job is named, and never runs twice at a time; asking for the same name again keeps the earlier time.
 // When there are too many, the excess is dropped: Sweep finds what they were for.
 type jobs struct {
 	log    *slog.Logger
@@ -191,7 +191,11 @@ type jobs struct {
 	started bool
 	closed  bool
 	list    map[string]job
+	running map[string]bool
 }
+
+// maxRunning bounds the jobs that run at a time, so that a split need not wait for the removal of much data.
+const maxRunning = 4
 
 type job struct {
 	at  time.Time
@@ -202,7 +206,7 @@ const maxJobs = 10_000
 
 func newJobs(log *slog.Logger) *jobs {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &jobs{log: log, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, list: map[string]job{}}
+	return &jobs{log: log, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel, list: map[string]job{}, running: map[string]bool{}}
 }
 
 func (j *jobs) add(name string, after time.Duration, run func(ctx context.Context) error) {
@@ -241,18 +245,30 @@ func (j *jobs) loop() {
 			}
 			continue
 		}
-		j.mu.Lock()
-		run := j.list[name].run
-		delete(j.list, name)
-		j.mu.Unlock()
+		j.start(name)
+	}
+}
+
+// start runs a job.
+func (j *jobs) start(name string) {
+	j.mu.Lock()
+	run := j.list[name].run
+	delete(j.list, name)
+	j.running[name] = true
+	j.mu.Unlock()
+	j.done.Go(func() { // ends with its work, which close cancels
 		if err := run(j.ctx); err != nil && j.ctx.Err() == nil {
 			// Nothing is lost: the record that asked for it stays, and Sweep comes by.
 			j.log.Warn("background work on buckets", "job", name, "err", err)
 		}
-		if j.ctx.Err() != nil {
-			return
+		j.mu.Lock()
+		delete(j.running, name)
+		j.mu.Unlock()
+		select {
+		case j.wake <- struct{}{}:
+		default:
 		}
-	}
+	})
 }
 
 // next returns the name of a job that is due, or how long there is none.
@@ -260,8 +276,14 @@ func (j *jobs) next() (name string, wait time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	wait = time.Hour
+	if len(j.running) >= maxRunning || j.ctx.Err() != nil {
+		return "", wait
+	}
 	now := time.Now()
 	for n, job := range j.list {
+		if j.running[n] {
+			continue
+		}
 		if d := job.at.Sub(now); d < wait {
 			name, wait = n, d
 		}

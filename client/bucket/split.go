@@ -29,8 +29,12 @@ import (
 var movedKinds = []byte{kindEntry, kindBody, kindMarker, kindVersion, kindVersionBody, kindIntent, kindUpload, kindKept, kindKeptBody, kindHeld, kindHeldBody}
 
 const (
-	moveBatchBytes   = 2 << 20
-	moveBatchEntries = 256
+	moveBatchBytes   = 512 << 10
+	moveBatchEntries = 1024
+	// An operation has room for 900 KiB of keys, values and what goes with each of them.
+	copyBytes  = 640 << 10
+	copyRecord = 96
+	copyList   = 1024 // records of a kind read at a time
 )
 
 // grown counts what was put into a partition and now and then asks whether it
@@ -327,91 +331,122 @@ func (b *Bucket) moveBatch(ctx context.Context, x id, p *partition) error {
 	})
 }
 
-// tallyBatch counts what is in the frozen batch.
-func (b *Bucket) tallyBatch(ctx context.Context, p *partition, from, end string) (t tally, err error) {
-	for _, kind := range countedKinds {
-		at := omapKey(kind, from)
-		for {
-			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 512))
-			if err != nil {
-				return t, guardErr(err)
-			}
-			for _, kv := range res.Items[1].KVs {
-				if err := t.record(kind, kv.Value); err != nil {
-					return t, fmt.Errorf("record %q of %s: %w", kv.Key, p.object, err)
+// frozen calls f with the records of some kinds in a frozen batch, those of each kind in order. Most batches are read by one operation.
+func (b *Bucket) frozen(ctx context.Context, p *partition, kinds []byte, from, end string, f func(kind byte, kv client.KV) error) error {
+	type list struct {
+		kind byte
+		at   string
+	}
+	var open []list
+	for _, kind := range kinds {
+		open = append(open, list{kind, omapKey(kind, from)})
+	}
+	several := true
+	for len(open) > 0 {
+		asked := open
+		if !several {
+			asked = open[:1]
+		}
+		op := p.guard()
+		for _, l := range asked {
+			op.OmapList(l.at, omapKey(l.kind, end), copyList)
+		}
+		res, err := b.svc.meta.Do(ctx, p.object, op)
+		if errors.Is(err, client.ErrInvalid) && len(asked) > 1 {
+			several = false // large ones left no room in the answer for those of another kind
+			continue
+		}
+		if err != nil {
+			return guardErr(err)
+		}
+		left := open[len(asked):]
+		var more []list
+		for i, l := range asked {
+			kvs := res.Items[1+i].KVs
+			for _, kv := range kvs {
+				if err := f(l.kind, kv); err != nil {
+					return err
 				}
-				at = kv.Key + "\x00"
+				l.at = kv.Key + "\x00"
 			}
-			if !res.Items[1].More {
-				break
+			if res.Items[1+i].More {
+				more = append(more, l)
 			}
 		}
+		open = append(more, left...)
 	}
-	return t, nil
+	return nil
+}
+
+// tallyBatch counts what is in the frozen batch.
+func (b *Bucket) tallyBatch(ctx context.Context, p *partition, from, end string) (t tally, err error) {
+	err = b.frozen(ctx, p, countedKinds, from, end, func(kind byte, kv client.KV) error {
+		if err := t.record(kind, kv.Value); err != nil {
+			return fmt.Errorf("record %q of %s: %w", kv.Key, p.object, err)
+		}
+		return nil
+	})
+	return t, err
 }
 
 // dropExpiries removes the expiries of what is kept in the frozen batch. They lie in the order of time; the new partition has its own.
 func (b *Bucket) dropExpiries(ctx context.Context, p *partition, from, end string) error {
-	for at := omapKey(kindKept, from); ; {
-		res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kindKept, end), 1024))
-		if err != nil {
-			return guardErr(err)
-		}
-		if len(res.Items[1].KVs) == 0 {
+	op, n := p.guard(), 0
+	flush := func() error {
+		if n == 0 {
 			return nil
 		}
-		op := p.guard()
-		for _, kv := range res.Items[1].KVs {
-			expiry, err := expiryOf(kv)
-			if err != nil {
-				return err
-			}
-			op.OmapRm(expiry)
-			at = kv.Key + "\x00"
-		}
-		if _, err := b.svc.meta.Do(ctx, p.object, op); err != nil {
-			return guardErr(err)
-		}
-		if !res.Items[1].More {
-			return nil
-		}
+		_, err := b.svc.meta.Do(ctx, p.object, op)
+		op, n = p.guard(), 0
+		return guardErr(err)
 	}
+	err := b.frozen(ctx, p, []byte{kindKept}, from, end, func(_ byte, kv client.KV) error {
+		expiry, err := expiryOf(kv)
+		if err != nil {
+			return err
+		}
+		op.OmapRm(expiry)
+		if n++; n < copyList {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
 }
 
 // copyBatch copies records that are frozen in p to q, and then makes q answer for
 // them. Until then q does not show them, and a helper may write the same again.
 func (b *Bucket) copyBatch(ctx context.Context, p, q *partition, from, end string, sum *tally) error {
-	op, held, records := q.guard(), int64(0), 0
-	for _, kind := range movedKinds {
-		at := omapKey(kind, from)
-		for {
-			res, err := b.svc.meta.Do(ctx, p.object, p.guard().OmapList(at, omapKey(kind, end), 512))
-			if err != nil {
+	op, held := q.guard(), 0
+	set := func(key string, value []byte) error {
+		weight := len(key) + len(value) + copyRecord
+		if held > 0 && held+weight > copyBytes {
+			if _, err := b.svc.meta.Do(ctx, q.object, op); err != nil {
 				return guardErr(err)
 			}
-			for _, kv := range res.Items[1].KVs {
-				op.OmapSet(kv.Key, kv.Value)
-				held += int64(len(kv.Key) + len(kv.Value))
-				if kind == kindKept {
-					expiry, err := expiryOf(kv)
-					if err != nil {
-						return err
-					}
-					op.OmapSet(expiry, []byte{Format})
-					records++
-				}
-				at = kv.Key + "\x00"
+			op, held = q.guard(), 0
+		}
+		op.OmapSet(key, value)
+		held += weight
+		return nil
+	}
+	err := b.frozen(ctx, p, movedKinds, from, end, func(kind byte, kv client.KV) error {
+		if kind == kindKept {
+			expiry, err := expiryOf(kv)
+			if err != nil {
+				return err
 			}
-			if records += len(res.Items[1].KVs); held > 2*moveBatchBytes || records > 2048 {
-				if _, err := b.svc.meta.Do(ctx, q.object, op); err != nil {
-					return guardErr(err)
-				}
-				op, held, records = q.guard(), 0, 0
-			}
-			if !res.Items[1].More {
-				break
+			if err := set(expiry, []byte{Format}); err != nil {
+				return err
 			}
 		}
+		return set(kv.Key, kv.Value)
+	})
+	if err != nil {
+		return err
 	}
 	sum.unbounded(op) // nothing is refused that was there before
 	return b.setRange(ctx, q, op, func(r *bucketpb.Range) {

@@ -117,6 +117,7 @@ type s3BenchFlags struct {
 	http2     bool
 	noCleanup bool
 	progress  bool
+	ourCPU    bool
 }
 
 func newS3Command(e *env) *cobra.Command {
@@ -156,6 +157,7 @@ on the CPU of this process and of every daemon, for each operation and each GiB.
 	fl.Int64Var(&f.Ops, "ops", 0, "stop after so many operations (default: no limit)")
 	fl.StringVar(&f.Run, "run-name", "run", "name of the objects that belong together")
 	fl.BoolVar(&f.Spread, "spread", false, "put: keys that follow each other lie anywhere in the bucket")
+	fl.BoolVar(&f.ourCPU, "cluster-cpu", false, "measure the cluster's daemons also with --endpoint, which is a gateway of it")
 	fl.IntVar(&f.Page, "page", 1000, "list: keys in a page")
 	fl.StringVar(&f.mix, "mix", "", "mixed: parts of it, such as get=45,stat=30,put=15,delete=10,list=0")
 	fl.StringVar(&f.payload, "payload", "signed", "how bodies are vouched for: signed (SHA-256), unsigned, or trailer (chunks, CRC32)")
@@ -260,7 +262,7 @@ func runS3Bench(ctx context.Context, e *env, f *s3BenchFlags) error {
 	debug.SetGCPercent(400)
 	o.Server = server
 	o.Daemons = func(context.Context) ([]bench.Daemon, error) { return locals() }
-	if own {
+	if own || f.ourCPU {
 		d, err := findDaemons(ctx, e)
 		if err != nil {
 			return err

@@ -17,6 +17,8 @@ type Row struct {
 	Object   string // size of an object, "": Size
 	NoCeph   bool   // rados bench cannot do it
 	PerGiB   bool   // CPU is told per GiB, not per operation
+	S3       bool   // of `cairn s3 bench`; Kind is put or get
+	Pool     string // of an S3 row: copies or chunks
 }
 
 // Rows are the rows of docs/performance.md, in the order they run: reads read what
@@ -33,13 +35,25 @@ var Rows = []Row{
 	{Name: "4 KiB random overwrite in 4 MiB objects, 16 in flight", Kind: "randwrite", Size: "4096", InFlight: 16, Of: "large", NoCeph: true},
 }
 
+// S3Rows are the rows of docs/performance.md on S3, which Options.S3 adds.
+var S3Rows = []Row{
+	{Name: "S3 PUT 4 KiB, 16 in flight", S3: true, Kind: "put", Size: "4096", InFlight: 16, Of: "s3small", Ops: 100_000, Pool: "copies"},
+	{Name: "S3 GET 4 KiB, 16 in flight", S3: true, Kind: "get", InFlight: 16, Of: "s3small", Pool: "copies"},
+	{Name: "S3 PUT 4 MiB, 8 in flight, 3 copies", S3: true, Kind: "put", Size: "4194304", InFlight: 8, Of: "s3large", Ops: 256, PerGiB: true, Pool: "copies"},
+	{Name: "S3 GET 4 MiB, 8 in flight, 3 copies", S3: true, Kind: "get", InFlight: 8, Of: "s3large", PerGiB: true, Pool: "copies"},
+	{Name: "S3 PUT 4 MiB, 8 in flight, 2:1", S3: true, Kind: "put", Size: "4194304", InFlight: 8, Of: "s3chunked", Ops: 256, PerGiB: true, Pool: "chunks"},
+	{Name: "S3 GET 4 MiB, 8 in flight, 2:1", S3: true, Kind: "get", InFlight: 8, Of: "s3chunked", PerGiB: true, Pool: "chunks"},
+}
+
+func (r *Row) writes() bool { return r.Kind == "write" || r.Kind == "put" }
+
 // choose returns the rows whose names match, and those that write what they read.
 func choose(rows []Row, match *regexp.Regexp) (chosen []Row) {
 	wanted := map[string]bool{}
 	for i := len(rows) - 1; i >= 0; i-- {
 		r := rows[i]
-		if match.MatchString(r.Name) || r.Kind == "write" && wanted[r.Of] {
-			wanted[r.Of] = r.Kind != "write"
+		if match.MatchString(r.Name) || r.writes() && wanted[r.Of] {
+			wanted[r.Of] = !r.writes()
 			chosen = append([]Row{r}, chosen...)
 		}
 	}
@@ -60,7 +74,7 @@ func over(rows []Row, i int) bool {
 // were removed in between, in all copies and of all clusters, and 20 %.
 func needs(rows []Row, clusters int) (bytes int64, err error) {
 	for _, r := range rows {
-		if r.Kind != "write" {
+		if !r.writes() {
 			continue
 		}
 		size, err := strconv.ParseInt(r.Size, 10, 64)

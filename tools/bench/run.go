@@ -33,6 +33,11 @@ type Options struct {
 	Chunk   uint32          // bytes of a chunk; 0: the pool's default
 	Dedup   string          // who shares chunks; "": the pool's default
 	Size    uint32          // copies of what is not in chunks; 0: the pool's default with chunks, else 3
+	S3      bool            // measure S3Rows, on gateways
+	Payload string          // how S3 bodies are vouched for, as `cairn s3 bench --payload`; default signed
+	Keys    int64           // instead: so many keys in one bucket; 0: not
+	Spread  bool            // Keys come in no order
+	Peers   []Peer          // other S3 servers to alternate with
 	Ceph    string          // directory of a running Ceph cluster to alternate with; "": none
 	Slow    float64         // each row that writes is measured again with the last OSD's device so many times as slow; 0: none is
 	Profile string          // directory for a CPU profile of every daemon in every row; "": none
@@ -61,7 +66,9 @@ type Sample struct {
 	CPU    float64 `json:"us_per_op"` // client and all daemons
 	PerGiB float64 `json:"s_per_gib"` // the same
 	RSS    int64   `json:"largest_osd_bytes"`
-	Slowed bool    `json:"slowed,omitempty"`     // one OSD's device was slow
+	Slowed bool    `json:"slowed,omitempty"` // one OSD's device was slow
+	Gate   float64 `json:"gateway_us_per_op,omitempty"`
+	GateGB float64 `json:"gateway_s_per_gib,omitempty"`
 	Share  float64 `json:"slow_share,omitempty"` // of its fair share of shards, what that OSD got
 }
 
@@ -79,7 +86,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.PGs == 0 {
 		o.PGs = 32
 	}
-	rows := choose(Rows, o.Rows)
+	all := Rows
+	if o.S3 {
+		all = S3Rows
+	}
+	rows := choose(all, o.Rows)
 	if len(rows) == 0 {
 		return fmt.Errorf("no row matches %q", o.Rows)
 	}
@@ -87,7 +98,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	var ceph *cephCluster
-	if o.Ceph != "" {
+	if o.Ceph != "" && !o.S3 {
 		if ceph, err = openCeph(ctx, o.Ceph, o.PGs, o.Chunks); err != nil {
 			return err
 		}
@@ -103,11 +114,15 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		fmt.Fprintf(o.Out, "the disk takes %.0f MiB/s of 4 MiB O_DIRECT writes, 4 in flight\n", raw)
 	}
+	o.Cluster.Gateway = o.S3
 	c, err := torture.Start(ctx, o.Cluster)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	if o.S3 {
+		return runS3(ctx, &o, c, rows)
+	}
 	if _, err := c.API.PoolCreate(ctx, api.PoolCreate{
 		Name: poolName, Size: poolSize(&o), PGNum: o.PGs, Chunks: o.Chunks, ChunkSize: o.Chunk, Dedup: o.Dedup,
 	}); err != nil {

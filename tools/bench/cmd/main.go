@@ -30,12 +30,21 @@ func main() {
 func newCommand() *cobra.Command {
 	var o bench.Options
 	var dir, rows, json string
+	var peers []string
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure a cluster of one monitor and some OSDs", Args: cobra.NoArgs, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.Rows, err = regexp.Compile(rows); err != nil {
 				return err
 			}
+			for _, p := range peers {
+				peer, err := bench.ParsePeer(p)
+				if err != nil {
+					return err
+				}
+				o.Peers = append(o.Peers, peer)
+			}
+			o.S3 = o.S3 || o.Keys > 0
 			return run(cmd.Context(), o, dir, json, cmd.OutOrStdout())
 		},
 	}
@@ -55,6 +64,11 @@ func newCommand() *cobra.Command {
 	f.Uint32Var(&o.Size, "size", 0, "copies of what is not in chunks (default: the pool's with chunks, else 3)")
 	f.StringVar(&o.Dedup, "dedup", "", "who shares chunks: tenant, cluster or off (default: the pool's)")
 	f.StringVar(&o.Ceph, "ceph", "", "directory of a running Ceph cluster, with ceph.conf and run/*.pid, to alternate with")
+	f.BoolVar(&o.S3, "s3", false, "measure S3 instead, through a gateway on a pool of three copies and one on 2:1 chunks; a --ceph cluster by its RGW")
+	f.StringVar(&o.Payload, "payload", "signed", "S3: how bodies are vouched for: signed (SHA-256), unsigned or trailer (CRC32)")
+	f.StringArrayVar(&peers, "peer", nil, "S3: another server to alternate with, NAME=URL,ACCESS,SECRET[,PID...] in quotes; may be repeated")
+	f.Int64Var(&o.Keys, "keys", 0, "put so many small keys into one bucket, listing it all the time, and say how long pages and the longest operation took")
+	f.BoolVar(&o.Spread, "spread", false, "with --keys: keys in no order (default: each behind the one before)")
 	f.Float64Var(&o.Slow, "slow-osd", 0, "measure what writes again, with the last OSD's device so many times as slow")
 	f.StringVar(&o.Profile, "profile", "", "directory for CPU profiles of the OSDs")
 	f.StringVar(&json, "json", "", "file for all measurements, a line of JSON each")
