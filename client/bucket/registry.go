@@ -216,6 +216,13 @@ func (s *Service) Create(ctx context.Context, name, owner, region string) (*Buck
 			b := &Bucket{svc: s, name: name}
 			b.rec.Store(r)
 			return b, nameErr("create", name, ErrBucketExists)
+		case r != nil && len(r.CloneOf) > 0: // a clone that is being made, or was given up
+			if s.o.Now().Sub(time.Unix(0, r.Since)) <= s.o.IntentTTL {
+				return nil, nameErr("create", name, ErrBusy)
+			}
+			if err := s.bury(ctx, r); err != nil && !errors.Is(err, ErrBusy) {
+				return nil, nameErr("create", name, err)
+			}
 		case r != nil && r.Owner != owner && s.o.Now().Sub(time.Unix(0, r.Since)) < staleDeletion:
 			return nil, nameErr("create", name, ErrBusy)
 		default:

@@ -346,6 +346,11 @@ func (s *Service) removeDead(ctx context.Context, key string) (gone bool, err er
 	if _, err := s.meta.Do(ctx, rootObject(x), new(client.Op).Remove(true)); err != nil {
 		return false, err
 	}
+	if len(r.CloneOf) > 0 { // nothing is borrowed any more
+		if err := s.pin(ctx, r.Bucket, false); err != nil {
+			return false, err
+		}
+	}
 	_, err = s.meta.Do(ctx, registryObject, new(client.Op).CmpOmap(key, r.raw).OmapRm(key))
 	if errors.Is(err, client.ErrConflict) {
 		err = nil
