@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"net/http"
@@ -46,6 +47,31 @@ type xmlBucket struct {
 
 // maxListBuckets is how many buckets a page may have.
 const maxListBuckets = 10_000
+
+// xmlUsage is what Ceph tells of a user beside its buckets; -1 is no limit.
+type xmlUsage struct {
+	XMLName xml.Name `xml:"Usage"`
+	Summary struct {
+		QuotaMaxBytes, QuotaMaxBuckets, QuotaMaxObjCount, QuotaMaxBytesPerBucket, QuotaMaxObjCountPerBucket int64
+	}
+}
+
+// accountUsage is GET /?usage of Ceph.
+func (q *request) accountUsage() error {
+	if q.who.anonymous() {
+		return accessDenied()
+	}
+	quota, err := q.s.o.Buckets.UserQuota(q.ctx(), q.who.Account)
+	if err != nil {
+		return err
+	}
+	var x xmlUsage
+	s := &x.Summary
+	s.QuotaMaxBytes, s.QuotaMaxObjCount = cmp.Or(quota.Bytes, -1), cmp.Or(quota.Objects, -1)
+	s.QuotaMaxBuckets, s.QuotaMaxBytesPerBucket, s.QuotaMaxObjCountPerBucket = int64(q.s.o.MaxBuckets), -1, -1
+	q.writeXML(http.StatusOK, x)
+	return nil
+}
 
 func (q *request) listBuckets() error {
 	limit := maxListBuckets
@@ -166,6 +192,7 @@ func (q *request) headBucket() error {
 	if c, err := q.b.RecentCounts(q.ctx()); err == nil && !c.Partial && !q.who.anonymous() {
 		q.w.Header().Set("x-rgw-object-count", strconv.FormatInt(c.Objects, 10))
 		q.w.Header().Set("x-rgw-bytes-used", strconv.FormatInt(c.Bytes, 10))
+		q.w.Header().Set("x-rgw-quota-max-buckets", itoa(q.s.o.MaxBuckets))
 	}
 	q.w.WriteHeader(http.StatusOK)
 	return nil

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/xml"
 	"fmt"
@@ -160,7 +159,7 @@ func (r *xmlLifecycleRule) check() *apiError {
 			return e
 		}
 	}
-	if _, tags, _, _ := r.conditions(); len(tags) > 0 && (r.Abort != nil || r.Expiration != nil && r.Expiration.Marker != nil) {
+	if r.byTag() && (r.Abort != nil || r.Expiration != nil && r.Expiration.Marker != nil) {
 		return apiErr("InvalidRequest", "Tag-based filters cannot be used with AbortIncompleteMultipartUpload or ExpiredObjectDeleteMarker.")
 	}
 	return nil
@@ -170,10 +169,7 @@ func (f *xmlLifecycleFilter) check() *apiError {
 	if f == nil {
 		return nil
 	}
-	// Amazon wants at most one condition, or several in an And. As with Ceph, several without one count all.
-	if f.And != nil && (f.Prefix != nil && f.And.Prefix != nil || f.More != nil && f.And.More != nil || f.Less != nil && f.And.Less != nil) {
-		return malformedXML()
-	}
+	// Amazon wants at most one condition, or several in an And. As with Ceph, all hold wherever they are.
 	tags := map[string]string{}
 	var all []xmlTag
 	if f.Tag != nil {
@@ -191,40 +187,42 @@ func (f *xmlLifecycleFilter) check() *apiError {
 	return nil
 }
 
-// conditions are what an object must have for the rule to be about it.
-func (r *xmlLifecycleRule) conditions() (prefix string, tags []xmlTag, more, less *int64) {
-	text := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
-	}
-	f := r.Filter
-	if f == nil {
-		return text(r.Prefix), nil, nil, nil
-	}
+// conditions are those outside of the And.
+func (f *xmlLifecycleFilter) conditions() *xmlLifecycleAnd {
+	c := &xmlLifecycleAnd{Prefix: f.Prefix, More: f.More, Less: f.Less}
 	if f.Tag != nil {
-		tags = []xmlTag{*f.Tag}
+		c.Tags = []xmlTag{*f.Tag}
 	}
-	and := f.And
-	if and == nil {
-		and = new(xmlLifecycleAnd)
-	}
-	return text(cmp.Or(f.Prefix, and.Prefix)), append(tags, and.Tags...), cmp.Or(f.More, and.More), cmp.Or(f.Less, and.Less)
+	return c
 }
 
-// fits reports whether the rule is in force and about an object.
-func (r *xmlLifecycleRule) fits(o *bucket.Object) bool {
-	prefix, tags, more, less := r.conditions()
-	if r.Status != "Enabled" || !strings.HasPrefix(o.Key, prefix) {
-		return false
+// fits reports whether an object has all that is asked for; nothing asks for nothing.
+func (c *xmlLifecycleAnd) fits(o *bucket.Object) bool {
+	if c == nil {
+		return true
 	}
-	for _, t := range tags {
+	for _, t := range c.Tags {
 		if v, ok := o.Attrs.Tags[t.Key]; !ok || v != t.Value {
 			return false
 		}
 	}
-	return (more == nil || o.Size > *more) && (less == nil || o.Size < *less)
+	return (c.Prefix == nil || strings.HasPrefix(o.Key, *c.Prefix)) && (c.More == nil || o.Size > *c.More) && (c.Less == nil || o.Size < *c.Less)
+}
+
+// byTag reports whether the rule asks for tags.
+func (r *xmlLifecycleRule) byTag() bool {
+	return r.Filter != nil && (r.Filter.Tag != nil || r.Filter.And != nil && len(r.Filter.And.Tags) > 0)
+}
+
+// fits reports whether the rule is in force and about an object.
+func (r *xmlLifecycleRule) fits(o *bucket.Object) bool {
+	switch {
+	case r.Status != "Enabled":
+		return false
+	case r.Filter != nil:
+		return r.Filter.conditions().fits(o) && r.Filter.And.fits(o)
+	}
+	return r.Prefix == nil || strings.HasPrefix(o.Key, *r.Prefix)
 }
 
 // any reports whether a rule in force is such a one.

@@ -140,6 +140,10 @@ func (q *request) route() (operation, *apiError) {
 			sub = name
 		}
 	}
+	if level == onService && q.r.Method == http.MethodGet && q.query.Has("usage") { // of Ceph; elsewhere the name means nothing
+		q.op = "GetUsage"
+		return operation{q.op, "s3:ListAllMyBuckets", (*request).accountUsage}, nil
+	}
 	op, ok := routes[route{level, q.r.Method, sub}]
 	if !ok {
 		return op, q.refuse(level, sub)

@@ -118,6 +118,10 @@ var bucketRows = []row{
 	{"CreateBucket/ACL/Unknown", func(c *C) {
 		c.do("PUT", "/"+c.fresh(), hdr("X-Amz-Acl", "anything", "X-Amz-Object-Ownership", "ObjectWriter")).err(400, "InvalidArgument")
 	}},
+	{"ListBuckets/Usage", func(c *C) {
+		c.do("GET", "/?usage").is(200).x("Summary.QuotaMaxBytes", "-1").x("Summary.QuotaMaxObjCountPerBucket", "-1").some("Summary.QuotaMaxBuckets")
+		c.do("GET", "/?usage", anon).err(403, "AccessDenied")
+	}},
 	{"CreateBucket/ACL/WithOwnerEnforced", func(c *C) {
 		c.do("PUT", "/"+c.fresh(), hdr("X-Amz-Acl", "public-read", "X-Amz-Object-Ownership", "BucketOwnerEnforced")).err(400, "InvalidBucketAclWithObjectOwnership")
 	}},

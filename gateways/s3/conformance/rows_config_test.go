@@ -289,6 +289,7 @@ var lifecycleRows = []row{
 	{"PutBucketLifecycle/Tag", lifecycle(rule("r", "<Filter><Tag><Key>a</Key><Value>b</Value></Tag></Filter><Expiration><Days>1</Days></Expiration>"), "Rule.Filter.Tag.Key", "a")},
 	{"PutBucketLifecycle/And", lifecycle(rule("r", "<Filter><And><Prefix>p</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter><Expiration><Days>1</Days></Expiration>"), "Rule.Filter.And.Prefix", "p", "Rule.Filter.And.Tag.Value", "b")},
 	{"PutBucketLifecycle/Size", lifecycle(rule("r", "<Filter><And><ObjectSizeGreaterThan>500</ObjectSizeGreaterThan><ObjectSizeLessThan>64000</ObjectSizeLessThan></And></Filter><Expiration><Days>1</Days></Expiration>"), "Rule.Filter.And.ObjectSizeGreaterThan", "500", "Rule.Filter.And.ObjectSizeLessThan", "64000")},
+	{"PutBucketLifecycle/SeveralWithoutAnd", lifecycle(rule("r", "<Filter><And><Prefix>p</Prefix></And><Prefix>p/q</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></Filter><Expiration><Days>1</Days></Expiration>"), "Rule.Filter.And.Prefix", "p", "Rule.Filter.Prefix", "p/q", "Rule.Filter.Tag.Value", "b")},
 	{"PutBucketLifecycle/SizeGreater", lifecycle(rule("r", "<Filter><ObjectSizeGreaterThan>500</ObjectSizeGreaterThan></Filter><Expiration><Days>1</Days></Expiration>"), "Rule.Filter.ObjectSizeGreaterThan", "500")},
 	{"PutBucketLifecycle/Transition", lifecycle(rule("r", forAll+"<Transition><Days>30</Days><StorageClass>STANDARD_IA</StorageClass></Transition>"), "Rule.Transition.StorageClass", "STANDARD_IA")},
 	{"PutBucketLifecycle/SeveralRules", func(c *C) {
