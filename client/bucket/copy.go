@@ -152,7 +152,7 @@ func (b *Bucket) copyPart(ctx context.Context, key, uploadID string, number int,
 		from, err := b.sharable(src, off, size)
 		if err == nil {
 			var p *Part
-			p, err = b.putPart(ctx, key, uploadID, number, size, nil, finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
+			p, err = b.putPart(ctx, key, uploadID, number, PartInput{Size: size, Finish: finish}, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
 				rc := &refCopy{s: b.svc, x: x, how: how, from: from, off: off, size: size}
 				return src.rangeTag(off, size), rc.run(ctx, alive)
 			})

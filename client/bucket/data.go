@@ -204,6 +204,7 @@ type extent struct {
 	size   int64
 	chunk  uint32
 	domain string // as in bucketpb.Entry
+	off    int64  // where the run begins in its body
 }
 
 // pieces lists the pieces that hold bytes off to off+n of the extents, one after another. None is larger than most,
@@ -222,9 +223,10 @@ func pieces(extents []extent, off, n, most int64) func() (piece, bool) {
 			return piece{}, false
 		}
 		e := extents[i]
-		in := off % int64(e.chunk)
+		at := e.off + off
+		in := at % int64(e.chunk)
 		size := min(int64(e.chunk)-in, most-in%most, e.size-off, n)
-		p := piece{id: e.id, n: uint32(off / int64(e.chunk)), off: uint32(in), size: uint32(size)}
+		p := piece{id: e.id, n: uint32(at / int64(e.chunk)), off: uint32(in), size: uint32(size)}
 		off += size
 		n -= size
 		return p, true

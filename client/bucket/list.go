@@ -172,6 +172,9 @@ func (b *Bucket) Uploads(ctx context.Context, in UploadsInput) (*UploadsPage, er
 		if err := decode(value, u); err != nil {
 			return "", false, keyErr("list uploads", b, key, err)
 		}
+		if u.Idle > 0 { // a session
+			return "", false, nil
+		}
 		out.Uploads = append(out.Uploads, uploadFrom(u))
 		out.LastKey, out.LastUpload = key, x.String()
 		return "", false, nil

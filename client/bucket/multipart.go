@@ -31,6 +31,9 @@ type UploadInput struct {
 	Owner      string
 	Algorithm  string
 	FullObject bool
+
+	session *bucketpb.Upload // what a session says beside
+	size    int64            // of the body that it edits
 }
 
 // CreateUpload begins a multipart upload and returns its id.
@@ -48,10 +51,16 @@ func (b *Bucket) CreateUpload(ctx context.Context, key string, in UploadInput) (
 	}
 	now := b.svc.o.Now()
 	x := newUploadID(now)
-	raw := encode(&bucketpb.Upload{
+	record := &bucketpb.Upload{
 		Id: x[:], Key: key, Started: now.UnixNano(), Headers: headers,
 		Algorithm: in.Algorithm, FullObject: in.FullObject, Owner: in.Owner, Attrs: attrs,
-	})
+	}
+	made := new(client.Op).Create(true)
+	if s := in.session; s != nil {
+		record.Idle, record.Base, record.Revision = s.Idle, s.Base, s.Revision
+		made.SetAttr(editsAttr, sessionState{size: in.size}.encode()).SetAttr(activeAttr, stampOf(now))
+	}
+	raw := encode(record)
 	// The index first: after a crash the upload is listed and can be aborted.
 	err = b.onKey(ctx, key, true, func(v *view, p *partition) error {
 		op := p.guard().OmapSet(uploadKey(key, x), raw)
@@ -65,7 +74,7 @@ func (b *Bucket) CreateUpload(ctx context.Context, key string, in UploadInput) (
 		return guardErr(err)
 	})
 	if err == nil {
-		_, err = b.svc.meta.Do(ctx, uploadObject(x), new(client.Op).Create(true).SetAttr(uploadAttr, raw).SetAttr(stateAttr, []byte(stateOpen)))
+		_, err = b.svc.meta.Do(ctx, uploadObject(x), made.SetAttr(uploadAttr, raw).SetAttr(stateAttr, []byte(stateOpen)))
 	}
 	if err != nil {
 		return "", keyErr("create upload", b, key, err)
@@ -90,6 +99,11 @@ func (b *Bucket) Upload(ctx context.Context, key, uploadID string) (Upload, erro
 }
 
 func (b *Bucket) openUpload(ctx context.Context, key, uploadID string) (*upload, error) {
+	return b.openUploads(ctx, key, uploadID, false)
+}
+
+// openUploads opens an upload, or a session.
+func (b *Bucket) openUploads(ctx context.Context, key, uploadID string, session bool) (*upload, error) {
 	x, ok := parseID(uploadID)
 	if !ok {
 		return nil, ErrNoSuchUpload
@@ -105,7 +119,7 @@ func (b *Bucket) openUpload(ctx context.Context, key, uploadID string) (*upload,
 	if err := decode(u.raw, u.Upload); err != nil {
 		return nil, err
 	}
-	if u.Key != key {
+	if u.Key != key || (u.Idle > 0) != session {
 		return nil, ErrNoSuchUpload
 	}
 	// The upload's object does not say which bucket it is of; the index does.
@@ -129,6 +143,8 @@ type PartInput struct {
 	MD5    []byte
 	Finish func() ([]Checksum, error) // as in PutInput; the first checksum is kept
 	Sealed *Sealed                    // as in PutInput
+
+	edit *edit // of a session, and where
 }
 
 // Part is an uploaded part.
@@ -148,7 +164,7 @@ func (b *Bucket) UploadPart(ctx context.Context, key, uploadID string, number in
 }
 
 func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number int, in PartInput) (*Part, error) {
-	return b.putPart(ctx, key, uploadID, number, in.Size, in.Sealed, in.Finish, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
+	return b.putPart(ctx, key, uploadID, number, in, func(x id, how writing, alive func(context.Context) error) ([]byte, error) {
 		h := in.Sealed.hash()
 		if err := b.svc.writeData(ctx, x, how, in.Body, in.Sealed.stored(in.Size), h, alive); err != nil {
 			return nil, err
@@ -165,14 +181,15 @@ func (b *Bucket) uploadPart(ctx context.Context, key, uploadID string, number in
 type writePart func(x id, how writing, alive func(context.Context) error) (etag []byte, err error)
 
 // putPart announces the body of a part, has it written, and records the part.
-func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, size int64, sealed *Sealed, finish func() ([]Checksum, error), write writePart) (*Part, error) {
+func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, in PartInput, write writePart) (*Part, error) {
+	size, sealed, finish := in.Size, in.Sealed, in.Finish
 	switch {
 	case number < 1 || number > MaxParts:
 		return nil, fmt.Errorf("%w: part number %d, want 1 to %d", ErrInvalidName, number, MaxParts)
 	case size < 0 || size > MaxPartBytes:
 		return nil, fmt.Errorf("%w: %d bytes, at most %d in a part", ErrTooLarge, size, int64(MaxPartBytes))
 	}
-	u, err := b.openUpload(ctx, key, uploadID)
+	u, err := b.openUploads(ctx, key, uploadID, in.edit != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +231,11 @@ func (b *Bucket) putPart(ctx context.Context, key, uploadID string, number int, 
 		}
 		part.Mtime = s.o.Now().UnixNano()
 		committing = true
+		if in.edit != nil {
+			err := in.edit.record(ctx, b, object, part)
+			committing = !errors.Is(err, ErrRange) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrPrecondition) // then it surely was not
+			return ended(err)
+		}
 		_, err := s.meta.Do(ctx, object, open().OmapSet(partKey(part.Number), encode(part)))
 		return ended(err)
 	}()

@@ -321,7 +321,8 @@ type PutInput struct {
 	// visible: it may still refuse, and it returns the checksums to store.
 	Finish func() ([]Checksum, error)
 
-	as *Object // the copy of a sealed body as it is stored
+	as      *Object // the copy of a sealed body as it is stored
+	session []byte  // that the body is of
 }
 
 // Put stores an object. It becomes visible when Put returns without an error, at
@@ -352,7 +353,7 @@ func (b *Bucket) put(ctx context.Context, key string, in PutInput) (*Object, err
 		}
 	}
 	x := newID()
-	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Attrs: attrs, Revision: newRevision()}
+	e := &bucketpb.Entry{Id: x[:], Size: uint64(in.Size), Headers: headers, Attrs: attrs, Revision: newRevision(), Session: in.session}
 	if err := in.sealing(e); err != nil {
 		return nil, err
 	}

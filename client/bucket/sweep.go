@@ -120,6 +120,9 @@ func (b *Bucket) sweep(ctx context.Context, st *SweepStats) error {
 	if err := b.shared(ctx); err != nil && !retryable(err) && !errors.Is(err, ErrBusy) {
 		return err
 	}
+	if err := b.sweepSessions(ctx); err != nil {
+		return err
+	}
 	now := b.svc.o.Now()
 	return b.scan(ctx, kindIntent, "", keyEnd, MaxListEntries, func(rec string, value []byte) (string, bool, error) {
 		key, x, err := splitKey(string(kindIntent) + rec)

@@ -1381,6 +1381,7 @@ type Entry struct {
 	Shared        bool                   `protobuf:"varint,31,opt,name=shared,proto3" json:"shared,omitempty"`     // another record of the key may have the same body
 	Borrowed      bool                   `protobuf:"varint,32,opt,name=borrowed,proto3" json:"borrowed,omitempty"` // the body is of another bucket, of a snapshot that this bucket is a clone of
 	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"`     // bytes that are stored of a body that is kept sealed; 0: it is not, size are
+	Session       []byte                 `protobuf:"bytes,42,opt,name=session,proto3" json:"session,omitempty"`    // that made it; a client may ask again how it ended
 	Streams       []*Stream              `protobuf:"bytes,41,rep,name=streams,proto3" json:"streams,omitempty"`    // what such a body is made of, unless it has a manifest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1568,6 +1569,13 @@ func (x *Entry) GetStored() uint64 {
 		return x.Stored
 	}
 	return 0
+}
+
+func (x *Entry) GetSession() []byte {
+	if x != nil {
+		return x.Session
+	}
+	return nil
 }
 
 func (x *Entry) GetStreams() []*Stream {
@@ -1917,6 +1925,9 @@ type Upload struct {
 	FullObject    bool                   `protobuf:"varint,6,opt,name=full_object,json=fullObject,proto3" json:"full_object,omitempty"` // checksum type
 	Owner         string                 `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
 	Attrs         *Attrs                 `protobuf:"bytes,20,opt,name=attrs,proto3" json:"attrs,omitempty"`
+	Idle          int64                  `protobuf:"varint,40,opt,name=idle,proto3" json:"idle,omitempty"`         // ns; of a session: it ends when it was not used for so long
+	Base          []byte                 `protobuf:"bytes,41,opt,name=base,proto3" json:"base,omitempty"`          // id of the body that a session edits; none: it makes a new object
+	Revision      uint64                 `protobuf:"varint,42,opt,name=revision,proto3" json:"revision,omitempty"` // of that object
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2007,6 +2018,27 @@ func (x *Upload) GetAttrs() *Attrs {
 	return nil
 }
 
+func (x *Upload) GetIdle() int64 {
+	if x != nil {
+		return x.Idle
+	}
+	return 0
+}
+
+func (x *Upload) GetBase() []byte {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *Upload) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // Part is an uploaded part; attempts that were replaced stay listed as Attempt
 // until the upload ends.
 type Part struct {
@@ -2021,6 +2053,7 @@ type Part struct {
 	Domain        []byte                 `protobuf:"bytes,8,opt,name=domain,proto3" json:"domain,omitempty"`   // as in Entry
 	Stored        uint64                 `protobuf:"varint,40,opt,name=stored,proto3" json:"stored,omitempty"` // as in Entry
 	Salt          []byte                 `protobuf:"bytes,41,opt,name=salt,proto3" json:"salt,omitempty"`      // as in Stream
+	Offset        uint64                 `protobuf:"varint,42,opt,name=offset,proto3" json:"offset,omitempty"` // of a session: where in the body it is written
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2123,6 +2156,13 @@ func (x *Part) GetSalt() []byte {
 		return x.Salt
 	}
 	return nil
+}
+
+func (x *Part) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
 }
 
 type Attempt struct {
@@ -2391,7 +2431,7 @@ const file_bucket_proto_rawDesc = "" +
 	"encryption\x18\a \x01(\fR\n" +
 	"encryption\x12#\n" +
 	"\rstorage_class\x18\b \x01(\tR\fstorageClass\x12\x1a\n" +
-	"\bredirect\x18\t \x01(\tR\bredirect\"\xaa\x05\n" +
+	"\bredirect\x18\t \x01(\tR\bredirect\"\xc4\x05\n" +
 	"\x05Entry\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
@@ -2419,7 +2459,8 @@ const file_bucket_proto_rawDesc = "" +
 	"\x04born\x18\x1e \x01(\x04R\x04born\x12\x16\n" +
 	"\x06shared\x18\x1f \x01(\bR\x06shared\x12\x1a\n" +
 	"\bborrowed\x18  \x01(\bR\bborrowed\x12\x16\n" +
-	"\x06stored\x18( \x01(\x04R\x06stored\x12.\n" +
+	"\x06stored\x18( \x01(\x04R\x06stored\x12\x18\n" +
+	"\asession\x18* \x01(\fR\asession\x12.\n" +
 	"\astreams\x18) \x03(\v2\x14.cairn.bucket.StreamR\astreams\"H\n" +
 	"\x06Stream\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
@@ -2444,7 +2485,7 @@ const file_bucket_proto_rawDesc = "" +
 	"\x06Intent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
-	"\arenewed\x18\x03 \x01(\x03R\arenewed\"\xf5\x01\n" +
+	"\arenewed\x18\x03 \x01(\x03R\arenewed\"\xb9\x02\n" +
 	"\x06Upload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -2454,7 +2495,10 @@ const file_bucket_proto_rawDesc = "" +
 	"\vfull_object\x18\x06 \x01(\bR\n" +
 	"fullObject\x12\x14\n" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12)\n" +
-	"\x05attrs\x18\x14 \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\"\x81\x02\n" +
+	"\x05attrs\x18\x14 \x01(\v2\x13.cairn.bucket.AttrsR\x05attrs\x12\x12\n" +
+	"\x04idle\x18( \x01(\x03R\x04idle\x12\x12\n" +
+	"\x04base\x18) \x01(\fR\x04base\x12\x1a\n" +
+	"\brevision\x18* \x01(\x04R\brevision\"\x99\x02\n" +
 	"\x04Part\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -2466,7 +2510,8 @@ const file_bucket_proto_rawDesc = "" +
 	"\bchecksum\x18\a \x01(\v2\x16.cairn.bucket.ChecksumR\bchecksum\x12\x16\n" +
 	"\x06domain\x18\b \x01(\fR\x06domain\x12\x16\n" +
 	"\x06stored\x18( \x01(\x04R\x06stored\x12\x12\n" +
-	"\x04salt\x18) \x01(\fR\x04salt\"7\n" +
+	"\x04salt\x18) \x01(\fR\x04salt\x12\x16\n" +
+	"\x06offset\x18* \x01(\x04R\x06offset\"7\n" +
 	"\aAttempt\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\"_\n" +
