@@ -92,6 +92,9 @@ func (b *Bucket) deleteTogether(ctx context.Context, keys []string, batch []int)
 	if b.rec.Load().Versioning != VersioningOff {
 		return 0, errors.New("versions are kept")
 	}
+	if recorderOf(ctx) != nil {
+		return 0, errors.New("each is told of")
+	}
 	err = b.onKey(ctx, keys[batch[0]], true, func(v *view, p *partition) error {
 		window, err := b.window()
 		if err != nil {

@@ -77,6 +77,11 @@ const (
 	kindShares    = 'q' // root: Shares of the quota
 	kindUserQuota = 'q' // registry: user -> Quota
 
+	kindEvent    = 'e' // topic 00 time id -> what is to be told of a change
+	kindClaim    = 'E' // who delivers the events of the partition
+	kindTopic    = 'g' // topics: name -> what the gateways know of it
+	kindNotifies = 'n' // topics: id of a bucket that tells of its changes -> its name
+
 	kindKept     = 'x' // key 00 name -> Kept, an object that was deleted and can be brought back
 	kindKeptBody = 'y' // key 00 name -> its inline body or Manifest
 	kindExpiry   = 't' // expiry key 00 name -> nothing; of each kept object

@@ -59,6 +59,8 @@ type step struct {
 
 	window time.Duration // what is discarded is kept for so long, and can be brought back
 	keeps  []*stored     // this, then
+
+	recorder Recorder // that has events in the operation
 }
 
 func (b *Bucket) step(p *partition, key string) (*step, error) {
@@ -179,6 +181,9 @@ func (x *step) do(ctx context.Context, v *view, p *partition, lost error) error 
 		if len(x.box.Data) > 0 {
 			x.b.svc.soon(p.object)
 		}
+		if x.recorder != nil {
+			x.recorder.Recorded(p.object)
+		}
 		x.b.grown(v, p, x.kept)
 		return nil
 	}
@@ -255,6 +260,9 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		if c.writes != nil {
 			c.writes(x.op)
 		}
+		if err := x.announce(ctx, c.happens(e), e); err != nil {
+			return err
+		}
 		x.sum.add(&c.sum, 1)
 		if err := x.do(ctx, v, p, c.lost); err != nil {
 			c.known = false
@@ -269,6 +277,17 @@ func (b *Bucket) commit(ctx context.Context, c *change) error {
 		}
 		return nil
 	})
+}
+
+// happens says what the change is to those who are told of it.
+func (c *change) happens(e *bucketpb.Entry) string {
+	switch {
+	case e == nil:
+		return Removed
+	case e.Marker:
+		return Marked
+	}
+	return Created
 }
 
 // make returns what becomes current: nil when the key is to be empty.

@@ -330,6 +330,11 @@ func (s *Service) removeDead(ctx context.Context, key string) (gone bool, err er
 		}
 		n, err := s.sweepOutbox(ctx, p.object)
 		busy = busy || n.pending > 0
+		if err != nil {
+			return err
+		}
+		tells, err := s.waiting(ctx, p.object) // until they are delivered, or too old
+		busy = busy || tells
 		return err
 	})
 	if errors.Is(err, errGone) {

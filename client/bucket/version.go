@@ -257,6 +257,9 @@ func (b *Bucket) deleteVersion(ctx context.Context, key string, in DeleteInput) 
 				x.op.OmapSet(tip.at, encode(e))
 			}
 		}
+		if err := x.announce(ctx, Removed, s.entry); err != nil {
+			return err
+		}
 		return x.do(ctx, v, p, nil)
 	})
 	return d, err
@@ -347,6 +350,9 @@ func (b *Bucket) Update(ctx context.Context, key, version string, edit func(o *O
 		}
 		x.op.OmapSet(s.at, encode(e))
 		o.entry, o.Attrs = e, a
+		if err := x.announce(ctx, Described, e); err != nil {
+			return err
+		}
 		return x.do(ctx, v, p, nil)
 	})
 	if err != nil {

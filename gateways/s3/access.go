@@ -330,6 +330,9 @@ func (q *request) authoriseBucket(b *bucket.Bucket, action string) error {
 	if want := q.r.Header.Get("X-Amz-Expected-Bucket-Owner"); want != "" && want != t.owner {
 		return accessDenied()
 	}
+	if err := q.record(b); err != nil {
+		return err
+	}
 	if action == perKey {
 		return nil
 	}

@@ -81,6 +81,13 @@ func (s *Server) expire(ctx context.Context, b *bucket.Bucket, sum *Expired) err
 		return err
 	}
 	x := &expiry{s: s, b: b, rules: rules, now: s.o.Now(), sum: sum}
+	told, err := parsed[xmlNotification](cfg, docNotification)
+	if err != nil {
+		return err
+	}
+	if told != nil {
+		ctx = bucket.Recording(ctx, &telling{s: s, cfg: told, bucket: b.Name(), owner: b.Info().Owner, by: "s3.amazonaws.com"})
+	}
 	var gctx context.Context
 	x.all, gctx = errgroup.WithContext(ctx)
 	x.all.SetLimit(expireAtOnce)

@@ -15,6 +15,7 @@ type metrics struct {
 	received prometheus.Counter
 	sent     prometheus.Counter
 	inflight prometheus.Gauge
+	events   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -25,11 +26,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		received: prometheus.NewCounter(prometheus.CounterOpts{Name: "cairn_s3_received_bytes_total", Help: "Bytes of request bodies, as announced."}),
 		sent:     prometheus.NewCounter(prometheus.CounterOpts{Name: "cairn_s3_sent_bytes_total", Help: "Bytes of answers."}),
 		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "cairn_s3_requests_in_flight", Help: "Requests being served."}),
+		events:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cairn_s3_events_total", Help: "Events told to topics: recorded with a change, delivered, failed (and tried again), dropped (too old, too many, or of a topic that is no more)."}, []string{"what"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received, m.sent, m.inflight} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received, m.sent, m.inflight, m.events} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("s3 gateway: metrics: %w", err)
 		}

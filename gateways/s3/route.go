@@ -67,6 +67,8 @@ var routes = map[route]operation{
 	{onBucket, http.MethodPut, "ownershipControls"}:    {"PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls},
 	{onBucket, http.MethodDelete, "ownershipControls"}: {"DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls},
 
+	{onBucket, http.MethodGet, "notification"}:   {"GetBucketNotificationConfiguration", "s3:GetBucketNotification", (*request).getNotification},
+	{onBucket, http.MethodPut, "notification"}:   {"PutBucketNotificationConfiguration", "s3:PutBucketNotification", (*request).putNotification},
 	{onBucket, http.MethodGet, "requestPayment"}: {"GetBucketRequestPayment", "s3:GetBucketRequestPayment", (*request).getRequestPayment},
 	{onBucket, http.MethodPut, "requestPayment"}: {"PutBucketRequestPayment", "s3:PutBucketRequestPayment", (*request).putRequestPayment},
 	{onBucket, http.MethodGet, "accelerate"}:     {"GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", (*request).getAccelerate},

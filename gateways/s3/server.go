@@ -79,6 +79,8 @@ type Options struct {
 	Notice        time.Duration // Close first lets the health check fail for so long, for those who balance load; default none
 	Drain         time.Duration // Close then waits for requests under way; default 15 s
 	LifecycleDay  time.Duration // how long lifecycle rules take a day for; default 24 hours. Shorter is for trying rules: see rulesPeriod
+	EventPeriod   time.Duration // between looks for events that other gateways left behind; default 30 s, negative: none are delivered
+	EventBacklog  int           // events that may wait in a partition for a topic that does not answer; default bucket.EventBacklog
 	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
 
 	Now func() time.Time // default time.Now
@@ -119,6 +121,10 @@ func (o *Options) fill() error {
 	dur(&o.HeaderTimeout, 20*time.Second)
 	dur(&o.Drain, 15*time.Second)
 	dur(&o.SweepPeriod, time.Hour)
+	dur(&o.EventPeriod, 30*time.Second)
+	if o.EventBacklog == 0 {
+		o.EventBacklog = bucket.EventBacklog
+	}
 	dur(&o.LifecycleDay, realDay)
 	switch o.HTTP2 {
 	case "":
@@ -182,6 +188,9 @@ type Server struct {
 	servers []*http.Server
 
 	leaving chan struct{} // closed when Close begins
+	hurry   chan struct{} // for tests: ends the notice
+
+	notifier *notifier
 }
 
 // New makes a gateway and starts sweeping the buckets in the background. Close it.
@@ -197,6 +206,10 @@ func New(o Options) (*Server, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), tokens: &sealer{ask: o.TokenKeys}, oidc: newOIDC(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
 	s.sites = o.siteDomains()
+	s.notifier = newNotifier(s)
+	if o.EventPeriod > 0 {
+		s.sweeper.Go(func() { s.notifier.run(ctx) }) // stopped by Close
+	}
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(2)
 		go s.sweep(ctx)      // stopped by Close
@@ -240,7 +253,10 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	s.stop()
 	if s.o.Notice > 0 && len(servers) > 0 {
-		<-time.After(s.o.Notice)
+		select {
+		case <-time.After(s.o.Notice):
+		case <-s.hurry:
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.Drain)
 	defer cancel()
@@ -256,6 +272,12 @@ func (s *Server) Close() error {
 	all.Wait()
 	s.sweeper.Wait()
 	return errors.Join(errs...)
+}
+
+func newRequestID() string {
+	var id [8]byte
+	rand.Read(id[:])
+	return strings.ToUpper(hex.EncodeToString(id[:]))
 }
 
 // request is one request on its way through.
@@ -340,9 +362,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	q := &request{s: s, r: r, op: "Unknown", w: &answer{ResponseWriter: w, ctl: http.NewResponseController(w), idle: s.o.BodyIdle}}
 	q.raw = &idleReader{r: r.Body, c: q.w.ctl, idle: s.o.BodyIdle, done: r.Body == http.NoBody}
-	var id [8]byte
-	rand.Read(id[:])
-	q.id = strings.ToUpper(hex.EncodeToString(id[:]))
+	q.id = newRequestID()
 	if r.ContentLength == 0 && r.ProtoAtLeast(1, 1) && r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		// net/http says it when a body is read, so never if that is empty. Amazon does, and botocore
 		// that does not hear it garbles the next answer on the connection, and waits a minute for it.
