@@ -25,6 +25,7 @@ type env struct {
 	getenv         func(string) string
 	readFile       func(string) ([]byte, error)
 	openPool       poolOpener
+	openBuckets    bucketOpener
 
 	admin   string        // --admin
 	timeout time.Duration // --timeout
@@ -32,7 +33,7 @@ type env struct {
 }
 
 func newEnv() *env {
-	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, readFile: os.ReadFile, openPool: openPool}
+	return &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, readFile: os.ReadFile, openPool: openPool, openBuckets: openBuckets}
 }
 
 const (

@@ -28,7 +28,7 @@ func newBucketCommand(e *env) *cobra.Command {
 				return runBucketSet(ctx, e, a[0], a[1], a[2])
 			}),
 		newBucketCreateCommand(e),
-		newBucketRemoveCommand(e), newBucketDeletedCommand(e), newBucketUndeleteCommand(e), newBucketPurgeCommand(e),
+		newBucketObjectCommand(e), newBucketRemoveCommand(e), newBucketDeletedCommand(e), newBucketUndeleteCommand(e), newBucketPurgeCommand(e),
 	)
 }
 
