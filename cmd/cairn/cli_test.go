@@ -362,7 +362,7 @@ func TestSession(t *testing.T) {
 		{"user create alice --display-name Alice", 0, "secret key:   secret-of-alice\n"},
 		{"user create alice", 5, "exists"},
 		{"user create bob --access-key AK", 2, "--access-key and --secret-key-file: give both"},
-		{"user create a/b", 2, "letters, digits"},
+		{"user create a:b", 2, "letters, digits"},
 		{"user ls", 0, "alice"},
 		{"user get alice", 0, "access key:   ACCESSalice\n"},
 		{"user get alice --show-secret", 0, "secret-of-alice"},

@@ -107,6 +107,7 @@ func runBucketRemove(ctx context.Context, e *env, name, sure string) error {
 
 func newUserCommand(e *env) *cobra.Command {
 	return group("user", "S3 users and their keys", newUserCreateCommand(e), newUserListCommand(e), newUserGetCommand(e), newUserRemoveCommand(e),
+		newUserSetCommand(e, "set USER", "Change a user"), newKeyCommand(e), newHolderPolicyCommand(e, "user"), newRevokeCommand(e, "user"),
 		e.leaf("usage NAME", "Show what all buckets of a user take, and what deduplication saves", args("NAME"),
 			func(ctx context.Context, a []string) error {
 				return ask(ctx, e, func(ctx context.Context, c *api.Client) (api.BucketUsage, error) { return c.UserUsage(ctx, a[0]) }, show.BucketUsage)
@@ -121,17 +122,44 @@ type userCreateOptions struct {
 
 func newUserCreateCommand(e *env) *cobra.Command {
 	var o userCreateOptions
-	cmd := e.leaf("create NAME", "Make a user and show its keys", args("NAME"), func(ctx context.Context, a []string) error {
+	var path, boundary string
+	cmd := e.leaf("create NAME", "Make a user who is an account, or ACCOUNT/NAME one of an account, and show its keys", args("NAME"), func(ctx context.Context, a []string) error {
 		o.Name = a[0]
+		if account, name, ok := strings.Cut(a[0], "/"); ok {
+			if o.AccessKey != "" || o.Admin {
+				return usageErrorf("cairn user create: --access-key and --administrator are for users who are accounts")
+			}
+			p := params{"UserName": name}.set("DisplayName", o.DisplayName).set("Email", o.Email).set("Path", path)
+			if boundary != "" {
+				p["PermissionsBoundary"] = policyARN(boundary)
+			}
+			return runOwnedUserCreate(ctx, e, account, p)
+		}
 		if (o.AccessKey == "") != (o.SecretFile == "") {
 			return usageErrorf("flags --access-key and --secret-key-file: give both, or none to have keys made")
 		}
 		return runUserCreate(ctx, e, o)
 	})
+	cmd.Flags().StringVar(&path, "path", "", "path in the ARN of a user of an account, such as /team/")
+	cmd.Flags().StringVar(&boundary, "boundary", "", "policy beyond which a user of an account may do nothing")
+	cmd.Flags().StringVar(&o.Email, "email", "", "e-mail address, of nobody else")
+	cmd.Flags().BoolVar(&o.Admin, "administrator", false, "let it look after the identities of all accounts")
 	cmd.Flags().StringVar(&o.DisplayName, "display-name", "", "full name")
 	cmd.Flags().StringVar(&o.AccessKey, "access-key", "", "use this access key")
 	cmd.Flags().StringVar(&o.SecretFile, "secret-key-file", "", "file with the secret key to use, - for standard input")
 	return cmd
+}
+
+// runOwnedUserCreate makes a user of an account, and a key for it.
+func runOwnedUserCreate(ctx context.Context, e *env, account string, p params) error {
+	return ask(ctx, e, func(ctx context.Context, c *api.Client) ([]api.Identity, error) {
+		made, err := c.Identity(ctx, account, "CreateUser", p)
+		if err != nil {
+			return nil, err
+		}
+		key, err := c.Identity(ctx, account, "CreateAccessKey", params{"UserName": p["UserName"], "Within": "true"})
+		return append(made.Items, key.Items...), err
+	}, show.Identity)
 }
 
 func runUserCreate(ctx context.Context, e *env, o userCreateOptions) error {
@@ -147,7 +175,12 @@ func runUserCreate(ctx context.Context, e *env, o userCreateOptions) error {
 }
 
 func newUserListCommand(e *env) *cobra.Command {
-	return e.leaf("ls", "List users", args(), func(ctx context.Context, _ []string) error { return runUserList(ctx, e) })
+	return e.leaf("ls [ACCOUNT]", "List users who are accounts, or those of an account", args("[ACCOUNT]"), func(ctx context.Context, a []string) error {
+		if len(a) > 0 {
+			return identityList(ctx, e, a[0], "ListUsers", nil)
+		}
+		return runUserList(ctx, e)
+	})
 }
 
 func runUserList(ctx context.Context, e *env) error {
@@ -157,6 +190,9 @@ func runUserList(ctx context.Context, e *env) error {
 func newUserGetCommand(e *env) *cobra.Command {
 	var secrets bool
 	cmd := e.leaf("get NAME", "Show a user", args("NAME"), func(ctx context.Context, a []string) error {
+		if account, name, ok := strings.Cut(a[0], "/"); ok {
+			return identityShow(ctx, e, account, "GetUser", params{"UserName": name, "Within": "true"})
+		}
 		return runUserGet(ctx, e, a[0], secrets)
 	})
 	cmd.Flags().BoolVar(&secrets, "show-secret", false, "show secret keys")
@@ -179,6 +215,9 @@ func newUserRemoveCommand(e *env) *cobra.Command {
 func runUserRemove(ctx context.Context, e *env, name, sure string) error {
 	if err := confirm("user", name, sure, "its keys would stop working for ever"); err != nil {
 		return err
+	}
+	if account, user, ok := strings.Cut(name, "/"); ok {
+		return identityChange(ctx, e, account, "DeleteUser", params{"UserName": user, "Force": "true"}, "user '%s' removed", name)
 	}
 	return change(ctx, e, func(ctx context.Context, c *api.Client) error { return c.UserRemove(ctx, name, sure) }, "user '%s' removed", name)
 }

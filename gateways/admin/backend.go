@@ -42,4 +42,7 @@ type Backend interface {
 	UserGet(ctx context.Context, name string) (*wirepb.User, error)
 	UserList(ctx context.Context) ([]*wirepb.User, error)
 	UserRemove(ctx context.Context, name string) error
+
+	// Identity makes a call about identities. A refusal is an answer with a code.
+	Identity(ctx context.Context, q *wirepb.IdentityCall) (*wirepb.IdentityReply, error)
 }

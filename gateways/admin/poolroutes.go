@@ -110,7 +110,7 @@ func (s *Server) poolRoutes() {
 const seeUsers = "see `cairn user ls`"
 
 func userJSON(u *wirepb.User, secrets bool) api.User {
-	out := api.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Suspended: u.GetSuspended(), Keys: []api.UserKey{}}
+	out := api.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Email: u.GetEmail(), Admin: u.GetAdmin(), Suspended: u.GetSuspended(), Keys: []api.UserKey{}}
 	for _, k := range u.GetKeys() {
 		key := api.UserKey{AccessKey: k.GetAccessKey()}
 		if secrets {
@@ -154,7 +154,7 @@ func (s *Server) userRoutes() {
 			if (b.AccessKey == "") != (b.SecretKey == "") {
 				return api.User{}, invalid("give both, or none to have them made", "user %q: only one of access key and secret key is given", b.Name)
 			}
-			u := &wirepb.User{Name: b.Name, DisplayName: b.DisplayName}
+			u := &wirepb.User{Name: b.Name, DisplayName: b.DisplayName, Email: b.Email, Admin: b.Admin}
 			if b.AccessKey != "" {
 				u.Keys = []*wirepb.AccessKey{{AccessKey: b.AccessKey, SecretKey: b.SecretKey}}
 			}

@@ -81,6 +81,7 @@ func (s *Server) routes() {
 	s.chunkRoutes()
 	s.poolRoutes()
 	s.userRoutes()
+	s.identityRoutes()
 	s.bucketRoutes()
 	s.undeleteRoutes()
 	s.kmsRoutes()

@@ -279,6 +279,13 @@ func TestRequests(t *testing.T) {
 		{"GET", "/map/locate?pool=nope&object=foo", "", 404, ""},
 		{"POST", "/users", `{"name":"alice","display_name":"Alice"}`, 201, `"secret_key":"secret-of-alice"`},
 		{"POST", "/users", `{"name":"alice"}`, 409, "exists"},
+		{"GET", "/accounts", "", 200, `"name":"ListAccounts"`},
+		{"POST", "/accounts/corp/iam/CreateUser", `{"params":{"UserName":"x"}}`, 200, `"tags":{"UserName":"x"}`},
+		{"POST", "/accounts/-/iam/ListRoles", `{}`, 200, `"kind":"call","name":"ListRoles"`},
+		{"POST", "/accounts/nobody/iam/ListUsers", `{}`, 404, "cairn account ls"},
+		{"POST", "/accounts/corp/iam/PutUserPolicy", `{"params":{"PolicyDocument":"{}"}}`, 422, "Missing required field Statement"},
+		{"POST", "/accounts/corp/iam/CreateRole", `{"params":{"AssumeRolePolicyDocument":"{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}}"}}`, 422, "AssumeRolePolicyDocument"},
+		{"POST", "/accounts/corp/iam/RevokeSessions", `{"params":{"UserName":"x"}}`, 200, `"Before":`},
 		{"POST", "/users", `{"name":"a b"}`, 422, "letters, digits"},
 		{"POST", "/users", `{"name":"bob","access_key":"x"}`, 422, "only one of"},
 		{"POST", "/users", `{"name":"bob","access_key":"x","secret_key":"y"}`, 201, `"access_key":"x","secret_key":"y"`},
@@ -403,7 +410,7 @@ func TestOpenAPI(t *testing.T) {
 		post/pgs/{pgid}/scrub post/pgs/{pgid}/deep-scrub post/pgs/{pgid}/repair get/pgs/{pgid}/inconsistent
 		post/osds/{id}/scrub post/osds/{id}/deep-scrub post/osds/{id}/repair
 		get/pools post/pools get/pools/{name} delete/pools/{name} put/pools/{name}/settings/{key} get/pools/{name}/settle post/pools/{name}/settle
-		get/users post/users get/users/{name} delete/users/{name}
+		get/users post/users get/users/{name} delete/users/{name} get/accounts post/accounts/{account}/iam/{action}
 		get/chunks/care post/chunks/care/gc post/chunks/care/audit post/chunks/care/repair post/chunks/care/verify
 		get/pools/{name}/chunks get/pools/{name}/chunks/{chunk} post/pools/{name}/chunks/{chunk}/verify
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage

@@ -4,6 +4,8 @@ package api
 type User struct {
 	Name        string    `json:"name"`
 	DisplayName string    `json:"display_name"`
+	Email       string    `json:"email,omitempty"`
+	Admin       bool      `json:"admin,omitempty" doc:"May look after the identities of all accounts"`
 	Suspended   bool      `json:"suspended"`
 	Keys        []UserKey `json:"keys"`
 }
@@ -18,6 +20,8 @@ type UserKey struct {
 type UserCreate struct {
 	Name        string `json:"name" minLength:"1" maxLength:"128" pattern:"^[A-Za-z0-9._@-]+$" patternDescription:"letters, digits and ._@-"`
 	DisplayName string `json:"display_name,omitempty" maxLength:"255"`
+	Email       string `json:"email,omitempty" maxLength:"255"`
+	Admin       bool   `json:"admin,omitempty" doc:"Let it look after the identities of all accounts"`
 	AccessKey   string `json:"access_key,omitempty" maxLength:"128"`
 	SecretKey   string `json:"secret_key,omitempty" maxLength:"128"`
 }

@@ -576,6 +576,15 @@ func (b *Backend) UserRemove(ctx context.Context, name string) error {
 	})
 }
 
+// Identity implements admin.Backend: it repeats the call as an answer, and refuses what is not there.
+func (b *Backend) Identity(_ context.Context, q *wirepb.IdentityCall) (*wirepb.IdentityReply, error) {
+	if q.GetAccount() == "nobody" {
+		return &wirepb.IdentityReply{Code: wirepb.Code_NOT_FOUND, Text: "account \"nobody\" does not exist"}, nil
+	}
+	item := &wirepb.IdentityItem{Kind: "call", Account: q.GetAccount(), Name: q.GetAction(), Created: 1e9, Tags: q.GetParams()}
+	return &wirepb.IdentityReply{Items: []*wirepb.IdentityItem{item}}, nil
+}
+
 // Buckets is an S3 namespace in memory.
 type Buckets struct {
 	mu sync.Mutex // guards below
