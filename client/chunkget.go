@@ -121,6 +121,7 @@ type gather struct {
 	ctx      context.Context
 	flying   int
 	rebuild  bool
+	sluggish []placement.OSDID // the cluster says so: the last to be asked for a whole chunk
 	said     []held
 	memories []ShardData // of shards that are kept until the end
 }
@@ -166,7 +167,7 @@ func (g *gather) run(ctx context.Context) error {
 	for i := range g.shards {
 		switch s := &g.shards[i]; {
 		case s.dst == nil:
-		case l.Redundancy.M > 0 && l.Holders[i] != placement.NoOSD && g.x.plane.inTrouble(l.Holders[i]):
+		case l.Redundancy.M > 0 && g.unwell(l.Holders[i]):
 			g.rebuild = true // others are asked instead, this one if there are too few
 		default:
 			g.ask(i, false)
@@ -213,6 +214,11 @@ func (g *gather) packed(ctx context.Context) error {
 func (g *gather) plan() {
 	g.size = g.l.ShardSize()
 	g.shards = make([]shardRead, g.l.Redundancy.Shards())
+	// Of a whole chunk as many shards are read as it has of data, whichever they are. For a part of it others would be k
+	// requests instead of one, which is worth it only when somebody is late.
+	if g.l.Redundancy.Codec == placement.Replica || uint32(len(g.dst)) > (uint32(g.l.Redundancy.K)-1)*g.size {
+		g.sluggish = g.x.hold.Slow()
+	}
 	g.results = make(chan shardGot, 2*len(g.shards)) // each is asked twice at most
 	if g.l.Redundancy.Codec == placement.Replica {
 		i := g.chooseCopy()
@@ -235,11 +241,16 @@ func (g *gather) chooseCopy() int {
 	h := g.l.Holders
 	turn := rand.IntN(len(h))
 	for i := range h {
-		if c := (turn + i) % len(h); h[c] != placement.NoOSD && g.x.hold.Up(h[c]) && !g.x.plane.inTrouble(h[c]) {
+		if c := (turn + i) % len(h); h[c] != placement.NoOSD && g.x.hold.Up(h[c]) && !g.unwell(h[c]) {
 			return c
 		}
 	}
 	return turn
+}
+
+// unwell reports whether others should be asked rather than an OSD.
+func (g *gather) unwell(osd placement.OSDID) bool {
+	return osd != placement.NoOSD && (g.x.plane.inTrouble(osd) || slices.Contains(g.sluggish, osd))
 }
 
 // ask sends a request for the bytes of a shard that are wanted, or for those from lo to hi.
@@ -416,7 +427,7 @@ func (g *gather) more() {
 				return
 			}
 			s := &g.shards[i]
-			if s.whole != nil || s.asked || s.failed || s.slow || !trouble && g.l.Holders[i] != placement.NoOSD && g.x.plane.inTrouble(g.l.Holders[i]) {
+			if s.whole != nil || s.asked || s.failed || s.slow || !trouble && g.unwell(g.l.Holders[i]) {
 				continue
 			}
 			if g.ask(i, true); !s.failed {

@@ -33,6 +33,8 @@ type clusterHolders struct {
 	advice map[adviceKey]advice
 	table  *placement.Table
 	epoch  placement.Epoch // of table
+	slow   []placement.OSDID
+	slowIn placement.Epoch // the map that says so
 }
 
 // adviceKey is what was asked: of which PG, how many, without whom.
@@ -50,15 +52,20 @@ type advice struct {
 // Up implements Holders.
 func (h *clusterHolders) Up(osd placement.OSDID) bool { return h.c.Map().IsUp(osd) }
 
-// Slow implements Holders.
-func (h *clusterHolders) Slow() (slow []placement.OSDID) {
+// Slow implements Holders. The list is never changed, only replaced.
+func (h *clusterHolders) Slow() []placement.OSDID {
 	m := h.c.Map()
-	for i := range m.OSDs {
-		if m.OSDs[i].Slow {
-			slow = append(slow, m.OSDs[i].ID)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.slowIn != m.Epoch {
+		h.slow, h.slowIn = nil, m.Epoch
+		for i := range m.OSDs {
+			if m.OSDs[i].Slow {
+				h.slow = append(h.slow, m.OSDs[i].ID)
+			}
 		}
 	}
-	return slow
+	return h.slow
 }
 
 // Place implements Holders. Advice for whole chunks is kept for a while: it is about load, not about truth.

@@ -74,7 +74,8 @@ type Holders interface {
 	Drop(ctx context.Context, osd placement.OSDID, ids []ShardID) error
 	// Up reports whether it is worth asking an OSD.
 	Up(osd placement.OSDID) bool
-	// Slow lists the OSDs whose devices the cluster calls slow: those that were only late lately are a better choice.
+	// Slow lists the OSDs whose devices the cluster calls slow: those that were only late lately are a better choice. The
+	// caller does not change the list.
 	Slow() []placement.OSDID
 }
 

@@ -1,9 +1,11 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -169,6 +171,52 @@ func TestChunkAvoidsSlow(t *testing.T) {
 		write() // six are well, of which one fails
 		if now := len(h.Shards(slow)) + len(h.Shards(4)); now == had {
 			t.Error("nobody took what osd.0 refused")
+		}
+	})
+}
+
+// TestChunkReadsAroundSlow: of a whole chunk the shards of OSDs that are slow in the map are not read as long as there are
+// others; of a part of one shard they are, and so is everything when there is nobody else.
+func TestChunkReadsAroundSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, h, data := oneChunk(t, 6) // 4:2, so all have a shard
+		mustWrite(t, p, "o", data)
+		gets := map[placement.OSDID]int{}
+		var mu sync.Mutex
+		h.Before(func(_ context.Context, call clienttest.HolderCall) error {
+			if call.What == "get" {
+				mu.Lock()
+				defer mu.Unlock()
+				gets[call.OSD]++
+			}
+			return nil
+		})
+		slow := layoutOf(t, p, entries(p)[0]).Holders[1] // a data shard
+		for _, c := range []struct {
+			name     string
+			slow     []placement.OSDID
+			off, n   int
+			its, all int
+		}{
+			{"nobody is slow", nil, 0, len(data), 1, 4},
+			{"one is", []placement.OSDID{slow}, 0, len(data), 0, 4},
+			{"a part of its shard", []placement.OSDID{slow}, len(data)/4 + 4096, 4096, 1, 1},
+			{"all are", []placement.OSDID{0, 1, 2, 3, 4, 5}, 0, len(data), -1, 4},
+		} {
+			h.SetSlow(c.slow...)
+			clear(gets)
+			res, err := p.Do(t.Context(), "o", new(client.Op).Read(uint64(c.off), uint64(c.n)))
+			if err != nil || !bytes.Equal(res.Items[0].Data, data[c.off:c.off+c.n]) {
+				t.Fatalf("%s: read: %v", c.name, err)
+			}
+			res.Release()
+			all := 0
+			for _, n := range gets {
+				all += n
+			}
+			if c.its >= 0 && gets[slow] != c.its || all != c.all {
+				t.Errorf("%s: %d requests, %d to the slow one; want %d and %d", c.name, all, gets[slow], c.all, c.its)
+			}
 		}
 	})
 }
