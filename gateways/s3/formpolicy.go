@@ -171,7 +171,7 @@ func parseSize(raw json.RawMessage) (int64, bool) {
 	return n, err == nil && n >= 0
 }
 
-// uncovered are the fields that a policy need not speak of.
+// uncovered are the fields that a policy need not speak of. Nor need it speak of checksums: they only make a form fail.
 var uncovered = []string{"x-amz-signature", "signature", "awsaccesskeyid", "policy", "file"}
 
 // check holds the fields of a form, by their names in lower case, against the policy.
@@ -188,7 +188,7 @@ func (p *formPolicy) check(fields map[string]string, now time.Time) *apiError {
 	}
 	var extra []string
 	for name := range fields {
-		if !covered[name] && !slices.Contains(uncovered, name) && !strings.HasPrefix(name, "x-ignore-") {
+		if !covered[name] && !slices.Contains(uncovered, name) && !strings.HasPrefix(name, "x-ignore-") && !strings.HasPrefix(name, checksumPrefix) {
 			extra = append(extra, name)
 		}
 	}

@@ -296,7 +296,15 @@ func (q *request) completeUpload() error {
 	case !found || len(in.Parts) == 0 || len(in.Parts) > bucket.MaxParts:
 		return malformedXML()
 	}
+	var enc *sealing
 	c := bucket.CompleteInput{Cond: cond, Checksum: func(u bucket.Upload, parts []*bucket.Part) ([]bucket.Checksum, error) {
+		// The key is not needed here, but S3 wants it again of an upload with checksums.
+		if u.Algorithm != "" || q.r.Header.Get(customerHeader+"Algorithm") != "" {
+			var err error
+			if enc, err = q.sealingPart(&u); err != nil {
+				return nil, err
+			}
+		}
 		// If the client names the checksum of no part, those that the parts came with count, as in Ceph.
 		named := slices.ContainsFunc(in.Parts, func(p xmlCompletePart) bool { return p.sum(u.Algorithm) != "" })
 		for i, p := range in.Parts {
@@ -346,6 +354,7 @@ func (q *request) completeUpload() error {
 	q.wrote(o)
 	if rec, err := recordOf(&o.Attrs); err == nil && rec != nil {
 		describeSSE(q.w.Header(), rec, nil)
+		enc.answer(q.w.Header())
 	}
 	x := xmlCompleted{Location: "http://" + q.r.Host + q.r.URL.EscapedPath(), Bucket: q.bucket, Key: q.key, ETag: quote(o.ETag())}
 	for _, c := range o.Checksums {

@@ -299,6 +299,15 @@ func (q *request) span(o *bucket.Object) (span, error) {
 	return s, nil
 }
 
+// partThere refuses a part that the object does not have, before it asks for a key, as Ceph does.
+func (q *request) partThere(o *bucket.Object) error {
+	if !q.query.Has("partNumber") {
+		return nil
+	}
+	_, err := q.span(o)
+	return err
+}
+
 // changedTries is how often a read begins anew because the object was replaced
 // before its first byte was read.
 const changedTries = 5
@@ -310,6 +319,9 @@ func (q *request) getObject() error {
 	for try := 1; ; try++ {
 		o, err := q.fetch(q.byGet)
 		if err != nil {
+			return err
+		}
+		if err := q.partThere(o); err != nil {
 			return err
 		}
 		enc, err := q.opening(o, customerHeader)
@@ -371,6 +383,9 @@ func (q *request) headObject() error {
 	}
 	o, err := q.fetch(get)
 	if err != nil {
+		return err
+	}
+	if err := q.partThere(o); err != nil {
 		return err
 	}
 	enc, err := q.opening(o, customerHeader)

@@ -364,7 +364,8 @@ func (p *opening) dataKey() (seal.Key, error) {
 	data, err := p.rec.Unwrap(kek, p.name)
 	switch {
 	case err != nil && p.rec.Kind == seal.Customer:
-		return seal.Key{}, accessDenied() // another key than it was put with
+		// Another key than it was put with. Amazon: 403 AccessDenied.
+		return seal.Key{}, apiErr("InvalidRequest", "The provided encryption parameters did not match the ones used originally.")
 	case err != nil:
 		return seal.Key{}, fmt.Errorf("%q: %w", p.name, err)
 	}

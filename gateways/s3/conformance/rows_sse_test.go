@@ -78,7 +78,7 @@ func encryptionRows() []row {
 			c.put(b, "k", "hello", customer("", keyA))
 			want := hdr("X-Amz-Object-Attributes", "ObjectSize,ETag")
 			c.do("GET", "/"+b+"/k?attributes", want).err(400, "InvalidRequest")
-			c.do("GET", "/"+b+"/k?attributes", want, customer("", keyB)).err(403, "AccessDenied")
+			c.do("GET", "/"+b+"/k?attributes", want, customer("", keyB)).err(400, "InvalidRequest")
 			c.do("GET", "/"+b+"/k?attributes", want, customer("", keyA)).is(200).x("ObjectSize", "5")
 		}},
 		{"SSE-C/PartWithWrongMd5", func(c *C) {

@@ -350,8 +350,8 @@ var sseRows = []row{
 	{"SSE-C/ReadWithOtherKey", func(c *C) {
 		b := c.bucket()
 		c.put(b, "k", "v", customer("", keyA))
-		c.get(b, "k", customer("", keyB)).err(403, "AccessDenied")
-		c.head(b, "k", customer("", keyB)).is(403)
+		c.get(b, "k", customer("", keyB)).err(400, "InvalidRequest")
+		c.head(b, "k", customer("", keyB)).is(400)
 	}},
 	{"SSE-C/KeyForPlainObject", func(c *C) {
 		b := c.bucket()
@@ -380,12 +380,24 @@ var sseRows = []row{
 			fail("another body")
 		}
 		c.get(b, "k", customer("", keyA), hdr("Range", "bytes=5242878-5242881")).is(206).text("efen")
+		c.do("GET", "/"+b+"/k?partNumber=3").err(400, "InvalidPart") // whoever asks
+		c.do("GET", "/"+b+"/k?partNumber=2").err(400, "InvalidRequest")
+		c.do("GET", "/"+b+"/k?partNumber=2", customer("", keyA)).is(206).text("end")
+	}},
+	{"SSE-C/Complete", func(c *C) {
+		b := c.bucket()
+		id := c.upload(b, "k", customer("", keyA), hdr("X-Amz-Checksum-Algorithm", "CRC32"))
+		one := c.part(b, "k", id, 1, "x", customer("", keyA)).is(200).header.Get("ETag")
+		c.complete(b, "k", id, parts(1, one)).err(400, "InvalidRequest") // with checksums S3 wants the key again
+		c.complete(b, "k", id, parts(1, one), customer("", keyB)).err(400, "InvalidRequest")
+		c.complete(b, "k", id, parts(1, one), customer("", keyA)).is(200).h("X-Amz-Server-Side-Encryption-Customer-Algorithm", "AES256").hset("X-Amz-Server-Side-Encryption-Customer-Key-Md5")
+		c.get(b, "k", customer("", keyA)).is(200).text("x")
 	}},
 	{"SSE-C/Copy", func(c *C) {
 		b := c.bucket()
 		c.put(b, "k", "v", customer("", keyA))
 		c.copyTo(b, "c", b+"/k").err(400, "InvalidRequest")
-		c.copyTo(b, "c", b+"/k", customer("Copy-Source-", keyB)).err(403, "AccessDenied")
+		c.copyTo(b, "c", b+"/k", customer("Copy-Source-", keyB)).err(400, "InvalidRequest")
 		c.copyTo(b, "plain", b+"/k", customer("Copy-Source-", keyA)).is(200)
 		c.get(b, "plain").is(200).text("v")
 		c.copyTo(b, "c", b+"/k", customer("Copy-Source-", keyA), customer("", keyB)).is(200)
