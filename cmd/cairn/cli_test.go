@@ -38,11 +38,12 @@ type cluster struct {
 	buckets *admintest.Buckets
 	url     string
 	objects map[string][]byte // of pool rbd
+	meta    *clienttest.Pool  // what is put together by operations
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{backend: admintest.New(), buckets: &admintest.Buckets{}, objects: map[string][]byte{}}
+	c := &cluster{backend: admintest.New(), buckets: &admintest.Buckets{}, objects: map[string][]byte{}, meta: clienttest.New(t)}
 	keys := kms.NewStore(clienttest.NewPool("s3"))
 	s, err := admin.New(admin.Options{
 		Backend: c.backend, Buckets: c.buckets, Keys: func(context.Context) (*kms.Store, error) { return keys, nil }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -127,7 +128,7 @@ func (c *cluster) cairn(t *testing.T, stdin string, vars []string, args ...strin
 		if d := cmp.Diff([]string{"127.0.0.1:3300", "127.0.0.1:3301", "127.0.0.1:3302"}, mons); d != "" {
 			t.Errorf("monitors of the map (-want +got):\n%s", d)
 		}
-		return &memPool{pool: pool, objects: c.objects}, io.NopCloser(nil), nil
+		return &memPool{c.meta, pool, c.objects}, io.NopCloser(nil), nil
 	}
 	code := run(context.Background(), e, args)
 	return result{code, out.String(), errs.String()}
@@ -140,6 +141,7 @@ func (c *cluster) admin(t *testing.T, args ...string) result {
 
 // memPool is a pool in memory. It lists three names at a time.
 type memPool struct {
+	client.Objects
 	pool    string
 	objects map[string][]byte
 }
@@ -376,6 +378,13 @@ func TestSession(t *testing.T) {
 		{"bucket ls", 0, "pictures"},
 		{"bucket stat pictures", 0, "owner:      alice\n"},
 		{"bucket stat none", 3, "cairn bucket ls"},
+		{"s3 topic create hook -p rbd", 2, "flag --endpoint is missing"},
+		{"s3 topic create hook -p rbd --endpoint ftp://x", 2, "want http"},
+		{"s3 topic create a:b -p rbd --endpoint http://x/y", 2, "letters, digits"},
+		{"s3 topic create hook -p rbd --endpoint http://x/y", 0, "arn:aws:sns:us-east-1::hook"},
+		{"s3 topic ls -p rbd", 0, "http://x/y"},
+		{"s3 topic rm hook -p rbd", 0, "topic 'hook' removed\n"},
+		{"s3 topic rm hook -p rbd", 3, "cairn s3 topic ls"},
 		{"kms key create reports --description theirs", 0, "key 'reports' created\n"},
 		{"kms key create reports", 5, "exists"},
 		{"kms key create", 0, "' created\n"},
@@ -449,7 +458,7 @@ func TestJSON(t *testing.T) {
 		"user create u", "user ls", "user get u", "user usage u", "bucket ls", "bucket create bbb --owner u", "bucket stat bbb", "bucket info bbb", "bucket info bbb/k", "bucket set bbb cut content", "bucket rm bbb --confirm bbb", "user rm u --confirm u",
 		"audit ls", "config ls", "config get full_ratio", "config set full_ratio 0.9", "config rm full_ratio", "osd ok-to-stop 1", "osd drain status",
 		"osd drain 1 --force", "osd undrain 1", "osd crush set-device-class ssd 1", "osd crush reweight 1 1", "osd crush move host1 rack=r1",
-		"map show", "map locate rbd foo", "object ls -p rbd", "object stat o0 -p rbd", "object rm o0 -p rbd", "version",
+		"s3 topic create -p rbd t --endpoint http://h/", "s3 topic ls -p rbd", "s3 topic rm -p rbd t", "map show", "map locate rbd foo", "object ls -p rbd", "object stat o0 -p rbd", "object rm o0 -p rbd", "version",
 	} {
 		r := c.admin(t, append(strings.Fields(args), "-o", "json")...)
 		if r.code != 0 || !json.Valid([]byte(r.stdout)) {

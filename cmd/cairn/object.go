@@ -19,6 +19,7 @@ import (
 
 // objectPool is what the object commands need of a pool; *client.Pool is it.
 type objectPool interface {
+	client.Objects
 	Read(ctx context.Context, object string, off, n uint64) ([]byte, error)
 	WriteFull(ctx context.Context, object string, data []byte) error
 	Stat(ctx context.Context, object string) (client.Stat, error)

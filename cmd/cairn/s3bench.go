@@ -121,7 +121,7 @@ type s3BenchFlags struct {
 }
 
 func newS3Command(e *env) *cobra.Command {
-	return group("s3", "Work with S3 servers as a client", newS3BenchCommand(e), newPresignCommand(e))
+	return group("s3", "Work with S3 servers", newS3BenchCommand(e), newPresignCommand(e), newTopicCommand(e))
 }
 
 func newS3BenchCommand(e *env) *cobra.Command {
