@@ -594,5 +594,8 @@ func (b *Bucket) dropIntent(ctx context.Context, key string, x id, stale func(*b
 	return dropped, err
 }
 
+// Past reports whether it is as a snapshot has it.
+func (o *Object) Past() bool { return o.past }
+
 // Bucket returns the name of the object's bucket.
 func (o *Object) Bucket() string { return o.b.name }

@@ -37,12 +37,22 @@ func (q *request) source() (*bucket.Object, error) {
 	if !ok || name == "" || bucket.CheckKey(key) != nil {
 		return nil, bad
 	}
+	name, snapshot := splitSnapshot(name)
 	b, check, err := q.sourceBucket(name, key, version)
 	if err != nil {
 		return nil, err
 	}
 	var o *bucket.Object
-	if version == "" {
+	if snapshot != "" {
+		if version != "" {
+			return nil, bad
+		}
+		view, e := b.At(q.ctx(), snapshot)
+		if e != nil {
+			return nil, e
+		}
+		o, err = view.Get(q.ctx(), key)
+	} else if version == "" {
 		o, err = b.Get(q.ctx(), key)
 	} else {
 		o, err = b.GetVersion(q.ctx(), key, version)
@@ -153,7 +163,7 @@ func (q *request) copyObject() error {
 		if err != nil {
 			return err
 		}
-		itself := src.Bucket() == q.bucket && src.Key == q.key
+		itself := src.Bucket() == q.bucket && src.Key == q.key && !src.Past()
 		if headers == nil && itself && src.Latest && attrs.Redirect == "" && !q.askedSSE() && !(from != nil && from.rec.Kind == seal.Customer) {
 			return apiErr("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}

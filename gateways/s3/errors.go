@@ -113,6 +113,7 @@ var statuses = map[string]int{
 	"UnexpectedContent":                              http.StatusBadRequest,
 	"UnresolvableGrantByEmailAddress":                http.StatusBadRequest,
 	"InsufficientStorage":                            http.StatusInsufficientStorage,
+	"NoSuchSnapshot":                                 http.StatusNotFound,
 	"QuotaExceeded":                                  http.StatusForbidden,
 	"NotModified":                                    http.StatusNotModified,
 	"BadRequest":                                     http.StatusBadRequest,
@@ -158,6 +159,8 @@ func toAPI(err error) *apiError {
 	}{
 		{bucket.ErrNoSuchBucket, "NoSuchBucket", "The specified bucket does not exist."},
 		{bucket.ErrKeepsDeleted, "BucketNotEmpty", "The bucket you tried to delete keeps deleted objects that can be brought back. An administrator can purge them."},
+		{bucket.ErrHasSnapshots, "BucketNotEmpty", "The bucket you tried to delete has snapshots. An administrator can remove them."},
+		{bucket.ErrNoSuchSnapshot, "NoSuchSnapshot", "The specified snapshot does not exist."},
 		{bucket.ErrBucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty."},
 		{bucket.ErrNoSuchKey, "NoSuchKey", "The specified key does not exist."},
 		{bucket.ErrNoSuchVersion, "NoSuchVersion", "The specified version does not exist."},

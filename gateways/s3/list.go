@@ -126,8 +126,7 @@ func (q *request) list(after string) (*bucket.Listing, func(string) string, int,
 	if q.query.Get("allow-unordered") == "true" && q.query.Get("delimiter") != "" { // of Ceph; ours are in order anyway
 		return nil, nil, 0, apiErr("InvalidArgument", "A list with a delimiter is in order.").with("ArgumentName", "allow-unordered").with("ArgumentValue", "true")
 	}
-	b := q.b
-	l, err := b.List(q.ctx(), bucket.ListInput{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), After: after, Max: limit})
+	l, err := q.listing(bucket.ListInput{Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter"), After: after, Max: limit})
 	return l, encode, limit, err
 }
 

@@ -282,23 +282,25 @@ func newRequestID() string {
 
 // request is one request on its way through.
 type request struct {
-	s      *Server
-	w      *answer
-	r      *http.Request
-	id     string
-	query  url.Values
-	op     string
-	bucket string
-	key    string
-	vhost  bool  // the bucket is in the host's name
-	form   *form // of a browser's upload
-	site   bool  // to the bucket's website
-	sig    *signature
-	key256 []byte // signing key
-	raw    *idleReader
-	broken atomic.Pointer[apiError] // what was wrong with the body
-	user   *wirepb.User             // without a name for who does not sign
-	who    *who
+	s        *Server
+	w        *answer
+	r        *http.Request
+	id       string
+	query    url.Values
+	op       string
+	bucket   string
+	key      string
+	snapshot string       // of the bucket; "": the bucket as it is
+	view     *bucket.View // this snapshot, once it was found
+	vhost    bool         // the bucket is in the host's name
+	form     *form        // of a browser's upload
+	site     bool         // to the bucket's website
+	sig      *signature
+	key256   []byte // signing key
+	raw      *idleReader
+	broken   atomic.Pointer[apiError] // what was wrong with the body
+	user     *wirepb.User             // without a name for who does not sign
+	who      *who
 	// What the user's record says of it, before that is believed; for temporary credentials their session.
 	identity Identity
 	session  *claims
@@ -460,6 +462,9 @@ func (q *request) serve() error {
 	if err := q.authorise(op.action); err != nil {
 		return err
 	}
+	if err := q.openSnapshot(); err != nil {
+		return err
+	}
 	return op.run(q)
 }
 
@@ -519,10 +524,12 @@ func (q *request) address() *apiError {
 	for _, d := range q.s.o.Domains {
 		if b, ok := strings.CutSuffix(host, "."+d); ok && b != "" {
 			q.bucket, q.key, q.vhost = b, strings.TrimPrefix(path, "/"), true
+			q.bucket, q.snapshot = splitSnapshot(q.bucket)
 			return q.checkKey()
 		}
 	}
 	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	q.bucket, q.snapshot = splitSnapshot(q.bucket)
 	return q.checkKey()
 }
 

@@ -90,9 +90,15 @@ func checkVersion(v string) *apiError {
 type current func(b *bucket.Bucket, key string) (*bucket.Object, error)
 
 func (q *request) byGet(b *bucket.Bucket, key string) (*bucket.Object, error) {
+	if q.view != nil {
+		return q.view.Get(q.ctx(), key)
+	}
 	return b.Get(q.ctx(), key)
 }
 func (q *request) byHead(b *bucket.Bucket, key string) (*bucket.Object, error) {
+	if q.view != nil {
+		return q.view.Get(q.ctx(), key)
+	}
 	return b.Head(q.ctx(), key)
 }
 
