@@ -284,6 +284,7 @@ func (b *Bucket) locate(ctx context.Context, key string) (*view, *partition, err
 // of the index's shape gets in its way.
 func (b *Bucket) onKey(ctx context.Context, key string, write bool, f func(v *view, p *partition) error) error {
 	var wait backoff
+	rooms := 0
 	for {
 		v, p, err := b.locate(ctx, key)
 		if err == nil && write && len(p.Closing) > 0 {
@@ -306,6 +307,11 @@ func (b *Bucket) onKey(ctx context.Context, key string, write bool, f func(v *vi
 			if err := b.thaw(ctx, frozen.p); err != nil && !retryable(err) {
 				return err
 			}
+		case errors.Is(err, errRoom) && rooms < maxTries && ctx.Err() == nil:
+			// At once: who looks for room next takes back what is not used.
+			rooms++
+			v.drop(p)
+			continue
 		case errors.Is(err, errStale):
 			v.drop(p)
 		case errors.Is(err, errRaced):

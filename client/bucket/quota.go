@@ -199,8 +199,11 @@ func (b *Bucket) makeRoom(ctx context.Context, v *view, p *partition, want room)
 		return err
 	}
 	v.full = fullness{}
-	return errStale
+	return errRoom
 }
+
+// errRoom says that there is room now, for whoever is quick.
+var errRoom = fmt.Errorf("%w: room was made", errStale)
 
 // fullness is what was free in a bucket when there was not enough.
 type fullness struct {
