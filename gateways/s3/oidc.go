@@ -38,9 +38,12 @@ type oidcVerifier struct {
 	issuers []string
 	client  *http.Client
 	now     func() time.Time
+	ttl     time.Duration
 
 	mu    sync.Mutex // guards below
 	known map[string]*issuer
+	// By ARN.
+	accounts map[string]registration
 }
 
 type issuer struct {
@@ -51,7 +54,7 @@ type issuer struct {
 }
 
 func newOIDC(o Options) *oidcVerifier {
-	v := &oidcVerifier{issuers: o.Issuers, now: o.Now, known: map[string]*issuer{}}
+	v := &oidcVerifier{issuers: o.Issuers, now: o.Now, ttl: o.UserTTL, known: map[string]*issuer{}, accounts: map[string]registration{}}
 	v.client = &http.Client{
 		Timeout:   providerTimeout,
 		Transport: &sparing{v: v, asked: map[string]answered{}, next: &http.Transport{DialContext: v.dial, DisableKeepAlives: true, TLSHandshakeTimeout: providerTimeout}},
@@ -171,6 +174,39 @@ func (t *inContext) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
+// registered finds a provider that an account trusts, nil if it does not, and remembers that for a while.
+func (v *oidcVerifier) registered(c *identityRequest, account, host string) (*wirepb.IdentityItem, error) {
+	arn := arnOf(account, "oidc-provider", "/", host)
+	now := v.now()
+	v.mu.Lock()
+	r, ok := v.accounts[arn]
+	v.mu.Unlock()
+	if ok && now.Before(r.until) {
+		return r.item, nil
+	}
+	item, err := c.find(account, "GetOpenIDConnectProvider", "OpenIDConnectProviderArn", arn)
+	if err != nil {
+		return nil, err
+	}
+	r = registration{item, now.Add(v.ttl)}
+	if item == nil {
+		r.until = now.Add(min(unknownTTL, v.ttl))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.accounts) >= maxKnownIssuers {
+		clear(v.accounts)
+	}
+	v.accounts[arn] = r
+	return item, nil
+}
+
+// registration is what was found out about a provider of an account.
+type registration struct {
+	item  *wirepb.IdentityItem
+	until time.Time
+}
+
 // issuerOf says who a token claims to be from. Nothing of it is believed yet.
 func issuerOf(token string) (string, bool) {
 	parts := strings.Split(token, ".")
@@ -214,7 +250,7 @@ func (c *identityRequest) assumeWithWebIdentity() error {
 	if !ok {
 		return identityErr("InvalidIdentityToken", "The issuer of the web identity token is no address.")
 	}
-	provider, err := c.find(role.Account, "GetOpenIDConnectProvider", "OpenIDConnectProviderArn", "arn:aws:iam::"+role.Account+":oidc-provider/"+strings.TrimSuffix(host, "/"))
+	provider, err := q.s.oidc.registered(c, role.Account, strings.TrimSuffix(host, "/"))
 	if err != nil {
 		return err
 	}
@@ -259,7 +295,8 @@ func (c *identityRequest) verifyWebToken(iss, token string, provider *wirepb.Ide
 		e.cause = err
 		return nil, nil, e
 	}
-	v := p.VerifierContext(q.ctx(), &oidc.Config{SkipClientIDCheck: true, Now: q.s.o.Now})
+	// Not VerifierContext: keys are fetched with the provider's own client, which is confined.
+	v := p.Verifier(&oidc.Config{SkipClientIDCheck: true, Now: q.s.o.Now})
 	id, err := v.Verify(q.ctx(), token)
 	var expired *oidc.TokenExpiredError
 	switch {

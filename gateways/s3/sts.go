@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/base64"
@@ -167,7 +168,10 @@ func (c *identityRequest) role() (u *wirepb.User, arn string, err error) {
 	}):
 		return nil, "", identityErr("ValidationError", "The parameter RoleSessionName must have 2 to 64 letters, digits or characters of _+=,.@-")
 	}
-	u, err = c.q.s.o.Principal(c.q.ctx(), &wirepb.UserGet{Role: arn})
+	// Remembered for a while, also that there is none: who asks may be nobody.
+	u, err = c.q.s.people.cached(c.q.ctx(), "\x00role\x00"+arn, c.q.s.o.Now(), func(ctx context.Context) (*wirepb.User, error) {
+		return c.q.s.o.Principal(ctx, &wirepb.UserGet{Role: arn})
+	})
 	if errors.Is(err, client.ErrNotFound) {
 		return nil, arn, nil
 	}

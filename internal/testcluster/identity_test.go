@@ -88,7 +88,9 @@ func (h *identities) gateway(pool *clienttest.Pool, change func(o *s3.Options)) 
 	}
 	o := s3.Options{
 		Buckets: svc, Log: log, SweepPeriod: -1, Drain: time.Second, Now: h.now,
-		Users: func(_ context.Context, key string) (*wirepb.User, error) { return h.find(&wirepb.UserGet{AccessKey: key}) },
+		Users: func(_ context.Context, key string) (*wirepb.User, error) {
+			return h.find(&wirepb.UserGet{AccessKey: key})
+		},
 		FindUser: func(_ context.Context, name string) (*wirepb.User, error) {
 			return h.find(&wirepb.UserGet{Name: name})
 		},
@@ -146,6 +148,7 @@ func newIdentities(t testing.TB, change func(o *s3.Options)) *identities {
 
 // somebody makes requests with credentials.
 type somebody struct {
+	t     testing.TB
 	h     *identities
 	creds aws.Credentials
 	iam   *awsiam.Client
@@ -157,7 +160,7 @@ func (h *identities) as(access, secret, token string) *somebody {
 	c := aws.Credentials{AccessKeyID: access, SecretAccessKey: secret, SessionToken: token}
 	provider := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil })
 	return &somebody{
-		h: h, creds: c,
+		t: h.t, h: h, creds: c,
 		iam: awsiam.New(awsiam.Options{Region: "us-east-1", BaseEndpoint: &h.url, Credentials: provider, RetryMaxAttempts: 1}),
 		sts: sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: &h.url, Credentials: provider, RetryMaxAttempts: 1}),
 		s3:  awss3.New(awss3.Options{Region: "us-east-1", BaseEndpoint: &h.url, Credentials: provider, RetryMaxAttempts: 1, UsePathStyle: true}),
@@ -210,27 +213,27 @@ func (h *identities) withCredentials(c *ststypes.Credentials) *somebody {
 
 // do sends a request for S3 that was signed some time after now, and returns the error's code.
 func (p *somebody) do(method, path, body string, after time.Duration) string {
-	p.h.t.Helper()
+	p.t.Helper()
 	r, err := http.NewRequest(method, p.h.url+path, strings.NewReader(body))
 	if err != nil {
-		p.h.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(body))
 	digest := hex.EncodeToString(sum[:])
 	r.Header.Set("X-Amz-Content-Sha256", digest)
 	if p.creds.AccessKeyID != "" {
 		if err := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }).SignHTTP(bg, p.creds, r, digest, "s3", "us-east-1", time.Now().Add(after)); err != nil {
-			p.h.t.Fatal(err)
+			p.t.Fatal(err)
 		}
 	}
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		p.h.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		p.h.t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	if resp.StatusCode < 300 {
 		return ""
