@@ -330,7 +330,7 @@ With TLS, and plain HTTP for this machine only:
 			if err != nil {
 				return err
 			}
-			log.Info("S3 gateway serves", "addr", g.Addr, "listeners", g.Addrs)
+			log.Info("S3 gateway serves", "addr", g.Addr, "listeners", g.Addrs, "metrics", g.MetricsAddr)
 			var failed error
 			select {
 			case <-ctx.Done():
@@ -345,6 +345,7 @@ With TLS, and plain HTTP for this machine only:
 	cmd.Flags().StringVar(&o.Name, "name", "s3", "name of this gateway")
 	cmd.Flags().StringSliceVar(&o.Listen, "listen", []string{"127.0.0.1:7470"}, "HOST:PORT[,...] to serve S3 on, without TLS; none: only with TLS")
 	cmd.Flags().StringSliceVar(&o.TLSListen, "tls-listen", nil, "HOST:PORT[,...] to serve S3 on with TLS")
+	cmd.Flags().StringVar(&o.Metrics, "metrics-listen", "", "HOST:PORT to serve Prometheus metrics on, at /metrics, for whoever asks (default: nowhere)")
 	certs.register(cmd, "--tls-listen")
 	cmd.Flags().StringVar(&http2, "http2", string(s3.HTTP2TLS), "where to speak HTTP/2 as well: tls, off, or all (without TLS, too)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "address shown to people, if it is not that of --listen")

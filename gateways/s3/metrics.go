@@ -16,6 +16,7 @@ type metrics struct {
 	sent     prometheus.Counter
 	inflight prometheus.Gauge
 	events   *prometheus.CounterVec
+	buckets  bucketMetrics
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -31,7 +32,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received, m.sent, m.inflight, m.events} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.received, m.sent, m.inflight, m.events, &m.buckets} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("s3 gateway: metrics: %w", err)
 		}

@@ -395,7 +395,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !q.w.set.IsZero() {
 			_ = q.w.ctl.SetWriteDeadline(time.Time{})
 		}
-		s.metrics.done(q.op, code, time.Since(began), r.ContentLength, q.w.bytes)
+		took := time.Since(began)
+		s.metrics.done(q.op, code, took, r.ContentLength, q.w.bytes)
+		if q.b != nil {
+			s.metrics.buckets.done(q.b.Name(), kindOf(q.op), q.w.status, began, took, r.ContentLength, q.w.bytes)
+		}
 		s.log.Debug("request", "request", q.id, "op", q.op, "bucket", q.bucket, "key", q.key, "status", q.w.status, "code", code, "sent", q.w.bytes, "took", time.Since(began), "from", r.RemoteAddr)
 	}()
 	if err := q.serve(); err != nil {

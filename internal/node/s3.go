@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/cairnstore/cairn/client"
 	"github.com/cairnstore/cairn/client/bucket"
@@ -23,6 +28,7 @@ type S3Options struct {
 	Listen    []string // host:port of plain HTTP; default 127.0.0.1:0, unless there is TLSListen
 	TLSListen []string // host:port of HTTPS, with Gateway.TLS
 	Advertise string   // host:port shown to people; default: the listener's address
+	Metrics   string   // host:port to serve metrics on, at /metrics; default: nowhere
 	Pool      string   // default DefaultS3Pool
 	RootKeys  string   // file with the root keys of encryption, for its owner alone; default none
 	Gateway   s3.Options
@@ -33,11 +39,14 @@ type S3Options struct {
 type S3 struct {
 	Addr  string   // shown to people
 	Addrs []string // of all listeners; those with TLS begin with https://
+	// MetricsAddr is where metrics are served; "": nowhere.
+	MetricsAddr string
 
 	o       S3Options
 	client  *client.Client
 	buckets *bucket.Service
 	server  *s3.Server
+	metrics *http.Server // nil: none
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 	failed  chan error
@@ -93,6 +102,13 @@ func (g *S3) start(ctx context.Context) error {
 	so.Buckets, so.Log = g.buckets, g.o.Log
 	so.KMS = kms.NewService(kms.Options{Pool: pool, Roots: roots})
 	g.identities(&so)
+	if g.o.Metrics != "" {
+		reg := prometheus.NewRegistry()
+		so.Metrics = reg
+		if err := g.serveMetrics(reg); err != nil {
+			return err
+		}
+	}
 	if g.server, err = s3.New(so); err != nil {
 		return err
 	}
@@ -149,6 +165,26 @@ func (g *S3) listen() error {
 	return nil
 }
 
+// serveMetrics serves what is in a registry, and what Go and the kernel know of the process.
+func (g *S3) serveMetrics(reg *prometheus.Registry) error {
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	ln, err := net.Listen("tcp", g.o.Metrics)
+	if err != nil {
+		return fmt.Errorf("S3 gateway %s: metrics: %w", g.o.Name, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	g.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(g.o.Log.Handler(), slog.LevelDebug)}
+	g.MetricsAddr = ln.Addr().String()
+	g.wg.Go(func() { // ends with Close
+		if err := g.metrics.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			g.o.Log.Error("metrics are no longer served", "gateway", g.o.Name, "err", err)
+		}
+	})
+	return nil
+}
+
 // Failed delivers the error that ended the server, if one did.
 func (g *S3) Failed() <-chan error { return g.failed }
 
@@ -183,6 +219,9 @@ func (g *S3) Close() error {
 	}
 	if g.cancel != nil {
 		g.cancel()
+	}
+	if g.metrics != nil {
+		err = errors.Join(err, g.metrics.Close())
 	}
 	g.wg.Wait()
 	if g.buckets != nil {
