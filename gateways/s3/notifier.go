@@ -93,7 +93,7 @@ const (
 	eventTimeout = 10 * time.Second // for an endpoint to answer
 	eventPage    = 64               // delivered, and then dropped, together
 	eventWorkers = 4                // partitions at a time
-	eventClaim   = 30 * time.Second
+	eventClaim   = 10 * time.Second
 	restFirst    = time.Second // doubled up to
 	restMost     = time.Minute
 	maxPending   = 100_000 // partitions; others are found by looking for them

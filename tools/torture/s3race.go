@@ -20,13 +20,14 @@ import (
 type raceChain struct {
 	name  string
 	state string
+	was   []string // all states that it has had, in order
 	late  []lateOp // attempts of whose end nobody knows; they may still take effect, whenever their condition holds
 }
 
 type lateOp struct{ pre, want string }
 
 // lateKept bounds raceChain.late. What was lost so long ago has ended with its gateway.
-const lateKept = 256
+const lateKept = 4096
 
 // raceOp is one client's part in a round: a change on the condition that the key is as the
 // round found it.
@@ -60,6 +61,8 @@ func (c *raceChain) judge(ops []raceOp, during []seen, after string) error {
 	anyRefused, anyLost := false, slices.ContainsFunc(c.late, func(l lateOp) bool { return l.pre == pre })
 	for _, o := range ops {
 		switch {
+		case o.out == done && o.want == "" && slices.Contains(won, ""):
+			// Who deletes what another one has just deleted is told that it is gone, and not that it won.
 		case o.out == done:
 			won = append(won, o.want)
 		case o.out == refused:
@@ -100,6 +103,9 @@ func (c *raceChain) judge(ops []raceOp, during []seen, after string) error {
 	}
 	if over := len(c.late) - lateKept; over > 0 {
 		c.late = slices.Delete(c.late, 0, over)
+	}
+	if c.state != after {
+		c.was = append(c.was, after)
 	}
 	c.state = after
 	return nil

@@ -55,6 +55,11 @@ func S3Torture(ctx context.Context, cl *Cluster, p S3Plan) (*Stats, error) {
 			return t.stats, fmt.Errorf("make bucket %s: %s, %w", b, a, err)
 		}
 	}
+	events, err := t.hearEvents(ctx)
+	if err != nil {
+		return t.stats, err
+	}
+	defer events.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work, killer sync.WaitGroup
@@ -111,6 +116,9 @@ func S3Torture(ctx context.Context, cl *Cluster, p S3Plan) (*Stats, error) {
 		}
 		t.fault(err)
 	}
+	line, err := events.check(wctx, racers)
+	t.fault(err)
+	t.stats.note(line)
 	t.stats.note(fmt.Sprintf("%d histories of keys with listings are linearizable, %d are too hard to decide", t.histories, t.undecided))
 	return t.stats, errors.Join(t.err(), cl.Check())
 }
