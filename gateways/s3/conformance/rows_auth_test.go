@@ -371,6 +371,7 @@ var postRows = []row{
 	}},
 	{"PostObject/CaseInsensitiveFields", posted(form{fields: [][2]string{{"kEy", "foo.txt"}, {"cOnTeNt-tYpE", "text/plain"}}, policy: fooKeys + `["StArTs-WiTh","$CoNtEnT-TyPe","text/"]`}, 204, "")},
 	{"PostObject/IgnoredField", posted(form{fields: keyed2("foo", "x-ignore-foo", "bar"), policy: fooKeys}, 204, "")},
+	{"PostObject/ChecksumNotInPolicy", posted(form{fields: keyed2("foo", "x-amz-checksum-crc32", "AAAAAA=="), policy: fooKeys}, 400, "BadDigest")},
 	{"PostObject/FieldNotInPolicy", posted(form{fields: keyed2("foo", "x-amz-meta-foo", "bar"), policy: fooKeys}, 403, "AccessDenied")},
 	{"PostObject/KeyNotAllowed", posted(form{fields: keyed2("bar.txt"), policy: fooKeys}, 403, "AccessDenied")},
 	{"PostObject/ConditionNotFulfilled", posted(form{fields: keyed2("foo", "Content-Type", "text/html"), policy: fooKeys + `{"Content-Type":"text/plain"}`}, 403, "AccessDenied")},
