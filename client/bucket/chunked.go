@@ -319,7 +319,9 @@ func (w *chunkWriter) store(off int64, data []byte) error {
 	parts := spans(off, len(data), w.how.object)
 	if len(data) >= w.least {
 		object := dataObject(w.x, parts[0].object)
+		done := timeData(w.ctx)
 		ref, err := w.s.chunks.PutChunk(w.ctx, object, data, *w.how.opts)
+		done()
 		if err == nil {
 			return w.refer(parts, ref)
 		}

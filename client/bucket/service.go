@@ -138,7 +138,7 @@ func NewService(o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		o: o, meta: o.Meta, data: o.Data, chunks: chunksOf(o.Data), log: o.Log,
+		o: o, chunks: chunksOf(o.Data), log: o.Log,
 		writes:  semaphore.NewWeighted(o.WriteBytes),
 		reads:   semaphore.NewWeighted(o.ReadBytes),
 		copies:  semaphore.NewWeighted(maxCopies),
@@ -146,6 +146,8 @@ func NewService(o Options) (*Service, error) {
 		buckets: map[string]*record{},
 		users:   map[string]*userUse{},
 	}
+	s.meta = timed{o.Meta, func(t *Times) *Spent { return &t.Index }}
+	s.data = timed{o.Data, func(t *Times) *Spent { return &t.Data }}
 	s.pool.New = func() any { b := make([]byte, o.ChunkBytes); return &b }
 	s.jobs = newJobs(s.log)
 	return s, nil

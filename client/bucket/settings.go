@@ -97,7 +97,7 @@ func (s *Service) checkPolicy(key, value string, settings []*bucketpb.Pair) erro
 	case value != AsPool && key != chunkKeys[0] && pol.IsZero():
 		return fmt.Errorf("%w: no chunks are made of what is put into it, so %s has no effect; say first how to keep them, with chunks 4:2:rs or replica:3, for example", client.ErrConflict, key)
 	}
-	if c, ok := s.data.(interface {
+	if c, ok := s.o.Data.(interface {
 		CheckPolicy(client.ChunkPolicy) error
 	}); ok && pol != pool {
 		return c.CheckPolicy(pol)

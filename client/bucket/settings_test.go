@@ -192,7 +192,7 @@ func TestSettleAsBucket(t *testing.T) {
 	f, h := chunkedFixture(t, chunkPolicy(t, "chunks=4:2:rs", "chunk_size=64K"), nil)
 	says := func() (all []chunk.Settle) {
 		t.Helper()
-		p := f.svc.data.(*clienttest.Pool)
+		p := f.svc.o.Data.(*clienttest.Pool)
 		for _, name := range p.Names() {
 			if !strings.HasPrefix(name, "s3.data.") {
 				continue

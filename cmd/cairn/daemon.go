@@ -294,6 +294,7 @@ func newGatewayCommand(e *env) *cobra.Command {
 	o := node.S3Options{Gateway: s3.Options{}}
 	var certs tlsFlags
 	var http2 string
+	var accessLog accessLogFlag
 	cmd := daemon("s3", "Run an S3 gateway", `Run an S3 gateway until it is interrupted. Any number may serve the same
 buckets. The pool must exist:
     cairn pool create s3 --application s3
@@ -326,6 +327,11 @@ With TLS, and plain HTTP for this machine only:
 				o.Listen = nil
 			}
 			o.Gateway.HTTP2 = s3.HTTP2(http2)
+			closeLog, err := accessLog.open(&o.Gateway, log)
+			if err != nil {
+				return err
+			}
+			defer closeLog()
 			g, err := node.StartS3(ctx, o)
 			if err != nil {
 				return err
@@ -352,7 +358,7 @@ With TLS, and plain HTTP for this machine only:
 	cmd.Flags().StringSliceVar(&o.Gateway.Issuers, "oidc-issuer", nil, "identity provider that may be asked wherever it is, also without https; others only at public addresses")
 	cmd.Flags().StringVar(&o.Pool, "pool", node.DefaultS3Pool, "pool for buckets and objects")
 	cmd.Flags().StringVar(&o.Gateway.Region, "region", "us-east-1", "region that clients sign for")
-	protocolFlags(cmd, &o.Gateway)
+	protocolFlags(cmd, &o.Gateway, &accessLog)
 	cmd.Flags().StringSliceVar(&o.Gateway.Domains, "domain", nil, "base domains of BUCKET.DOMAIN addresses")
 	lifecycleDay(cmd, &o.Gateway)
 	cmd.Flags().StringVar(&o.RootKeys, "kms-root-key", "", "file (mode 0600) with the root key of server-side encryption; without it only clients' own keys encrypt")

@@ -21,6 +21,7 @@ const (
 // terms are what a bucket says about access to it, as of one moment.
 type terms struct {
 	b         *bucket.Bucket
+	cfg       *bucket.Config
 	name      string
 	owner     string // account
 	policy    *policy.Policy
@@ -39,7 +40,7 @@ func (q *request) terms(b *bucket.Bucket) (*terms, error) {
 		return nil, err
 	}
 	info := b.Info()
-	t := &terms{b: b, name: info.Name, owner: info.Owner, final: cfg.Doc(docPolicyFinal) != nil, ownership: string(cfg.Doc(docOwnership))}
+	t := &terms{b: b, cfg: cfg, name: info.Name, owner: info.Owner, final: cfg.Doc(docPolicyFinal) != nil, ownership: string(cfg.Doc(docOwnership))}
 	if t.ownership == "" {
 		t.ownership = objectWriter
 	}

@@ -53,6 +53,7 @@ type idleReader struct {
 	idle   time.Duration
 	set    time.Time
 	bytes  int64
+	last   time.Time     // when there was last something to read
 	waited time.Duration // for the client only: when the cluster is slow, that is not its fault
 	done   bool
 }
@@ -66,7 +67,8 @@ func (i *idleReader) Read(b []byte) (int, error) {
 	}
 	n, err := i.r.Read(b)
 	i.bytes += int64(n)
-	i.waited += time.Since(now)
+	i.last = time.Now()
+	i.waited += i.last.Sub(now)
 	if errors.Is(err, io.EOF) {
 		// The server watches the connection for the client going away once the body is read.
 		_ = i.c.SetReadDeadline(time.Time{})

@@ -75,6 +75,7 @@ func (q *request) source() (*bucket.Object, error) {
 			return nil, err
 		}
 	}
+	q.copied = &copySource{t: check.t, key: key, version: version}
 	if e := readConditions(q.r.Header, "X-Amz-Copy-Source-", o, true); e != nil {
 		return nil, e
 	}

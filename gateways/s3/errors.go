@@ -125,8 +125,9 @@ var statuses = map[string]int{
 	"NoSuchTagSet":                                   http.StatusNotFound,
 	"ObjectLockConfigurationNotFoundError":           http.StatusNotFound,
 
-	"InvalidRedirectLocation":    http.StatusBadRequest,
-	"NoSuchWebsiteConfiguration": http.StatusNotFound,
+	"InvalidTargetBucketForLogging": http.StatusBadRequest,
+	"InvalidRedirectLocation":       http.StatusBadRequest,
+	"NoSuchWebsiteConfiguration":    http.StatusNotFound,
 }
 
 func apiErr(code, format string, args ...any) *apiError {

@@ -436,7 +436,7 @@ func TestNotImplementedByName(t *testing.T) {
 	g.put("/photos/k", "x")
 	all, change := []string{"GET", "PUT", "DELETE"}, []string{"PUT", "DELETE"}
 	for sub, methods := range map[string][]string{
-		"replication": change, "accelerate": change, "logging": all, "inventory": all,
+		"replication": change, "accelerate": change, "inventory": all,
 	} {
 		for _, m := range methods {
 			r := g.wantErr(call{method: m, path: "/photos?" + sub}, 501, "NotImplemented")

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 )
 
@@ -79,6 +80,8 @@ var routes = map[route]operation{
 	{onBucket, http.MethodGet, "lifecycle"}:      {"GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", (*request).getBucketLifecycle},
 	{onBucket, http.MethodPut, "lifecycle"}:      {"PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", (*request).putBucketLifecycle},
 	{onBucket, http.MethodDelete, "lifecycle"}:   {"DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", (*request).deleteBucketLifecycle},
+	{onBucket, http.MethodGet, "logging"}:        {"GetBucketLogging", "s3:GetBucketLogging", (*request).getBucketLogging},
+	{onBucket, http.MethodPut, "logging"}:        {"PutBucketLogging", "s3:PutBucketLogging", (*request).putBucketLogging},
 	{onBucket, http.MethodGet, "website"}:        {"GetBucketWebsite", "s3:GetBucketWebsite", (*request).getBucketWebsite},
 	{onBucket, http.MethodPut, "website"}:        {"PutBucketWebsite", "s3:PutBucketWebsite", (*request).putBucketWebsite},
 	{onBucket, http.MethodDelete, "website"}:     {"DeleteBucketWebsite", "s3:DeleteBucketWebsite", (*request).deleteBucketWebsite},
@@ -135,17 +138,11 @@ func (q *request) route() (operation, *apiError) {
 	case q.key == "":
 		level = onBucket
 	}
-	sub := ""
-	for _, name := range subresources {
-		// uploadId wins over partNumber, which comes with it.
-		if q.query.Has(name) && (sub == "" || sub == "partNumber") && !(name == "partNumber" && sub != "") {
-			sub = name
-		}
-	}
 	if level == onService && q.r.Method == http.MethodGet && q.query.Has("usage") { // of Ceph; elsewhere the name means nothing
 		q.op = "GetUsage"
 		return operation{q.op, "s3:ListAllMyBuckets", (*request).accountUsage}, nil
 	}
+	sub := subresourceOf(q.query)
 	op, ok := routes[route{level, q.r.Method, sub}]
 	if !ok {
 		return op, q.refuse(level, sub)
@@ -163,6 +160,17 @@ func (q *request) route() (operation, *apiError) {
 		return op, q.refusedHeader()
 	}
 	return op, nil
+}
+
+// subresourceOf is the parameter that chooses the operation, "" if none does.
+func subresourceOf(query url.Values) (sub string) {
+	for _, name := range subresources {
+		// uploadId wins over partNumber, which comes with it.
+		if query.Has(name) && (sub == "" || sub == "partNumber") && !(name == "partNumber" && sub != "") {
+			sub = name
+		}
+	}
+	return sub
 }
 
 func (q *request) refusedHeader() *apiError {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -83,6 +84,10 @@ type Options struct {
 	EventBacklog  int           // events that may wait in a partition for a topic that does not answer; default bucket.EventBacklog
 	SweepPeriod   time.Duration // between sweeps of the buckets, the first at once; default 1 hour, negative: none
 
+	AccessLog   io.Writer     // gets a line for each request, in one Write; default none
+	LogFlush    time.Duration // the access log of a bucket is delivered as often as this, or when there is 1 MiB; default 5 minutes
+	SlowRequest time.Duration // explain requests in the log that take longer, not counting their clients; default 10 s, negative: none
+
 	Now func() time.Time // default time.Now
 }
 
@@ -125,6 +130,8 @@ func (o *Options) fill() error {
 	if o.EventBacklog == 0 {
 		o.EventBacklog = bucket.EventBacklog
 	}
+	dur(&o.LogFlush, 5*time.Minute)
+	dur(&o.SlowRequest, 10*time.Second)
 	dur(&o.LifecycleDay, realDay)
 	switch o.HTTP2 {
 	case "":
@@ -183,6 +190,8 @@ type Server struct {
 	stop    context.CancelFunc
 	sweeper sync.WaitGroup
 
+	logs // of access
+
 	mu      sync.Mutex // guards below
 	closed  bool
 	servers []*http.Server
@@ -205,11 +214,19 @@ func New(o Options) (*Server, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{o: o, log: o.Log, users: newUserCache(o), people: newPeople(o), tokens: &sealer{ask: o.TokenKeys}, oidc: newOIDC(o), metrics: m, slots: make(chan struct{}, o.MaxRequests), stop: stop, leaving: make(chan struct{})}
-	s.sites = o.siteDomains()
 	s.notifier = newNotifier(s)
 	if o.EventPeriod > 0 {
 		s.sweeper.Go(func() { s.notifier.run(ctx) }) // stopped by Close
 	}
+	s.sites, s.delivery = o.siteDomains(), newDelivery(s)
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(s.delivery.dropped); err != nil {
+			stop()
+			return nil, fmt.Errorf("s3 gateway: metrics: %w", err)
+		}
+	}
+	s.delivery.done.Add(1)
+	go s.delivery.run(ctx) // stopped by Close
 	if o.SweepPeriod > 0 {
 		s.sweeper.Add(2)
 		go s.sweep(ctx)      // stopped by Close
@@ -271,6 +288,7 @@ func (s *Server) Close() error {
 	}
 	all.Wait()
 	s.sweeper.Wait()
+	s.delivery.close()
 	return errors.Join(errs...)
 }
 
@@ -311,6 +329,9 @@ type request struct {
 	tags     map[string]string // that the request gives, once a policy has looked at them
 	given    bool              // tags were read from the body,
 	tagsErr  *apiError         // which may have failed
+
+	told // to access logs
+
 	// What policies found out about objects that are there, and what they could not.
 	existing map[tagged]map[string]string
 	unknown  error
@@ -327,6 +348,8 @@ type answer struct {
 	idle   time.Duration
 	set    time.Time
 	wrote  bool
+	first  time.Time     // when the answer began
+	waited time.Duration // until the client took what was sent
 	status int
 	as     int // the status of what is sent with success as an error's page
 	bytes  int64
@@ -341,7 +364,7 @@ func (a *answer) WriteHeader(status int) {
 		if a.as != 0 && status < http.StatusMultipleChoices {
 			status = a.as
 		}
-		a.wrote, a.status = true, status
+		a.wrote, a.status, a.first = true, status, time.Now()
 		a.ResponseWriter.WriteHeader(status)
 	}
 }
@@ -350,12 +373,14 @@ func (a *answer) Write(b []byte) (int, error) {
 	if !a.wrote {
 		a.WriteHeader(http.StatusOK)
 	}
-	if now := time.Now(); now.Sub(a.set) > time.Second {
+	now := time.Now()
+	if now.Sub(a.set) > time.Second {
 		_ = a.ctl.SetWriteDeadline(now.Add(a.idle)) // not every ResponseWriter can; then there is no limit
 		a.set = now
 	}
 	n, err := a.ResponseWriter.Write(b)
 	a.bytes += int64(n)
+	a.waited += time.Since(now)
 	return n, err
 }
 
@@ -382,7 +407,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				s.metrics.done(q.op, code, time.Since(began), r.ContentLength, q.w.bytes)
+				q.over(code, began)
 				panic(http.ErrAbortHandler)
 			}
 			s.log.Error("request handler panicked", "request", q.id, "op", q.op, "panic", p, "stack", string(debug.Stack()))
@@ -395,11 +420,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !q.w.set.IsZero() {
 			_ = q.w.ctl.SetWriteDeadline(time.Time{})
 		}
-		took := time.Since(began)
-		s.metrics.done(q.op, code, took, r.ContentLength, q.w.bytes)
-		if q.b != nil {
-			s.metrics.buckets.done(q.b.Name(), kindOf(q.op), q.w.status, began, took, r.ContentLength, q.w.bytes)
-		}
+		q.over(code, began)
 		s.log.Debug("request", "request", q.id, "op", q.op, "bucket", q.bucket, "key", q.key, "status", q.w.status, "code", code, "sent", q.w.bytes, "took", time.Since(began), "from", r.RemoteAddr)
 	}()
 	if err := q.serve(); err != nil {
@@ -437,6 +458,9 @@ func (q *request) serve() error {
 	if addressed != nil {
 		return addressed
 	}
+	if s.o.SlowRequest > 0 {
+		q.r = q.r.WithContext(bucket.WithTimes(q.r.Context(), &q.spent.times))
+	}
 	if q.site {
 		return q.website()
 	}
@@ -454,7 +478,10 @@ func (q *request) serve() error {
 	if refused != nil && refused.Code == "MethodNotAllowed" {
 		return refused // whoever asks
 	}
-	if e := q.authenticate(); e != nil {
+	began := time.Now()
+	e := q.authenticate()
+	q.spent.identify = time.Since(began)
+	if e != nil {
 		return e
 	}
 	if refused != nil {
@@ -463,7 +490,10 @@ func (q *request) serve() error {
 		}
 		return refused
 	}
-	if err := q.authorise(op.action); err != nil {
+	began = time.Now()
+	err = q.authorise(op.action)
+	q.spent.decide = time.Since(began)
+	if err != nil {
 		return err
 	}
 	if err := q.openSnapshot(); err != nil {

@@ -153,6 +153,7 @@ func (q *request) keyErr(err error) error {
 
 // stored says which version was made.
 func (q *request) stored(o *bucket.Object) {
+	q.shown = o
 	if versioned(q.b) {
 		q.w.Header().Set("x-amz-version-id", o.Version)
 	}
@@ -323,6 +324,12 @@ func (x *deletions) one(k xmlDeleteKey, cond bucket.Cond) {
 }
 
 func (x *deletions) report(k xmlDeleteKey, d bucket.Deleted, err error) {
+	one := deletedKey{key: k.Key, version: k.VersionID, status: http.StatusNoContent}
+	if err != nil {
+		e := toAPI(err)
+		one.code, one.status = e.Code, e.Status
+	}
+	x.q.batch = append(x.q.batch, one)
 	if err == nil {
 		if x.quiet {
 			return

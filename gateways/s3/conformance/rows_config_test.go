@@ -173,6 +173,11 @@ func configured(sub, root, inner, noneCode string, want ...string) func(c *C) {
 	}
 }
 
+// logTo has the log of a bucket put into another one.
+func (c *C) logTo(b, target, more string) *R {
+	return c.do("PUT", "/"+b+"?logging", doc(`<BucketLoggingStatus xmlns="`+s3NS+`"><LoggingEnabled><TargetBucket>`+target+`</TargetBucket><TargetPrefix>log/</TargetPrefix>`+more+`</LoggingEnabled></BucketLoggingStatus>`))
+}
+
 // misconfigured is a document of a bucket that is refused.
 func misconfigured(sub, root, inner string, status int, code string) func(c *C) {
 	return func(c *C) {
@@ -362,6 +367,41 @@ var configRows = []row{
 	}},
 	{"PutBucketLogging/NoTarget", func(c *C) {
 		c.do("PUT", "/"+c.bucket()+"?logging", doc(`<BucketLoggingStatus xmlns="`+s3NS+`"><LoggingEnabled><TargetBucket>`+c.fresh()+`</TargetBucket><TargetPrefix>log/</TargetPrefix></LoggingEnabled></BucketLoggingStatus>`)).err(400, "InvalidTargetBucketForLogging")
+	}},
+	{"PutBucketLogging/OthersTarget", func(c *C) {
+		target := c.fresh()
+		c.do("PUT", "/"+target, as(c.other())).is(200)
+		c.logTo(c.bucket(), target, "").err(400, "InvalidTargetBucketForLogging")
+	}},
+	{"PutBucketLogging/TurnedOff", func(c *C) {
+		b, target := c.bucket(), c.bucket()
+		c.logTo(b, target, "").is(200)
+		c.do("PUT", "/"+b+"?logging", doc(`<BucketLoggingStatus xmlns="`+s3NS+`"/>`)).is(200)
+		c.do("GET", "/"+b+"?logging").is(200).x("LoggingEnabled")
+	}},
+	{"PutBucketLogging/Others", func(c *C) {
+		b, target := c.bucket(), c.bucket()
+		c.do("GET", "/"+b+"?logging", as(c.other())).err(403, "AccessDenied")
+		c.do("PUT", "/"+b+"?logging", as(c.other()), doc(`<BucketLoggingStatus/>`)).err(403, "AccessDenied")
+		c.do("PUT", "/"+target+"?policy", body(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::`+target+`/log/*"}]}`)).is(204)
+		c.logTo(b, target, "").err(400, "InvalidTargetBucketForLogging")
+	}},
+	{"PutBucketLogging/Grants", func(c *C) {
+		b, target := c.bucket(), c.acls()
+		grant := `<TargetGrants><Grant><Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>` + c.other().id + `</ID></Grantee><Permission>READ</Permission></Grant></TargetGrants>`
+		c.logTo(b, target, grant).is(200)
+		c.do("GET", "/"+b+"?logging").is(200).x("LoggingEnabled.TargetGrants.Grant.Grantee.ID", c.other().id).x("LoggingEnabled.TargetGrants.Grant.Permission", "READ")
+		c.logTo(b, target, strings.Replace(grant, "READ<", "READ_ACP<", 1)).err(400, "MalformedXML")
+		enforced := c.bucket(hdr("X-Amz-Object-Ownership", "BucketOwnerEnforced"))
+		c.logTo(b, enforced, grant).err(400, "InvalidTargetBucketForLogging")
+	}},
+	{"PutBucketLogging/KeyFormat", func(c *C) {
+		b, target := c.bucket(), c.bucket()
+		c.logTo(b, target, "<TargetObjectKeyFormat><PartitionedPrefix><PartitionDateSource>EventTime</PartitionDateSource></PartitionedPrefix></TargetObjectKeyFormat>").is(200)
+		c.do("GET", "/"+b+"?logging").is(200).x("LoggingEnabled.TargetObjectKeyFormat.PartitionedPrefix.PartitionDateSource", "EventTime")
+		c.logTo(b, target, "<TargetObjectKeyFormat><SimplePrefix/></TargetObjectKeyFormat>").is(200)
+		c.logTo(b, target, "<TargetObjectKeyFormat><SimplePrefix/><PartitionedPrefix/></TargetObjectKeyFormat>").err(400, "MalformedXML")
+		c.logTo(b, target, "<TargetObjectKeyFormat><PartitionedPrefix><PartitionDateSource>Never</PartitionDateSource></PartitionedPrefix></TargetObjectKeyFormat>").err(400, "MalformedXML")
 	}},
 	{"PutBucketLogging/Malformed", misconfigured("logging", "BucketLoggingStatus", "<LoggingEnabled></LoggingEnabled>", 400, "MalformedXML")},
 	{"PutBucketNotification/Empty", func(c *C) {
