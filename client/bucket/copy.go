@@ -30,6 +30,7 @@ type CopyInput struct {
 	// body is another one then, even if the copy is of an object onto itself. Sealed says how.
 	Recode bool
 	Sealed *Sealed
+	Size   int64 // of what is made anew, as it is shown; 0: as src
 }
 
 // Copy stores a copy of src under key. A copy of an object onto itself changes
@@ -62,6 +63,9 @@ func (b *Bucket) copy(ctx context.Context, src *Object, key string, in CopyInput
 	}
 	defer b.svc.copies.Release(1)
 	put := PutInput{Size: src.Size, Headers: headers, Attrs: in.Attrs, Cond: in.Cond, Finish: in.Finish, Sealed: in.Sealed}
+	if in.Recode && in.Size > 0 {
+		put.Size = in.Size
+	}
 	if itself && put.Cond.Is == nil {
 		put.Cond.Is = src // what was put meanwhile stays
 	}

@@ -138,6 +138,9 @@ func (q *request) route() (operation, *apiError) {
 	case q.key == "":
 		level = onBucket
 	}
+	if q.query.Has("comp") {
+		return q.routeS3X(level)
+	}
 	if level == onService && q.r.Method == http.MethodGet && q.query.Has("usage") { // of Ceph; elsewhere the name means nothing
 		q.op = "GetUsage"
 		return operation{q.op, "s3:ListAllMyBuckets", (*request).accountUsage}, nil

@@ -154,6 +154,11 @@ func (q *request) sealing() (*sealing, error) {
 	} else {
 		s.rec.Bucket = false
 	}
+	return q.sealingBy(s)
+}
+
+// sealingBy gets the key that a record names from the key service.
+func (q *request) sealingBy(s *sealing) (*sealing, error) {
 	var err error
 	if s.kek, s.rec.Version, s.rec.Root, err = q.s.o.KMS.Encrypt(q.ctx(), s.rec.KeyID); err != nil {
 		return nil, keyErr(err, s.rec.KeyID, true)
