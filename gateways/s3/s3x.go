@@ -47,7 +47,7 @@ var s3xRoutes = map[s3xRoute]operation{
 	{http.MethodHead, "streamsession"}:   {sessionOperation, "s3:PutObject", (*request).getSession},
 	{http.MethodDelete, "streamsession"}: {sessionOperation, "s3:PutObject", (*request).cancelSession},
 	{http.MethodPost, "clone"}:           {"CopyObject", "s3:PutObject", (*request).clone},
-	{http.MethodPost, "snapshot"}:        {"CopyObject", "s3:PutObject", (*request).snapshot},
+	{http.MethodPost, "snapshot"}:        {"CopyObject", "s3:PutObject", (*request).keepSnapshot},
 	{http.MethodGet, "snapshot"}:         {"SnapshotList", perKey, (*request).snapshots},
 	{http.MethodDelete, "snapshot"}:      {"DeleteObject", "s3:DeleteObject", (*request).deleteObject},
 	{http.MethodDelete, "del"}:           {"DeleteObject", "s3:DeleteObject", (*request).deleteObject},
@@ -530,8 +530,8 @@ func (q *request) clone() error {
 	return q.copyObject()
 }
 
-// snapshot keeps an object as it is, as a copy beside it that must not be there yet.
-func (q *request) snapshot() error {
+// keepSnapshot keeps an object as it is, as a copy beside it that must not be there yet.
+func (q *request) keepSnapshot() error {
 	if e := q.noBody(); e != nil {
 		return e
 	}

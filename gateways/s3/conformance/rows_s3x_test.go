@@ -310,7 +310,7 @@ func s3xEncrypted() []row {
 		c.ranges(b, "k", w, want, 65529, 65536, 139_999)
 		if w.name == "SSE-C" {
 			c.block("appendblock", b, "k", "x").err(400, "InvalidRequest")
-			c.block("appendblock", b, "k", "x", customer("", keyB)).err(403, "AccessDenied")
+			c.block("appendblock", b, "k", "x", customer("", keyB)).err(400, "InvalidRequest")
 		}
 	})
 }
