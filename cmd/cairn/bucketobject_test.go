@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/client/clienttest"
+	"github.com/cairnstore/cairn/internal/api"
 )
 
 // bucketCLI runs `cairn bucket object` on a bucket in memory.
@@ -159,5 +160,28 @@ func TestPresign(t *testing.T) {
 		if r := c.cairn(t, "", []string{"AWS_ACCESS_KEY_ID=K", "AWS_SECRET_ACCESS_KEY=S"}, append([]string{"s3", "presign"}, bad...)...); r.code == 0 {
 			t.Errorf("%v is taken", bad)
 		}
+	}
+}
+
+func TestBucketList(t *testing.T) {
+	c := newCluster(t)
+	for _, args := range [][]string{{"user", "create", "u"}, {"bucket", "create", "pictures", "--owner", "u"}} {
+		if r := c.admin(t, args...); r.code != 0 {
+			t.Fatalf("%v: %+v", args, r)
+		}
+	}
+	c.buckets.Put(api.Bucket{Name: "seven", Owner: "u", Objects: 7, Bytes: 49})
+	if r := c.admin(t, "bucket", "ls", "--csv"); r.code != 0 || !strings.HasPrefix(r.stdout, "bucket,owner,created,objects,bytes,") || !strings.Contains(r.stdout, "\npictures,") {
+		t.Errorf("--csv: %+v", r)
+	}
+	short, long := c.admin(t, "bucket", "ls"), c.admin(t, "bucket", "ls", "-l")
+	if short.code != 0 || long.code != 0 || !strings.Contains(long.stdout, "  7  ") || strings.Count(short.stdout, "\n") != strings.Count(long.stdout, "\n") {
+		t.Errorf("short: %+v, long: %+v", short, long)
+	}
+	if r := c.admin(t, "bucket", "ls", "--owner", "nobody", "-o", "json"); r.code != 0 || strings.TrimSpace(r.stdout) != "[]" {
+		t.Errorf("nobody's: %+v", r)
+	}
+	if r := c.admin(t, "bucket", "ls", "--csv", "-o", "json"); r.code == 0 {
+		t.Error("--csv with -o json is taken")
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 func newBucketCommand(e *env) *cobra.Command {
 	return group("bucket", "S3 buckets",
-		e.leaf("ls", "List buckets", args(), func(ctx context.Context, _ []string) error { return runBucketList(ctx, e) }),
+		newBucketListCommand(e),
 		e.leaf("stat NAME", "Show a bucket", args("NAME"), func(ctx context.Context, a []string) error { return runBucketStat(ctx, e, a[0]) }),
 		e.leaf("info NAME[/KEY]", "Show a bucket's settings, or what it or an object takes and what deduplication saves", args("NAME[/KEY]"),
 			func(ctx context.Context, a []string) error { return runBucketInfo(ctx, e, a[0]) }),
@@ -30,10 +30,6 @@ func newBucketCommand(e *env) *cobra.Command {
 		newBucketCreateCommand(e),
 		newBucketObjectCommand(e), newBucketRemoveCommand(e), newBucketDeletedCommand(e), newBucketUndeleteCommand(e), newBucketPurgeCommand(e),
 	)
-}
-
-func runBucketList(ctx context.Context, e *env) error {
-	return ask(ctx, e, func(ctx context.Context, c *api.Client) ([]api.Bucket, error) { return c.Buckets(ctx) }, show.Buckets)
 }
 
 func runBucketStat(ctx context.Context, e *env, name string) error {
