@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -199,6 +202,17 @@ func (b *Bucket) refresh(ctx context.Context) error {
 // Create makes a bucket. ErrBucketExists comes with the existing bucket, so that
 // the caller can tell whose it is.
 func (s *Service) Create(ctx context.Context, name, owner, region string) (*Bucket, error) {
+	return s.CreateAs(ctx, name, owner, region, NewBucket{})
+}
+
+// NewBucket is what a bucket has from its first moment on.
+type NewBucket struct {
+	Docs map[string][]byte // of its configuration
+	Lock bool              // versions are kept, and can be locked
+}
+
+// CreateAs is Create for a bucket that is not seen without what it is to have.
+func (s *Service) CreateAs(ctx context.Context, name, owner, region string, as NewBucket) (*Bucket, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
@@ -232,6 +246,9 @@ func (s *Service) Create(ctx context.Context, name, owner, region string) (*Buck
 				Name: name, Owner: owner, Region: region, Created: s.o.Now().UnixNano(),
 				State: bucketpb.BucketState_CREATING, Since: s.o.Now().UnixNano(),
 			}
+			if as.Lock {
+				fresh.Versioning, fresh.ObjectLock = VersioningEnabled, true
+			}
 			x := newID()
 			if r != nil && r.Owner == owner {
 				x = id(r.Id) // parseRecord checked it
@@ -242,7 +259,7 @@ func (s *Service) Create(ctx context.Context, name, owner, region string) (*Buck
 				r = nil
 			}
 			fresh.Id = x[:]
-			b, changed, err := s.create(ctx, r, fresh)
+			b, changed, err := s.create(ctx, r, fresh, as.Docs)
 			if err != nil {
 				return nil, nameErr("create", name, err)
 			}
@@ -257,20 +274,37 @@ func (s *Service) Create(ctx context.Context, name, owner, region string) (*Buck
 }
 
 // create makes the index of a bucket and then makes it visible.
-func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucket) (b *Bucket, changed bool, err error) {
+func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucket, docs map[string][]byte) (b *Bucket, changed bool, err error) {
 	r, changed, err := s.swap(ctx, fresh.Name, old, fresh)
 	if err != nil || changed {
 		return nil, changed, err
 	}
 	x := id(fresh.Id)
 	root := new(client.Op).Create(true).OmapSet(omapKey(kindChild, ""), encode(&bucketpb.Child{Id: firstPartition}))
+	for _, name := range slices.Sorted(maps.Keys(docs)) {
+		root.SetAttr(configAttr+name, wrapDoc(docs[name]))
+	}
 	part := new(client.Op).Create(true).SetAttr(rangeAttr, newRange())
 	for _, o := range []struct {
 		name string
 		op   *client.Op
 	}{{rootObject(x), root}, {partObject(x, firstPartition), part}} {
-		if _, err := s.meta.Do(ctx, o.name, o.op); err != nil && !errors.Is(err, client.ErrExists) {
+		_, err := s.meta.Do(ctx, o.name, o.op)
+		if err != nil && !errors.Is(err, client.ErrExists) {
 			return nil, false, err
+		}
+		if err != nil && o.op == root {
+			// Begun before, and not ended: perhaps as another bucket than this is to be.
+			same, err := s.hasDocs(ctx, o.name, docs)
+			if err != nil {
+				return nil, false, err
+			}
+			if !same {
+				if err := s.bury(ctx, r); err != nil && !errors.Is(err, ErrBusy) {
+					return nil, false, err
+				}
+				return nil, true, nil
+			}
 		}
 	}
 	active := &bucketpb.Bucket{
@@ -285,6 +319,27 @@ func (s *Service) create(ctx context.Context, old *record, fresh *bucketpb.Bucke
 	b = &Bucket{svc: s, name: fresh.Name}
 	b.rec.Store(r)
 	return b, false, nil
+}
+
+// hasDocs reports whether the root of a bucket has these configuration documents and no others.
+func (s *Service) hasDocs(ctx context.Context, root string, docs map[string][]byte) (bool, error) {
+	res, err := s.meta.Do(ctx, root, new(client.Op).GetAttrs())
+	if errors.Is(err, client.ErrNotFound) {
+		return false, nil // it is being cleaned up
+	}
+	if err != nil {
+		return false, err
+	}
+	found := 0
+	for _, kv := range res.Items[0].KVs {
+		if name, ok := strings.CutPrefix(kv.Key, configAttr); ok {
+			if doc, ok := docs[name]; !ok || !bytes.Equal(kv.Value, wrapDoc(doc)) {
+				return false, nil
+			}
+			found++
+		}
+	}
+	return found == len(docs), nil
 }
 
 // bury takes a record out of the namespace and leaves it to be cleaned up.

@@ -188,9 +188,9 @@ func (q *request) createDocs() (map[string][]byte, error) {
 }
 
 func (q *request) getObjectACL() error {
-	o, err := q.headVersion()
-	if err := q.seen(o, err); err != nil {
-		return q.keyErr(err)
+	o, err := q.fetch(q.byHead)
+	if err != nil {
+		return err
 	}
 	a, err := q.t.objectACL(o)
 	if err != nil {
@@ -207,9 +207,9 @@ func (q *request) getObjectACL() error {
 }
 
 func (q *request) putObjectACL() error {
-	o, err := q.headVersion()
-	if err := q.seen(o, err); err != nil {
-		return q.keyErr(err)
+	o, err := q.fetch(q.byHead)
+	if err != nil {
+		return err
 	}
 	owner := q.person(q.t.objectOwner(o))
 	a, err := q.newACL(owner)
@@ -232,15 +232,6 @@ func (q *request) putObjectACL() error {
 	}
 	q.w.WriteHeader(http.StatusOK)
 	return nil
-}
-
-// headVersion reads what is said of the object, or of the version of it, that the
-// request is about.
-func (q *request) headVersion() (*bucket.Object, error) {
-	if v := q.query.Get("versionId"); v != "" {
-		return q.b.GetVersion(q.ctx(), q.key, v)
-	}
-	return q.b.Head(q.ctx(), q.key)
 }
 
 // uploadOwner is the account that will own what an upload makes.

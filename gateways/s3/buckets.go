@@ -145,7 +145,7 @@ func (q *request) createBucket() error {
 	if err != nil {
 		return err
 	}
-	b, err := q.s.o.Buckets.Create(q.ctx(), q.bucket, q.who.Account, q.s.o.Region)
+	b, err := q.s.o.Buckets.CreateAs(q.ctx(), q.bucket, q.who.Account, q.s.o.Region, bucket.NewBucket{Docs: docs, Lock: lock})
 	if errors.Is(err, bucket.ErrBucketExists) {
 		taken := apiErr("BucketAlreadyExists", "The requested bucket name is not available. The bucket namespace is shared by all users. Select a different name and try again.").with("BucketName", q.bucket)
 		if b.Info().Owner != q.who.Account {
@@ -163,21 +163,6 @@ func (q *request) createBucket() error {
 		}
 	} else if err != nil {
 		return err
-	} else if len(docs) > 0 {
-		// A crash before this leaves a bucket that is private: less than was asked for, and not acknowledged.
-		if err := b.SetConfig(q.ctx(), docs); err != nil {
-			return err
-		}
-	}
-	if lock = lock && err == nil; lock {
-		if err := q.s.o.Buckets.SetVersioning(q.ctx(), q.bucket, bucket.VersioningEnabled); err != nil {
-			return err
-		}
-	}
-	if lock {
-		if err := q.s.o.Buckets.EnableObjectLock(q.ctx(), q.bucket); err != nil {
-			return err
-		}
 	}
 	q.w.Header().Set("Location", "/"+q.bucket)
 	q.w.Header().Set("x-amz-bucket-arn", "arn:aws:s3:::"+q.bucket)
