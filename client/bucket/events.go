@@ -331,17 +331,23 @@ func (b *Bucket) Notify(ctx context.Context) error {
 	return nil
 }
 
-// EventPartitions calls f with all partitions in which events may wait, those of deleted buckets too, until it fails.
+// EventPartitions calls f with all partitions in which events may wait, those of deleted buckets too. A bucket that cannot
+// be read does not keep it from the others.
 func (s *Service) EventPartitions(ctx context.Context, f func(partition string) error) error {
 	type known struct{ x, name string }
 	var all []known
 	if err := s.eachTopic(ctx, kindNotifies, func(x string, doc []byte) { all = append(all, known{x, string(doc)}) }); err != nil {
 		return err
 	}
+	var errs []error
 	for _, k := range all {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		x, ok := parseID(k.x)
 		if !ok {
-			return fmt.Errorf("%w: bucket %q among those that tell of changes", ErrCorrupt, k.x)
+			errs = append(errs, fmt.Errorf("%w: bucket %q among those that tell of changes", ErrCorrupt, k.x))
+			continue
 		}
 		b := &Bucket{svc: s, name: k.name}
 		b.rec.Store(&record{Bucket: &bucketpb.Bucket{Id: slices.Clone(x[:]), Name: k.name}})
@@ -349,11 +355,11 @@ func (s *Service) EventPartitions(ctx context.Context, f func(partition string) 
 		if errors.Is(err, errGone) {
 			_, err = s.meta.Do(ctx, topicsObject, new(client.Op).OmapRm(omapKey(kindNotifies, hex.EncodeToString(x[:]))))
 		}
-		if err != nil {
-			return err
+		if err != nil && len(errs) < 10 {
+			errs = append(errs, err)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // waiting reports whether events wait in a partition.
