@@ -34,6 +34,7 @@ func (m *Monitor) identityCall(ctx context.Context, c *wire.Conn, req *wire.Mess
 		m.identityError(c, req, err)
 		return
 	}
+	m.machine.read(func(s *fsm.State) { r.Index = uint64(s.Index()) })
 	m.reply(c, req, &wire.Message{Header: &wirepb.Header{
 		Epoch: uint64(m.Map().Epoch), Body: &wirepb.Header_IdentityReply{IdentityReply: r},
 	}})

@@ -266,6 +266,11 @@ func (m *Monitor) passOn(ctx context.Context, c *wire.Conn, req *wire.Message) {
 		if err := m.WaitEpoch(wait, epoch); err != nil {
 			m.log.Debug("answered ahead of the own map", "epoch", epoch, "err", err)
 		}
+		if r := answer.Header.GetIdentityReply(); r != nil { // such a change makes no epoch
+			if err := m.waitApplied(wait, func(s *fsm.State) bool { return uint64(s.Index()) >= r.Index }); err != nil {
+				m.log.Debug("answered ahead of the own state", "index", r.Index, "err", err)
+			}
+		}
 		m.reply(c, req, &wire.Message{Header: &wirepb.Header{Epoch: uint64(epoch), Body: answer.Header.Body}})
 	}
 }

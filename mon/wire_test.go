@@ -1,6 +1,7 @@
 package mon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -250,6 +251,58 @@ func TestUsersAndServices(t *testing.T) {
 		_, err = cl.call(&wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: &wirepb.UserGet{Name: "nobody"}}})
 		wantCode(t, err, wirepb.Code_NOT_FOUND, "named \"nobody\"")
 	}
+	// Identities: a follower passes calls on to the leader, which has what it has just changed.
+	cl := dial(t, f.mon.Addr, "client.s3.2")
+	call := func(action string, params ...string) *wirepb.IdentityReply {
+		t.Helper()
+		q := &wirepb.IdentityCall{Account: "ann", Action: action, By: "arn:aws:iam::ann:root"}
+		for i := 0; i < len(params); i += 2 {
+			q.Params = append(q.Params, &wirepb.IdentityTag{Key: params[i], Value: params[i+1]})
+		}
+		reply, err := cl.call(&wirepb.Header{Body: &wirepb.Header_IdentityCall{IdentityCall: q}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply.Header.GetIdentityReply()
+	}
+	bob := call("CreateUser", "UserName", "bob").GetItems()
+	key := call("CreateAccessKey", "UserName", "bob").GetItems()
+	if len(bob) != 1 || len(key) != 1 || key[0].GetSecret() == "" {
+		t.Fatalf("made %v, %v", bob, key)
+	}
+	call("AttachUserPolicy", "UserName", "bob", "PolicyArn", "arn:aws:iam::aws:policy/AmazonS3FullAccess")
+	if no := call("CreateUser", "UserName", "bob"); no.GetCode() != wirepb.Code_EXISTS || no.GetText() == "" {
+		t.Fatalf("made twice: %v", no)
+	}
+	for what, get := range map[string]*wirepb.UserGet{"key": {AccessKey: key[0].GetName()}, "id": {Id: bob[0].GetId(), IdKey: key[0].GetName()}} {
+		reply, err := cl.call(&wirepb.Header{Body: &wirepb.Header_UserGet{UserGet: get}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reply.Header.GetUser(); got.GetName() != "bob" || got.GetAccount() != "ann" || len(got.GetKeys()) != 1 || len(got.GetPolicies()) != 1 {
+			t.Fatalf("by %s: %+v", what, got)
+		}
+	}
+	var sealing [2][]byte
+	for i := range sealing { // made when they are first asked for, and then the same for all
+		reply, err := dial(t, []string{f.mon.Addr, lead.mon.Addr}[i], "client.s3.3").call(&wirepb.Header{Body: &wirepb.Header_TokenKeysGet{TokenKeysGet: &wirepb.TokenKeysGet{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := reply.Header.GetTokenKeys().GetKeys()
+		if len(keys) != 1 || len(keys[0].GetKey()) != 32 {
+			t.Fatalf("keys of tokens: %v", keys)
+		}
+		sealing[i] = keys[0].GetKey()
+	}
+	if !bytes.Equal(sealing[0], sealing[1]) {
+		t.Fatal("two monitors have different keys of tokens")
+	}
+	call("DeleteUser", "UserName", "bob", "Force", "true")
+	if a := f.Audit(); len(a) == 0 || a[len(a)-1].By != "arn:aws:iam::ann:root" || a[len(a)-1].Command != "user rm ann/bob" {
+		t.Fatalf("audit: %+v", a)
+	}
+
 	if l, err := f.UserList(c.ctx()); err != nil || len(l) != 1 {
 		t.Fatalf("users: %v, %v", l, err)
 	}

@@ -3513,6 +3513,7 @@ type IdentityReply struct {
 	Items         []*IdentityItem        `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
 	Truncated     bool                   `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"` // there are more behind marker
 	Marker        string                 `protobuf:"bytes,5,opt,name=marker,proto3" json:"marker,omitempty"`
+	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"` // of the log: a monitor that passes the answer on has applied that much
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3580,6 +3581,13 @@ func (x *IdentityReply) GetMarker() string {
 		return x.Marker
 	}
 	return ""
+}
+
+func (x *IdentityReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type IdentityTag struct {
@@ -9204,13 +9212,14 @@ const file_wire_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12/\n" +
 	"\x06params\x18\x03 \x03(\v2\x17.cairn.wire.IdentityTagR\x06params\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"\xaf\x01\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"\xc5\x01\n" +
 	"\rIdentityReply\x12$\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x10.cairn.wire.CodeR\x04code\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12.\n" +
 	"\x05items\x18\x03 \x03(\v2\x18.cairn.wire.IdentityItemR\x05items\x12\x1c\n" +
 	"\ttruncated\x18\x04 \x01(\bR\ttruncated\x12\x16\n" +
-	"\x06marker\x18\x05 \x01(\tR\x06marker\"5\n" +
+	"\x06marker\x18\x05 \x01(\tR\x06marker\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"5\n" +
 	"\vIdentityTag\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xc6\x04\n" +
