@@ -202,6 +202,8 @@ func (q *request) edited() (src *bucket.Object, headers bucket.Headers, attrs bu
 		return nil, headers, attrs, err
 	case cond.Absent, cond.Match != "" && cond.Match != "*" && cond.Match != src.ETag():
 		return nil, headers, attrs, apiErr("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+	case !src.Sealed() && q.askedSSE():
+		return nil, headers, attrs, apiErr("InvalidRequest", "The object is not encrypted. Copy it onto itself to encrypt it.")
 	}
 	lock := attrs.Lock // of the new version
 	attrs = src.Attrs
@@ -264,7 +266,7 @@ func (q *request) spliceAt(src *bucket.Object, off int64, block []byte, headers 
 		return o, enc, err
 	}
 	// What is encrypted is encrypted anew, by the same key unless something else is said.
-	from, err := q.opening(src, customerHeader)
+	from, err := q.openingWith(src, customerHeader)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -323,6 +323,11 @@ func (q *request) opening(o *bucket.Object, prefix string) (*opening, error) {
 			}
 		}
 	}
+	return q.openingWith(o, prefix)
+}
+
+// openingWith is opening for requests that may also say how something is to be encrypted.
+func (q *request) openingWith(o *bucket.Object, prefix string) (*opening, error) {
 	customer, e := q.customerKey(prefix)
 	if e != nil {
 		return nil, e

@@ -157,3 +157,45 @@ func TestPlainSSEC(t *testing.T) {
 		t.Error("the answer has the key")
 	}
 }
+
+// What is encrypted is read in a snapshot of its bucket, and in a clone of that, when it is gone from the bucket.
+func TestEncryptedInSnapshots(t *testing.T) {
+	pool := clienttest.New(t)
+	g := encrypting(t, pool, 1)
+	g.want(call{method: "PUT", path: "/photos"}, 200)
+	body := bytes.Repeat([]byte("0123456789abcdef"), 10_000)
+	headers := map[string]map[string]string{"store": asStore, "service": asService, "customer": sseC(customerHeader, aKey)}
+	for name, h := range headers {
+		g.want(call{method: "PUT", path: "/photos/" + name, header: h, body: body}, 200)
+		g.want(call{method: "PUT", path: "/photos/small-" + name, header: h, body: body[:10]}, 200)
+	}
+	b, err := g.svc.Bucket(t.Context(), "photos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.TakeSnapshot(t.Context(), "s1"); err != nil {
+		t.Fatal(err)
+	}
+	for name := range headers {
+		g.want(call{method: "DELETE", path: "/photos/" + name}, 204)
+		g.want(call{method: "PUT", path: "/photos/small-" + name, body: []byte("other")}, 200)
+	}
+	if _, err := g.svc.Clone(t.Context(), "photos", "s1", "again", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{"/photos@s1/", "/again/"} {
+		for name, h := range headers {
+			read := map[string]string{}
+			if name == "customer" {
+				read = h
+			}
+			if r := g.want(call{method: "GET", path: in + name, header: read}, 200); !bytes.Equal(r.body, body) {
+				t.Errorf("%s%s: another body", in, name)
+			}
+			if r := g.want(call{method: "GET", path: in + "small-" + name, header: read}, 200); !bytes.Equal(r.body, body[:10]) {
+				t.Errorf("%ssmall-%s: another body", in, name)
+			}
+		}
+		g.wantErr(call{method: "GET", path: in + "customer"}, 400, "InvalidRequest")
+	}
+}

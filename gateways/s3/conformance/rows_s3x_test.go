@@ -154,6 +154,7 @@ var s3xRows = []row{
 		c.block("appendblock", b, "k", "!", hdr("X-Ccow-Condition-Append-Offset", "6")).is(200)
 		c.block("appendblock", b, "k", "x", hdr("X-Ccow-Condition-Append-Offset", "-1")).err(400, "InvalidArgument")
 		c.block("appendblock", b, "k", "x", hdr("If-Match", `"none"`)).err(412, "PreconditionFailed")
+		c.block("appendblock", b, "k", "x", sseS3).err(400, "InvalidRequest") // it is not encrypted, and would not be
 		c.get(b, "k").is(200).text("onetwo!")
 	}},
 	{"S3X/RandWriteBlock/Plain", func(c *C) {
