@@ -29,6 +29,7 @@ func newBucketCommand(e *env) *cobra.Command {
 			}),
 		newBucketCreateCommand(e),
 		newBucketObjectCommand(e), newBucketRemoveCommand(e), newBucketDeletedCommand(e), newBucketUndeleteCommand(e), newBucketPurgeCommand(e),
+		newBucketQuotaCommand(e), newBucketCheckCommand(e), newBucketSnapshotCommand(e),
 	)
 }
 
@@ -102,7 +103,7 @@ func runBucketRemove(ctx context.Context, e *env, name, sure string) error {
 }
 
 func newUserCommand(e *env) *cobra.Command {
-	return group("user", "S3 users and their keys", newUserCreateCommand(e), newUserListCommand(e), newUserGetCommand(e), newUserRemoveCommand(e),
+	return group("user", "S3 users and their keys", newUserCreateCommand(e), newUserListCommand(e), newUserGetCommand(e), newUserRemoveCommand(e), newUserQuotaCommand(e),
 		newUserSetCommand(e, "set USER", "Change a user"), newKeyCommand(e), newHolderPolicyCommand(e, "user"), newRevokeCommand(e, "user"),
 		e.leaf("usage NAME", "Show what all buckets of a user take, and what deduplication saves", args("NAME"),
 			func(ctx context.Context, a []string) error {

@@ -39,8 +39,8 @@ const (
 // usageLimits bound a look at the usage: well below the time that a request may take.
 var usageLimits = bucket.UsageLimits{Chunks: 200_000, Time: 20 * time.Second}
 
-// FromService makes a bucket service the Buckets of a Server. A bucket's index
-// keeps no totals, so Stat counts by listing, up to a limit, and List does not count.
+// FromService makes a bucket service the Buckets of a Server. Stat counts by listing, up to a limit, only if the bucket has an old
+// index that is not counted yet; List does not count.
 func FromService(s *bucket.Service) Buckets { return service{s} }
 
 type service struct{ s *bucket.Service }
@@ -68,6 +68,12 @@ func (b service) Stat(ctx context.Context, name string) (api.Bucket, error) {
 	}
 	out := bucketJSON(h.Info())
 	out.Objects, out.Bytes, out.Policy = 0, 0, h.Policy().String()
+	if c, err := h.Counts(ctx); err != nil {
+		return api.Bucket{}, err
+	} else if !c.Partial {
+		out.Objects, out.Bytes = c.Objects-c.Versions, c.Bytes-c.VersionBytes
+		return out, nil
+	}
 	for after := ""; ; {
 		page, err := h.List(ctx, bucket.ListInput{After: after, Max: bucketCountPage})
 		if err != nil {

@@ -26,6 +26,9 @@ var conditions = []struct{ from, to error }{
 	{bucket.ErrNoSuchKey, api.ErrNotFound},
 	{bucket.ErrBucketExists, api.ErrExists},
 	{bucket.ErrBucketNotEmpty, api.ErrConflict},
+	{bucket.ErrNoSuchSnapshot, api.ErrNotFound},
+	{bucket.ErrSnapshotExists, api.ErrExists},
+	{bucket.ErrHasClones, api.ErrConflict},
 	{bucket.ErrInvalidName, api.ErrInvalid},
 	{bucket.ErrBusy, api.ErrTryLater},
 }

@@ -84,6 +84,7 @@ func (s *Server) routes() {
 	s.identityRoutes()
 	s.bucketRoutes()
 	s.undeleteRoutes()
+	s.bucketCareRoutes()
 	s.kmsRoutes()
 	s.adminRoutes()
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"github.com/cairnstore/cairn/client/bucket"
 	"github.com/cairnstore/cairn/gateways/admin"
 	"github.com/cairnstore/cairn/internal/api"
 )
@@ -18,6 +19,9 @@ func (b buckets) List(ctx context.Context) ([]api.Bucket, error) {
 	}
 	return admin.FromService(s).List(ctx)
 }
+
+// Service is for what admin does with the service itself.
+func (b buckets) Service(ctx context.Context) (*bucket.Service, error) { return b.n.service(ctx) }
 
 // Stat implements admin.Buckets.
 func (b buckets) Stat(ctx context.Context, name string) (api.Bucket, error) {
