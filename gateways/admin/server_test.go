@@ -416,6 +416,8 @@ func TestOpenAPI(t *testing.T) {
 		get/buckets post/buckets get/buckets/{name} delete/buckets/{name} get/users/{name}/usage put/buckets/{name}/settings/{key} get/buckets/{name}/usage
 		get/encryption-keys post/encryption-keys post/encryption-keys/{id}/rotate post/encryption-keys/{id}/disable post/encryption-keys/{id}/enable delete/encryption-keys/{id}
 		get/buckets/{name}/deleted post/buckets/{name}/undelete post/buckets/{name}/purge
+		get/buckets/{name}/quota put/buckets/{name}/quota get/users/{name}/quota put/users/{name}/quota post/buckets/{name}/check
+		get/buckets/{name}/snapshots post/buckets/{name}/snapshots delete/buckets/{name}/snapshots/{snapshot} post/buckets/{name}/snapshots/{snapshot}/clone
 		get/audit get/config put/config/{key} delete/config/{key} post/crush/move post/pgs/{pgid}/force-primary
 		get/osds/ok-to-stop get/osds/safe-to-destroy get/osds/ok-to-drain get/osds/drain post/osds/drain post/osds/undrain
 		delete/osds/{id} put/osds/{id}/class put/osds/{id}/crush-weight`)
