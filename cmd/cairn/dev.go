@@ -37,6 +37,7 @@ where it was.`,
 	cmd.Flags().IntVar(&o.osds, "osds", 3, "OSDs of a new cluster")
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "print the daemons' log")
 	lifecycleDay(cmd, &o.gateway)
+	sigV2Flag(cmd, &o.gateway)
 	o.flags.register(cmd, "512MiB")
 	return cmd
 }
