@@ -55,7 +55,7 @@ func noField(name string) *apiError {
 func boundary(contentType string) (string, *apiError) {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "multipart/form-data" {
-		e := apiErr("PreconditionFailed", "At least one of the pre-conditions you specified did not hold").with("Condition", "Bucket POST must be of the enclosure-type multipart/form-data")
+		e := apiErr("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.").with("Condition", "Bucket POST must be of the enclosure-type multipart/form-data")
 		e.cause = err
 		return "", e
 	}

@@ -232,7 +232,7 @@ func (r *ranged) Read(b []byte) (int, error) {
 	case r.n > r.most:
 		// How much there is is told if that is soon known.
 		rest, _ := io.Copy(io.Discard, io.LimitReader(r.r, 1<<20))
-		return 0, apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size").
+		return 0, apiErr("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.").
 			with("ProposedSize", strconv.FormatInt(r.n+rest, 10)).with("MaxSizeAllowed", strconv.FormatInt(r.most, 10))
 	case err == io.EOF && r.n < r.least:
 		return n, apiErr("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size").
