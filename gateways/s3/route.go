@@ -189,6 +189,12 @@ func (q *request) refuse(level int, sub string) *apiError {
 	method := q.r.Method
 	known := []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead, http.MethodOptions}
 	switch {
+	case level == onObject && method == http.MethodGet && sub == "uploads":
+		return apiErr("InvalidRequest", "Key is not expected for the GET method ?uploads subresource")
+	case level == onObject && method == http.MethodGet && sub == "versions":
+		return apiErr("InvalidRequest", "There is no such thing as the ?versions sub-resource for a key")
+	case level == onObject && method == http.MethodPut && sub == "partNumber":
+		return apiErr("InvalidArgument", "This operation does not accept partNumber without uploadId").with("ArgumentName", "partNumber").with("ArgumentValue", q.query.Get("partNumber"))
 	case slices.Contains(whole, sub) && slices.ContainsFunc(known, func(m string) bool { _, ok := routes[route{level, m, sub}]; return ok }):
 		return apiErr("MethodNotAllowed", "The specified method is not allowed against this resource.").with("Method", method)
 	case sub != "":

@@ -475,7 +475,7 @@ func (q *request) serve() error {
 	}
 	q.fromElsewhere()
 	op, refused := q.route() // first, so that the operation has a name in logs and metrics
-	if refused != nil && refused.Code == "MethodNotAllowed" {
+	if refused != nil && refused.Code != "NotImplemented" {
 		return refused // whoever asks
 	}
 	began := time.Now()

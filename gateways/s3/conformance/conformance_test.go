@@ -213,7 +213,7 @@ func groups() []group {
 	return []group{
 		{"buckets", bucketRows}, {"objects", objectRows}, {"listing", listRows}, {"multipart", multipartRows}, {"copy", copyRows},
 		{"versioning", versioningRows}, {"object lock", lockRows}, {"tagging", taggingRows}, {"cors", corsRows}, {"lifecycle", lifecycleRows},
-		{"configuration", configRows}, {"websites", websiteRows}, {"acl", aclRows}, {"policy", policyRows}, {"authentication", authRows}, {"signature version 2", sigV2Rows}, {"forms", postRows},
+		{"configuration", configRows}, {"websites", websiteRows}, {"addresses", misaddressed}, {"acl", aclRows}, {"policy", policyRows}, {"authentication", authRows}, {"signature version 2", sigV2Rows}, {"forms", postRows},
 		{"checksums", checksumRows()}, {"encryption", append(encryptionRows(), sseRows...)}, {"s3x", append(s3xEncrypted(), s3xRows...)},
 	}
 }
