@@ -569,3 +569,44 @@ func TestSnapshotErrors(t *testing.T) {
 		t.Errorf("delete: %v", err)
 	}
 }
+
+// A partition that a split had made, but not linked, when a snapshot was taken and a quota set, knows both when it gets keys.
+func TestSnapshotBeforeLink(t *testing.T) {
+	f := newFixture(t, nil)
+	want := past{}
+	for i := range 40 {
+		k := fmt.Sprintf("k%02d", i)
+		want[k] = pastObject{body: body(300, byte(i))}
+		f.put(k, want[k].body)
+	}
+	f.svc = f.service(func(o *Options) { o.SplitEntries = 10 })
+	f.b = f.bucket(f.svc)
+	// The split is noted, the partition made, and nobody goes on.
+	if err := f.crashing(2, true, func() error { return f.b.maybeSplit(t.Context(), firstPartition) }); err == nil {
+		t.Fatal("the split went on")
+	}
+	f.take("one")
+	f.setQuota(Quota{Objects: 40})
+	if err := f.b.runSplit(t.Context(), firstPartition); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.partitions()); n != 2 {
+		t.Fatalf("%d partitions", n)
+	}
+	for _, p := range f.partitions() {
+		if p.Snapshot != 1 || p.Allotment.GetObjects() > 40 {
+			t.Errorf("partition %v", p.Range)
+		}
+	}
+	if _, err := put(f.b, "k99", nil); !errors.Is(err, ErrQuota) {
+		t.Errorf("put above the quota: %v", err)
+	}
+	for k := range want {
+		if err := f.b.Delete(t.Context(), k, Cond{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.sweep()
+	f.wantPast("one", want, 9)
+	f.checkIndex()
+}
