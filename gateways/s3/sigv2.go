@@ -76,7 +76,7 @@ func parseV2(r *http.Request, query url.Values, bucket string, vhost bool, now t
 func (s *signature) dateV2(r *http.Request, now time.Time) (string, *apiError) {
 	date, sent := r.Header.Get("Date"), r.Header.Get("X-Amz-Date")
 	signed := date
-	if sent != "" {
+	if _, ok := r.Header["X-Amz-Date"]; ok { // also an empty one
 		date, signed = sent, ""
 	}
 	var err error
@@ -85,7 +85,7 @@ func (s *signature) dateV2(r *http.Request, now time.Time) (string, *apiError) {
 			break
 		}
 	}
-	if err != nil {
+	if err != nil || s.time.Unix() < 0 {
 		return "", apiErr("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 	}
 	if d := now.Sub(s.time); d > maxSkew || d < -maxSkew {

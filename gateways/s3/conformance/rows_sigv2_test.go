@@ -52,9 +52,10 @@ var sigV2Rows = []row{
 		c.do("GET", "/"+c.bucket(), c.v2, at(time.Now().Add(time.Hour))).err(403, "RequestTimeTooSkewed")
 	}},
 	{"SigV2/DateBefore1970", func(c *C) {
-		c.do("GET", "/"+c.bucket(), c.v2, at(time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC))).is(403)
+		c.do("GET", "/"+c.bucket(), c.v2, at(time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC))).err(403, "AccessDenied")
 	}},
 	{"SigV2/NoDate", sigV2But(func(r *http.Request) { r.Header.Del("Date") }, 403, "AccessDenied")},
+	{"SigV2/EmptyDate", sigV2But(func(r *http.Request) { r.Header.Set("X-Amz-Date", "") }, 403, "AccessDenied")},
 	{"SigV2/BadDate", sigV2But(func(r *http.Request) { r.Header.Set("Date", "yesterday") }, 403, "AccessDenied")},
 	{"SigV2/PathChanged", sigV2But(func(r *http.Request) { r.URL.Path += "x" }, 403, "SignatureDoesNotMatch")},
 	{"SigV2/SubresourceAdded", sigV2But(func(r *http.Request) { r.URL.RawQuery = "retention" }, 403, "SignatureDoesNotMatch")},
