@@ -31,6 +31,8 @@ type terms struct {
 	ownership string
 	// broken says why the policy cannot be read: then nobody gets in but the owner, to replace it.
 	broken error
+	// snapshot of the bucket that is read; "": the bucket as it is.
+	snapshot string
 }
 
 // terms reads what a bucket says about access.
@@ -327,6 +329,7 @@ func (q *request) authoriseBucket(b *bucket.Bucket, action string) error {
 	if err != nil {
 		return err
 	}
+	t.snapshot = q.snapshot
 	q.b, q.t = b, t
 	if want := q.r.Header.Get("X-Amz-Expected-Bucket-Owner"); want != "" && want != t.owner {
 		return accessDenied()
@@ -340,24 +343,32 @@ func (q *request) authoriseBucket(b *bucket.Bucket, action string) error {
 	version := ""
 	if q.key != "" {
 		version = q.query.Get("versionId")
-		for name, more := range beside {
-			if v := q.r.Header.Get(name); v != "" && v != "false" {
-				decided, err := q.decide(t, more, q.key, version)
-				switch {
-				case err != nil:
-					return err
-				case decided == denied && q.form != nil && q.who.anonymous() && name == "X-Amz-Tagging":
-					// As in Ceph, a form that anybody may send may give tags, unless a policy denies it.
-				case decided == denied:
-					return accessDenied()
-				}
-			}
+		if err := q.mayBeside(t, q.key, version); err != nil {
+			return err
 		}
 	}
 	if q.check, err = q.ask(t, action, q.key, version); err != nil {
 		return err
 	}
 	q.w.check = q.check
+	return nil
+}
+
+// mayBeside decides about what headers ask for besides the operation itself.
+func (q *request) mayBeside(t *terms, key, version string) error {
+	for name, more := range beside {
+		if v := q.r.Header.Get(name); v != "" && v != "false" {
+			decided, err := q.decide(t, more, key, version)
+			switch {
+			case err != nil:
+				return err
+			case decided == denied && q.form != nil && q.who.anonymous() && name == "X-Amz-Tagging":
+				// As in Ceph, a form that anybody may send may give tags, unless a policy denies it.
+			case decided == denied:
+				return accessDenied()
+			}
+		}
+	}
 	return nil
 }
 

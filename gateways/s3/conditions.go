@@ -228,22 +228,29 @@ func (q *request) existingTags(t *terms, key, version string) map[string]string 
 	if q.existing == nil {
 		q.existing = map[tagged]map[string]string{}
 	}
-	at := tagged{t.name, key, version}
+	at := tagged{t.name, t.snapshot, key, version}
 	tags, ok := q.existing[at]
 	if ok {
 		return tags
 	}
 	var o *bucket.Object
 	var err error
-	if version != "" {
+	switch {
+	case t.snapshot != "":
+		// The tags are those that it had then: what is there now may be open to more people.
+		var view *bucket.View
+		if view, err = t.b.At(q.ctx(), t.snapshot); err == nil {
+			o, err = view.Get(q.ctx(), key)
+		}
+	case version != "":
 		o, err = t.b.GetVersion(q.ctx(), key, version)
-	} else {
+	default:
 		o, err = t.b.Head(q.ctx(), key)
 	}
 	switch {
 	case err == nil:
 		tags = o.Attrs.Tags
-	case !errors.Is(err, bucket.ErrNoSuchKey) && !errors.Is(err, bucket.ErrNoSuchVersion) && !errors.Is(err, bucket.ErrMarker):
+	case !errors.Is(err, bucket.ErrNoSuchKey) && !errors.Is(err, bucket.ErrNoSuchVersion) && !errors.Is(err, bucket.ErrMarker) && !errors.Is(err, bucket.ErrNoSuchSnapshot):
 		q.unknown = fmt.Errorf("tags of %s/%s, which a policy looks at: %w", t.name, key, err)
 	}
 	q.existing[at] = tags
@@ -251,4 +258,4 @@ func (q *request) existingTags(t *terms, key, version string) map[string]string 
 }
 
 // tagged is an object whose tags a policy looked at.
-type tagged struct{ bucket, key, version string }
+type tagged struct{ bucket, snapshot, key, version string }

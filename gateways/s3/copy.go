@@ -38,7 +38,7 @@ func (q *request) source() (*bucket.Object, error) {
 		return nil, bad
 	}
 	name, snapshot := splitSnapshot(name)
-	b, check, err := q.sourceBucket(name, key, version)
+	b, check, err := q.sourceBucket(name, snapshot, key, version)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (q *request) source() (*bucket.Object, error) {
 
 // sourceBucket opens the bucket of a copy's source and decides, as far as that can
 // be done before it is read, whether it may be read.
-func (q *request) sourceBucket(name, key, version string) (*bucket.Bucket, *objectCheck, error) {
+func (q *request) sourceBucket(name, snapshot, key, version string) (*bucket.Bucket, *objectCheck, error) {
 	b, err := q.s.o.Buckets.Bucket(q.ctx(), name)
 	if err != nil {
 		return nil, nil, err
@@ -93,6 +93,7 @@ func (q *request) sourceBucket(name, key, version string) (*bucket.Bucket, *obje
 	if err != nil {
 		return nil, nil, err
 	}
+	t.snapshot = snapshot
 	if want := q.r.Header.Get("X-Amz-Source-Expected-Bucket-Owner"); want != "" && want != t.owner {
 		return nil, nil, accessDenied()
 	}

@@ -245,13 +245,13 @@ func (q *request) splice(block []byte, offset func(size int64) (int64, *apiError
 }
 
 func (q *request) spliceAt(src *bucket.Object, off int64, block []byte, headers bucket.Headers, attrs bucket.Attrs) (*bucket.Object, *sealing, error) {
-	if src != nil && !src.Sealed() {
-		o, err := q.b.Splice(q.ctx(), q.key, src, off, block, headers, attrs)
-		return o, nil, err
-	}
 	enc, err := q.sealing()
 	if err != nil {
 		return nil, nil, err
+	}
+	if src != nil && !src.Sealed() && enc == nil {
+		o, err := q.b.Splice(q.ctx(), q.key, src, off, block, headers, attrs)
+		return o, nil, err
 	}
 	if src == nil {
 		attrs.Encryption = enc.record()
@@ -265,24 +265,28 @@ func (q *request) spliceAt(src *bucket.Object, off int64, block []byte, headers 
 		}
 		return o, enc, err
 	}
-	// What is encrypted is encrypted anew, by the same key unless something else is said.
-	from, err := q.openingWith(src, customerHeader)
-	if err != nil {
-		return nil, nil, err
+	// What is encrypted is encrypted anew, by the same key unless something else is said; and what is not, if that is said.
+	open := func(r io.Reader) io.Reader { return r }
+	var from *opening
+	if src.Sealed() {
+		if from, err = q.openingWith(src, customerHeader); err != nil {
+			return nil, nil, err
+		}
+		data, err := from.dataKey()
+		if err != nil {
+			return nil, nil, err
+		}
+		parts, err := streams(src)
+		if err != nil {
+			return nil, nil, err
+		}
+		open = func(r io.Reader) io.Reader { return seal.NewOpener(data, parts, 0, src.Size, r) }
 	}
 	if enc == nil {
 		enc = &sealing{name: q.key, rec: seal.Record{Kind: from.rec.Kind, KeyID: from.rec.KeyID, Context: from.rec.Context, Bucket: from.rec.Bucket}}
 		if enc, err = q.sealingBy(enc); err != nil {
 			return nil, nil, err
 		}
-	}
-	data, err := from.dataKey()
-	if err != nil {
-		return nil, nil, err
-	}
-	parts, err := streams(src)
-	if err != nil {
-		return nil, nil, err
 	}
 	total := max(src.Size, off+int64(len(block)))
 	in := &late{}
@@ -295,7 +299,7 @@ func (q *request) spliceAt(src *bucket.Object, off int64, block []byte, headers 
 		Headers: &headers, Attrs: attrs, Cond: bucket.Cond{Is: src}, Recode: true, Sealed: sealed, Size: total,
 		Finish: func() ([]bucket.Checksum, error) { return nil, nil },
 		Wrap: func(r io.Reader) io.Reader {
-			plain := seal.NewOpener(data, parts, 0, src.Size, r)
+			plain := open(r)
 			in.Reader = io.MultiReader(io.LimitReader(plain, off), bytes.NewReader(block), &skipping{r: plain, n: min(int64(len(block)), src.Size-off)})
 			return body
 		},
@@ -412,14 +416,12 @@ func (q *request) startSession() error {
 	if src != nil && src.Sealed() {
 		return notImplemented("sessions on encrypted objects; write blocks into them instead")
 	}
-	if src == nil {
-		enc, err := q.sealing()
-		if err != nil {
-			return err
-		}
-		if enc != nil {
-			return notImplemented("sessions that make encrypted objects; write blocks instead")
-		}
+	enc, err := q.sealing()
+	if err != nil {
+		return err
+	}
+	if enc != nil {
+		return notImplemented("sessions that make encrypted objects; write blocks instead")
 	}
 	id, err := q.b.StartSession(q.ctx(), q.key, bucket.SessionInput{Base: src, Headers: headers, Attrs: attrs, Owner: q.who.Account, Idle: idle})
 	if err != nil {

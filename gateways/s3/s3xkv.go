@@ -222,6 +222,9 @@ func (q *request) kvInsert() error {
 		if err := q.may(q.t, "s3:PutObject", key, ""); err != nil {
 			return err
 		}
+		if err := q.mayBeside(q.t, key, ""); err != nil {
+			return err
+		}
 	}
 	for _, q.key = range keys {
 		if err := q.kvPut(values[q.key]); err != nil {

@@ -23,6 +23,9 @@ func claimsV2(r *http.Request, query url.Values) bool {
 
 // authenticateV2 finds out who signed a request with Version 2.
 func (q *request) authenticateV2() *apiError {
+	if q.vhost && q.snapshot != "" { // the host is not signed, and what is says the bucket alone
+		return apiErr("InvalidRequest", "A snapshot in the name of the host needs a signature of version 4.")
+	}
 	s, toSign, e := parseV2(q.r, q.query, q.bucket, q.vhost, q.s.o.Now())
 	if e != nil {
 		return e
@@ -50,6 +53,9 @@ func parseV2(r *http.Request, query url.Values, bucket string, vhost bool, now t
 		if _, e := parsePayload(s.payload); e != nil {
 			return nil, "", e
 		}
+	}
+	if query.Has("comp") { // it and its parameters say which object is meant, and are not among what is signed
+		return nil, "", apiErr("InvalidRequest", "The parameter comp needs a signature of version 4.")
 	}
 	var date string
 	if auth := r.Header.Get("Authorization"); auth != "" {

@@ -73,3 +73,33 @@ func TestQuotaOverS3(t *testing.T) {
 	g.wantErr(call{method: "PUT", path: "/photos/c", header: map[string]string{"X-Amz-Copy-Source": "photos/a"}}, 403, "QuotaExceeded")
 	g.want(call{method: "PUT", path: "/photos/b", body: []byte("hello again")}, 200)
 }
+
+// TestPolicyOfTagsInSnapshots: what a snapshot has is decided by the tags that it had then, not by those of what is there now.
+func TestPolicyOfTagsInSnapshots(t *testing.T) {
+	g := withBucket(t)
+	tag := func(value string) {
+		t.Helper()
+		g.want(call{method: "PUT", path: "/photos/k", body: []byte(value), header: map[string]string{"X-Amz-Tagging": "Security=" + value}}, 200)
+	}
+	tag("secret")
+	b, err := g.svc.Bucket(t.Context(), "photos")
+	if err == nil {
+		_, err = b.TakeSnapshot(t.Context(), "one")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag("public")
+	g.want(call{method: "PUT", path: "/others", user: bob}, 200)
+	copied := func(from string) call { return put("/others/k", "").with("X-Amz-Copy-Source", from) }
+	g.setPolicy("photos", statement("Allow", anyone, "s3:GetObject*", "photos/*", `{"StringEquals":{"s3:ExistingObjectTag/Security":"public"}}`))
+	g.allowed(bob, get("/photos/k"))
+	g.denied(bob, get("/photos@one/k"))
+	g.denied(nil, get("/photos__one/k"))
+	g.denied(bob, copied("photos@one/k"))
+	g.allowed(bob, copied("photos/k"))
+	g.setPolicy("photos", statement("Deny", anyone, "s3:GetObject", "photos/*", `{"StringEquals":{"s3:ExistingObjectTag/Security":"secret"}}`))
+	g.denied(ann, get("/photos@one/k"))
+	g.allowed(ann, get("/photos/k"))
+	g.as(ann, get("/photos@none/k"), 404, "NoSuchSnapshot")
+}
