@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -38,12 +39,9 @@ func FuzzOpenToken(f *testing.F) {
 	f.Add(strings.Repeat("A", maxTokenBytes+4))
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := s.open(context.Background(), now, text)
-		b, _ := base64.StdEncoding.DecodeString(text)
 		switch {
-		case err == nil && string(b) != string(raw):
+		case err == nil && !reflect.DeepEqual(got, c): // sealed by us, here or in the process that began the fuzzing
 			t.Fatalf("%q is a token: %+v", text, got)
-		case err == nil && got.Principal != c.Principal:
-			t.Fatalf("claims %+v", got)
 		case err != nil && (!errors.Is(err, errBadToken) || text == token):
 			t.Fatalf("%q: %v", text, err)
 		}
