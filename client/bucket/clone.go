@@ -201,8 +201,8 @@ func (c *cloning) put(ctx context.Context, v *view, p *partition, objects []*Obj
 		switch {
 		case e != nil:
 			return 0, guardErr(e)
-		case res.Items[1].Found: // all of them, in one operation
-			return n, nil
+		case res.Items[1].Found: // but how many came with it hangs on where the partition ended then
+			return 1, nil
 		}
 	}
 	if err != nil {

@@ -212,6 +212,9 @@ func (c *identityRequest) authenticate(body []byte) *apiError {
 	if said == "" {
 		r.Header.Del("X-Amz-Content-Sha256") // it is not among the signed ones
 		sig.payload = digest
+	} else if said == unsignedBody && q.r.Method == http.MethodPost {
+		// What is asked for is in the body: a signature of anything else says nothing.
+		return apiErr("XAmzContentSHA256Mismatch", "The body of a request of IAM or STS must be signed: UNSIGNED-PAYLOAD is not taken.")
 	} else if said != unsignedBody && said != digest {
 		return apiErr("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	}
@@ -308,7 +311,30 @@ func (c *identityRequest) authorise(a *identityAction) error {
 	if w.NoIAM || w.decide(r) != policy.Allow {
 		return c.accessDenied(r)
 	}
+	if r.Resource = c.renamed(); r.Resource != "" && w.decide(r) != policy.Allow {
+		return c.accessDenied(r)
+	}
 	return nil
+}
+
+// renamed is the ARN that a user or group is to have, "" if it keeps its own. Policies go by names and paths, so who gives
+// one away must be allowed to on both sides.
+func (c *identityRequest) renamed() string {
+	kind, name := "user", c.params["NewUserName"]
+	if c.action == "UpdateGroup" {
+		kind, name = "group", c.params["NewGroupName"]
+	}
+	path := c.params["NewPath"]
+	if c.action != "UpdateUser" && c.action != "UpdateGroup" || name == "" && path == "" || c.target == nil {
+		return "" // c.target is nil for the account itself, which may all
+	}
+	if name == "" {
+		name = c.target.Name
+	}
+	if path == "" {
+		path = c.target.Path
+	}
+	return arnOf(c.account, kind, path, name)
 }
 
 func (c *identityRequest) accessDenied(r *policy.Request) *apiError {

@@ -311,6 +311,9 @@ func (c *identityRequest) verifyWebToken(iss, token string, provider *wirepb.Ide
 	}
 	all := map[string][]string{}
 	for name, v := range raw {
+		if lower := strings.ToLower(name); lower != name && raw[lower] != nil {
+			continue // "SUB" is not "sub" where there is one
+		}
 		switch v := v.(type) {
 		case string:
 			all[strings.ToLower(name)] = []string{v}
@@ -323,7 +326,7 @@ func (c *identityRequest) verifyWebToken(iss, token string, provider *wirepb.Ide
 		}
 	}
 	// Whom the token is for: azp is who it was given to, if several may use it.
-	users := append(slices.Clone(id.Audience), all["azp"]...)
+	users := append(slices.Clone(all["aud"]), all["azp"]...)
 	if !slices.ContainsFunc(users, func(a string) bool { return slices.Contains(provider.List, a) }) {
 		return nil, nil, identityErr("InvalidIdentityToken", "Incorrect token audience")
 	}

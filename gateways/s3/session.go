@@ -229,6 +229,18 @@ func (q *request) knownSession(accessKey, token string) (*wirepb.User, string, *
 	case u.Role != c.Role || c.Began <= u.Revoked:
 		return nil, "", invalidToken(token)
 	}
+	if c.Role && u.Account == "" { // a role of the cluster's own works for the account of who took it on: is that still let in?
+		switch owner, err := q.s.people.find(q.ctx(), c.Account, now); {
+		case errors.Is(err, client.ErrNotFound):
+			return nil, "", invalidToken(token)
+		case err != nil:
+			e := apiErr("ServiceUnavailable", "The gateway cannot look up users now. Try again.")
+			e.cause = err
+			return nil, "", e
+		case owner.Suspended:
+			return nil, "", apiErr("AccessDenied", "The user is suspended.")
+		}
+	}
 	var key *wirepb.AccessKey
 	if !c.Role {
 		i := slices.IndexFunc(u.Keys, func(k *wirepb.AccessKey) bool { return k.AccessKey == c.Parent && !k.Inactive && !over(k, now) })

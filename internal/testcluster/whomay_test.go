@@ -232,6 +232,27 @@ func TestNobodyClimbs(t *testing.T) {
 	if _, code := corp.assume("arn:aws:iam:::role/r", "", 0); code != "AccessDenied" {
 		t.Errorf("somebody else takes it on: %q", code)
 	}
+	if code := other.do("PUT", "/made/k", "v", 0); code != "" {
+		t.Errorf("a put by the cluster's role: %s", code)
+	}
+	// What is asked for is in the body, so that is signed.
+	if got := corp.unsigned("Action=ListUsers"); got != "SignatureDoesNotMatch" {
+		t.Errorf("a form that is not signed: %q", got)
+	}
+	// Who may rename some users cannot give them the names and paths of others.
+	mover := h.user("mover", statements(allow("iam:UpdateUser", "arn:aws:iam::corp:user/dev/*")))
+	for _, form := range []string{"CreateUser&UserName=junior&Path=/dev/", "CreateGroup&GroupName=juniors&Path=/dev/"} {
+		if got := post(corp, "Action="+form); got != "" {
+			t.Fatal(got)
+		}
+	}
+	for form, want := range map[string]string{
+		"NewPath=/admin/": "AccessDenied", "NewPath=/": "AccessDenied", "NewPath=/dev/ops/": "",
+	} {
+		if got := post(mover, "Action=UpdateUser&UserName=junior&"+form); got != want {
+			t.Errorf("UpdateUser %s: %q, want %q", form, got, want)
+		}
+	}
 	// Who may make users within a boundary only cannot make others, nor take it off.
 	h.put(&fsm.PolicyCreate{Policy: fsm.Policy{Account: "corp", Name: "b", ID: "ANPA0000000000000001"}, Text: statements(allow("s3:*", "*"))})
 	hire := h.user("hire", statements(`{"Effect":"Allow","Action":["iam:CreateUser","iam:PutUserPolicy"],"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"arn:aws:iam::corp:policy/b"}}}`))
@@ -249,6 +270,37 @@ func TestNobodyClimbs(t *testing.T) {
 	}
 	if got := post(hire, "Action=PutUserPolicy&UserName=new&PolicyName=p&PolicyDocument="+everything); got != "" {
 		t.Errorf("a policy for who is within the boundary: %q", got)
+	}
+}
+
+// unsigned is post with a signature that says nothing of the body.
+func (p *somebody) unsigned(form string) string {
+	p.t.Helper()
+	p.payload = "UNSIGNED-PAYLOAD"
+	defer func() { p.payload = "" }()
+	return p.do("POST", "/", form, 0)
+}
+
+// TestClusterRoleOfSuspendedAccount: a role of the cluster's own that an account took on ends with the account.
+func TestClusterRoleOfSuspendedAccount(t *testing.T) {
+	h := newIdentities(t, func(o *s3.Options) { o.UserTTL = time.Nanosecond })
+	admin, other := h.root("admin"), h.root("other")
+	for _, form := range []string{
+		"CreateRole&RoleName=r&AssumeRolePolicyDocument=" + url.QueryEscape(trusting(`{"AWS":"arn:aws:iam:::user/other"}`)),
+		"PutRolePolicy&RoleName=r&PolicyName=p&PolicyDocument=" + url.QueryEscape(statements(allow("*", "*"))),
+	} {
+		if got := admin.post("Action=" + form); got != "" {
+			t.Fatal(got)
+		}
+	}
+	role := other.mustAssume("arn:aws:iam:::role/r", "")
+	if code := role.do("PUT", "/made", "", 0); code != "" {
+		t.Fatal(code)
+	}
+	yes := true
+	h.put(&fsm.UserSet{Name: "other", Suspended: &yes})
+	if code := role.do("PUT", "/made/k", "v", 0); code != "AccessDenied" {
+		t.Errorf("the account is suspended: %q", code)
 	}
 }
 
@@ -381,9 +433,11 @@ func TestWebIdentity(t *testing.T) {
 		code       string
 	}{
 		{"who fits the condition", onlyAnn, idp.token(t, nil), ""}, {"who does not", onlyAnn, idp.token(t, map[string]any{"sub": "bob"}), "AccessDenied"},
+		{"who has a claim that nearly is one", onlyAnn, idp.token(t, map[string]any{"sub": "bob", "SUB": "ann", "Sub": "ann", "sUb": "ann", "suB": "ann"}), "AccessDenied"},
 		{"a role for others", plain, idp.token(t, nil), "AccessDenied"}, {"no role", "arn:aws:iam::corp:role/none", idp.token(t, nil), "AccessDenied"},
 		{"of another account", "arn:aws:iam::other:role/none", idp.token(t, nil), "AccessDenied"},
-		{"for somebody else", role, idp.token(t, map[string]any{"aud": "mail"}), "InvalidIdentityToken"}, {"old", role, idp.token(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), "ExpiredTokenException"},
+		{"for somebody else", role, idp.token(t, map[string]any{"aud": "mail"}), "InvalidIdentityToken"},
+		{"for somebody else, with a claim that nearly is one", role, idp.token(t, map[string]any{"aud": "mail", "auD": "storage"}), "InvalidIdentityToken"}, {"old", role, idp.token(t, map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), "ExpiredTokenException"},
 		{"not signed", role, idp.token(t, map[string]any{"head:alg": "none"}), "InvalidIdentityToken"}, {"signed by another", role, evil.token(t, map[string]any{"iss": idp.url}), "InvalidIdentityToken"},
 		{"of a provider that is not ours", role, idp.token(t, map[string]any{"iss": "https://elsewhere.example"}), "InvalidIdentityToken"},
 		{"of one in the gateway's own network, which nobody has allowed", role, evil.token(t, nil), "IDPCommunicationError"},
