@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -254,6 +255,18 @@ func TestPolicyOfTags(t *testing.T) {
 	g.denied(ann, tags("secret"))
 	g.as(ann, put("/photos/none?tagging", "x"), 400, "MalformedXML")
 	g.allowed(ann, tags("private"))
+}
+
+// TestPolicyOfHeadersTwice: a denial cannot be evaded by sending twice the header that it looks at.
+func TestPolicyOfHeadersTwice(t *testing.T) {
+	g := withBucket(t)
+	g.setPolicy("photos", statement("Allow", anyone, "s3:PutObject", "photos/*", "")+","+
+		statement("Deny", anyone, "s3:PutObject", "photos/*", `{"StringEquals":{"s3:x-amz-acl":"public-read"}}`))
+	once := canned(put("/photos/k", "x"), "public-read")
+	g.denied(nil, once)
+	twice := once
+	twice.after = func(r *http.Request) { r.Header.Add("X-Amz-Acl", "private") }
+	g.as(nil, twice, 400, "InvalidArgument")
 }
 
 // What others may do with an object, by the canned lists of the bucket and of the object.

@@ -581,8 +581,14 @@ func (q *request) checkKey() *apiError {
 	return nil
 }
 
-// single are headers of which nobody may send two: what one program takes from such a request another does not.
-var single = []string{"Authorization", "Content-Md5", "X-Amz-Content-Sha256", "X-Amz-Copy-Source", "X-Amz-Date", "X-Amz-Decoded-Content-Length"}
+// single are headers of which nobody may send two: what one program takes from such a request another does not, nor a
+// policy's condition what the operation does.
+var single = []string{
+	"Authorization", "Content-Md5", "X-Amz-Acl", "X-Amz-Bypass-Governance-Retention", "X-Amz-Content-Sha256", "X-Amz-Copy-Source", "X-Amz-Date",
+	"X-Amz-Decoded-Content-Length", "X-Amz-Metadata-Directive", "X-Amz-Object-Lock-Legal-Hold", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date",
+	"X-Amz-Object-Ownership", "X-Amz-Security-Token", "X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
+	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Storage-Class", "X-Amz-Tagging", "X-Amz-Website-Redirect-Location",
+}
 
 // authenticate finds out who asks.
 func (q *request) authenticate() *apiError {
