@@ -87,7 +87,8 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(at("file"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mon := []string{"mon", "--name", "a", "--data", at("mon")}
+	// No port of its own: another program may have the default ones.
+	mon := []string{"mon", "--name", "a", "--data", at("mon"), "--addr", "127.0.0.1:0", "--raft-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"}
 	for _, tc := range []struct {
 		code int
 		want []string
